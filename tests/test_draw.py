@@ -1,0 +1,183 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mer_hf import draw
+
+
+def one_vector(x: float, y: float) -> np.ndarray:
+    return np.full((2, 2, 2), (x, y), dtype=np.float32)
+
+
+def blob(height: int = 64, width: int = 64) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return np.exp(-((rows - 20) ** 2 + (columns - 40) ** 2) / 50.0)
+
+
+def differing(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.abs(first.astype(int) - second.astype(int)).max(axis=-1) > 40
+
+
+def test_curve_picture_has_the_size_it_was_laid_out_for():
+    picture = draw.curve_picture(np.arange(9.0), size_wh=(400, 200), scale=1.5)
+    assert picture.shape == (300, 600, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_phases_are_marked_at_their_frames():
+    curve = np.sin(np.linspace(0, np.pi, 61))
+    picture = draw.curve_picture(curve, apex=45, offset=60, scale=1.0)
+
+    def column_of(color):
+        """The column with most pixels of a colour: the phase's line."""
+        rgb = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
+        return (np.abs(picture.astype(int) - rgb).max(axis=-1) < 60).sum(axis=0).argmax()
+
+    axis_row = (np.abs(picture.astype(int) - (0x9C, 0xA3, 0xAF)).max(axis=-1) < 30).sum(axis=1).argmax()
+    axis = np.flatnonzero(np.abs(picture[axis_row].astype(int) - (0x9C, 0xA3, 0xAF)).max(axis=-1) < 60)
+    share = (column_of(draw.VERMILION) - axis[0]) / (column_of(draw.GREEN) - axis[0])
+    assert share == pytest.approx(45 / 60, abs=0.01)
+
+
+def test_seconds_replace_frames_only_where_every_time_is_known():
+    curve = np.ones(5)
+    by_frame = draw.curve_picture(curve)
+    unknown = draw.curve_picture(curve, times_s=np.full(5, np.nan))
+    by_second = draw.curve_picture(curve, times_s=np.arange(5) / 30)
+    assert np.array_equal(by_frame, unknown)
+    assert not np.array_equal(by_frame, by_second)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        pytest.param(np.zeros(10), id="still"),
+        pytest.param(np.array([0.3]), id="one frame"),
+        pytest.param(np.full(4, np.nan), id="nothing measured"),
+        pytest.param(np.array([0.1, np.nan, 0.2]), id="gap at a phase"),
+    ],
+)
+def test_odd_curves_are_drawn(curve):
+    last = len(curve) - 1
+    picture = draw.curve_picture(
+        curve, onset=0, apex=last // 2, offset=last, masked=np.ones(len(curve), bool)
+    )
+    assert picture.std() > 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"curve": np.zeros(0)}, "at least one frame"),
+        ({"curve": np.zeros((2, 2))}, "shape"),
+        ({"curve": np.zeros(3), "apex": 3}, "apex is frame 3, the curve has frames 0 to 2"),
+        ({"curve": np.zeros(3), "onset": -1}, "onset is frame -1"),
+        ({"curve": np.zeros(3), "times_s": np.zeros(2)}, "times_s has 2 entries, the curve 3"),
+        ({"curve": np.zeros(3), "masked": np.zeros(4)}, "masked has 4 entries, the curve 3"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        draw.curve_picture(**arguments)
+
+
+@pytest.mark.parametrize(
+    "vector, color",
+    [
+        ((1, 0), draw.ORANGE),  # to the right
+        ((0, 1), draw.GREEN),  # down
+        ((-1, 0), draw.BLUE),  # to the left
+        ((0, -1), draw.PURPLE),  # up
+        ((0, 0), "#FFFFFF"),  # no motion
+        ((3, 0), draw.ORANGE),  # longer than the full colour
+    ],
+)
+def test_direction_chooses_the_color(vector, color):
+    expected = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
+    assert np.abs(draw.flow_colors(one_vector(*vector), max_px=1.0)[0, 0].astype(int) - expected).max() <= 1
+
+
+def test_half_the_length_is_half_way_to_white():
+    full, half = (draw.flow_colors(one_vector(x, 0), max_px=1.0)[0, 0].astype(float) for x in (1.0, 0.5))
+    assert half == pytest.approx((255 + full) / 2, abs=1)
+
+
+def test_full_color_follows_the_motion_and_is_never_zero():
+    flow_xy = np.zeros((10, 10, 2))
+    assert draw.full_color_px(flow_xy) > 0
+    flow_xy[:5, :, 0] = 2.0
+    assert draw.full_color_px(flow_xy) == pytest.approx(2.0)
+
+
+def test_flow_picture_shows_motion_where_it_is():
+    flow_xy = np.dstack([np.zeros((64, 64)), blob()])
+    picture = draw.flow_picture(flow_xy, size=256)
+    assert picture.shape == (256, 256, 3)
+    moved = differing(picture, np.full_like(picture, 255))
+    assert moved[48:112, 128:192].mean() > 0.5
+    assert moved[128:200, :64].mean() == 0
+
+
+def test_flow_of_a_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="flow of shape"):
+        draw.flow_colors(np.zeros((4, 4, 3)))
+
+
+def test_overlay_leaves_the_face_where_nothing_mattered():
+    face = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    relevance = np.zeros((64, 64))
+    assert np.array_equal(draw.overlay_picture(face, relevance), face)
+    relevance[30:40, 30:40] = 1.0
+    changed = np.any(draw.overlay_picture(face, relevance) != face, axis=2)
+    assert changed[30:40, 30:40].all()
+    assert changed.sum() == 100
+
+
+def test_overlay_is_brighter_where_it_mattered_more():
+    face = np.full((8, 3, 3), 60, dtype=np.uint8)
+    relevance = np.tile([0.2, 0.6, 1.0], (8, 1))
+    assert np.all(np.diff(draw.overlay_picture(face, relevance)[0].mean(axis=1)) > 0)
+
+
+@pytest.mark.parametrize(
+    "relevance, message",
+    [
+        (np.zeros((4, 5)), "same size"),
+        (np.full((4, 4), 1.5), r"in \[0, 1\]"),
+        (np.full((4, 4), np.nan), r"in \[0, 1\]"),
+    ],
+)
+def test_overlay_refuses_maps_that_do_not_fit(relevance, message):
+    with pytest.raises(ValueError, match=message):
+        draw.overlay_picture(np.zeros((4, 4, 3), np.uint8), relevance)
+
+
+def test_bars_bring_out_the_chosen_class():
+    scores = {"negative": 0.2, "positive": 0.7, "surprise": 0.1}
+    blue = np.array([0x00, 0x72, 0xB2])
+
+    def bluish(chosen):
+        return (np.abs(draw.bars_picture(scores, chosen).astype(int) - blue).max(axis=-1) < 8).sum()
+
+    assert bluish(None) == 0
+    assert bluish("positive") > 3 * bluish("negative") > 0
+
+
+@pytest.mark.parametrize("scores, chosen", [({}, None), ({"negative": 1.0}, "positive")])
+def test_bars_refuse_an_answer_that_is_not_there(scores, chosen):
+    with pytest.raises(ValueError, match="chosen class"):
+        draw.bars_picture(scores, chosen)
+
+
+def test_enlarge_keeps_proportions():
+    assert draw.enlarge(np.zeros((10, 20, 3), np.uint8), 35).shape == (35, 70, 3)
+
+
+def test_drawing_leaves_pyplot_alone():
+    code = (
+        "import sys, numpy; from mer_hf import draw; draw.flow_picture(numpy.ones((16, 16, 2))); "
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
