@@ -1,7 +1,7 @@
 """Optical flow between two aligned faces, optical strain, and the 28 x 28 motion map made of both.
 
-`mer_hf/models/htnet/optical_flow.py` is a byte-equal copy of `mer_hf/flow.py`, so that a model folder on the Hub computes
-its own input; a test holds the two equal.
+`mer_hf/models/htnet/optical_flow.py` is a byte-equal copy of `mer_hf/flow.py`, so that a model folder on the
+Hub computes its own input; a test holds the two equal.
 """
 
 import numpy as np
@@ -51,12 +51,13 @@ def optical_flow(onset: np.ndarray, apex: np.ndarray, method: str = "dis") -> np
     Args:
         onset (`np.ndarray` of shape `(H, W, 3)` or `(H, W)`): uint8, RGB or gray.
         apex (`np.ndarray`): The same shape as `onset`.
-        method (`str`, *optional*, defaults to `"dis"`): `"dis"` (dense inverse search on the finest scale with ten
-            refinements: quick, and nearest to the truth on motion of 0.3 to 1.5 px) or `"tvl1"` (the literature's
-            choice: about thirty times slower, steadier below 0.2 px in noise).
+        method (`str`, *optional*, defaults to `"dis"`): `"dis"` (dense inverse search on the finest scale
+            with ten refinements: quick, and nearest to the truth on motion of 0.3 to 1.5 px) or `"tvl1"` (the
+            literature's choice: about thirty times slower, steadier below 0.2 px in noise).
 
     Returns:
-        `np.ndarray` of shape `(H, W, 2)`: float32 in pixels; channel 0 is positive to the right, channel 1 downwards.
+        `np.ndarray` of shape `(H, W, 2)`: float32 in pixels; channel 0 is positive to the right, channel 1
+        downwards.
 
     Raises:
         ValueError: If the sizes differ or the method is unknown.
@@ -72,7 +73,8 @@ def optical_flow(onset: np.ndarray, apex: np.ndarray, method: str = "dis") -> np
             f"onset and apex must have the same size, got {sizes}. Crop both with the same face box."
         )
     if method == "tvl1":
-        # Beside opencv-python, contrib's cv2.optflow is left as an empty module: ask for the function, not the module.
+        # Beside opencv-python, contrib's cv2.optflow is left as an empty module: ask for the function, not
+        # the module.
         if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
             raise ImportError(
                 "TV-L1 flow needs OpenCV's contrib modules. Run pip uninstall opencv-python, then "
@@ -87,7 +89,7 @@ def optical_flow(onset: np.ndarray, apex: np.ndarray, method: str = "dis") -> np
 
 
 def optical_strain(flow_xy: np.ndarray) -> np.ndarray:
-    """Magnitude of the infinitesimal strain tensor: how strongly the skin is stretched, whatever it moves along with.
+    """Magnitude of the infinitesimal strain tensor: how strongly the skin is stretched.
 
     Args:
         flow_xy (`np.ndarray` of shape `(..., H, W, 2)`): Displacement in pixels.
@@ -110,8 +112,8 @@ def optical_strain(flow_xy: np.ndarray) -> np.ndarray:
 def motion_map(flow_xy: np.ndarray, size: int = 28) -> np.ndarray:
     """Horizontal flow, vertical flow and strain, averaged down to a small square map.
 
-    The flow is measured on the large picture: measured on 28 x 28 pixels it is wrong by more than half with every
-    method. Its values stay in pixels of the large picture.
+    The flow is measured on the large picture: measured on 28 x 28 pixels it is wrong by more than half with
+    every method. Its values stay in pixels of the large picture.
 
     Args:
         flow_xy (`np.ndarray` of shape `(H, W, 2)`): Displacement in pixels.
@@ -126,7 +128,7 @@ def motion_map(flow_xy: np.ndarray, size: int = 28) -> np.ndarray:
 
 
 def span_to_uint8(motion: np.ndarray) -> np.ndarray:
-    """Stretch each channel of a map so that it spans 0 to 255, as the published maps of the composite set are stored.
+    """Stretch each channel to span 0 to 255, as the published maps of the composite set are stored.
 
     Args:
         motion (`np.ndarray` of shape `(H, W, C)`): Any real values; a constant channel becomes 0.

@@ -1,4 +1,4 @@
-"""Class schemes of micro-expression recognition, the maps between them, and the action units (AUs) the project speaks of."""
+"""Class schemes, the maps between them, and the action units (AUs) the project speaks of."""
 
 SCHEMES: dict[str, tuple[str, ...]] = {
     "composite3": ("negative", "positive", "surprise"),
@@ -21,8 +21,8 @@ TO_COMPOSITE3: dict[str, str | None] = {
     "sadness": "negative",
     "others": None,
 }
-"""Emotion -> composite class; None where the composite leaves the clip out. CASME II's fear and sadness are left out by
-the official list of clips, not by this table."""
+"""Emotion -> composite class; None where the composite leaves the clip out. CASME II's fear and sadness are
+left out by the official list of clips, not by this table."""
 
 SPELLINGS = {"other": "others", "happy": "happiness", "sad": "sadness", "angry": "anger"}
 """Spellings met in annotation sheets -> the spelling used here."""

@@ -1,0 +1,6 @@
+"""Micro-expressions that nobody performed: action units, displacement fields, motion maps and clips."""
+
+from .expressions import CLASSES
+from .flow_maps import FlowMapSettings, SyntheticFlowMaps
+
+__all__ = ["CLASSES", "FlowMapSettings", "SyntheticFlowMaps"]
