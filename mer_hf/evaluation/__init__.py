@@ -1,0 +1,1 @@
+"""Metrics on plain arrays, and what scores a checkpoint with them."""

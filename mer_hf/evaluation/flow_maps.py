@@ -1,0 +1,283 @@
+"""Scores a checkpoint on a file of ready-made motion maps, and keeps a log of every look at such a file."""
+
+import hashlib
+import json
+import os
+import subprocess
+import zipfile
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils import cached_file
+
+from .metrics import accuracy_of, confusion, f1_of, subject_bootstrap, uar_of, uf1_of
+
+ARRAYS = ("flow", "label", "subject", "dataset")
+
+
+@dataclass(frozen=True)
+class FlowMaps:
+    """Labelled motion maps.
+
+    Attributes:
+        flow (`np.ndarray` of shape `(N, 28, 28, 3)`): uint8, channels (u, v, strain).
+        label (`np.ndarray` of shape `(N,)`): int64 class indices.
+        subject (`np.ndarray` of shape `(N,)`): str; who is seen, unique within a data set.
+        dataset (`np.ndarray` of shape `(N,)`): str.
+        source (`str`): Where they were read from; empty if nowhere.
+    """
+
+    flow: np.ndarray
+    label: np.ndarray
+    subject: np.ndarray
+    dataset: np.ndarray
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    wanted = "Pass an .npz file with the arrays flow, label, subject and dataset."
+    if not path.is_file():
+        raise ValueError(f"no file {path}. {wanted}")
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError(f"{path} holds one bare array. {wanted}")
+        with archive:
+            missing = [name for name in ARRAYS if name not in archive.files]
+            if missing:
+                found = ", ".join(archive.files) or "none"
+                raise ValueError(f"{path} lacks {', '.join(missing)}; its arrays: {found}. {wanted}")
+            return {name: archive[name] for name in ARRAYS}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no .npz file ({error}). Copy or write it again.") from error
+    except ValueError as error:
+        if "pickle" in str(error):  # numpy's answer to bytes it does not know, and to arrays of objects
+            raise ValueError(
+                f"{path} is no .npz file, or one of its arrays holds Python objects. Save names as strings."
+            ) from error
+        raise
+
+
+def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
+    """Read labelled motion maps.
+
+    Args:
+        path (`str` or `os.PathLike`): An `.npz` file with `flow` uint8 `(N, 28, 28, 3)` in (u, v, strain)
+            order, `label` integers `(N,)`, `subject` and `dataset` strings `(N,)`.
+
+    Returns:
+        [`FlowMaps`]: With labels as int64.
+
+    Raises:
+        ValueError: In one line, if the file is missing or damaged, or if an array is missing or of another
+            type or shape.
+    """
+    path = Path(path)
+    arrays = _load_arrays(path)
+    flow = arrays["flow"]
+    if flow.dtype != np.uint8 or flow.ndim != 4 or flow.shape[1:] != (28, 28, 3) or not len(flow):
+        raise ValueError(
+            f"{path}: flow must be uint8 (N, 28, 28, 3) with N > 0, got {flow.dtype} {flow.shape}."
+        )
+    for name, kinds, what in (
+        ("label", "iu", "integers"),
+        ("subject", "U", "strings"),
+        ("dataset", "U", "strings"),
+    ):
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.shape != (len(flow),):
+            raise ValueError(
+                f"{path}: {name} must be {len(flow)} {what}, one per map, got {array.dtype} {array.shape}."
+            )
+    if arrays["label"].min() < 0:
+        raise ValueError(f"{path}: label must not be negative, got {arrays['label'].min()}.")
+    return FlowMaps(**{**arrays, "label": arrays["label"].astype(np.int64)}, source=str(path))
+
+
+def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Class probabilities of ready-made motion maps.
+
+    Args:
+        model (`PreTrainedModel`): A classifier that takes `pixel_values`; it is put in evaluation mode.
+        processor (`BaseImageProcessor`): Its image processor; it must take `flow_maps`.
+        flow (`np.ndarray` of shape `(N, 28, 28, 3)`): uint8, channels (u, v, strain).
+        batch_size (`int`, *optional*, defaults to 64): Maps per forward pass.
+
+    Returns:
+        `np.ndarray` of shape `(N, num_labels)`: float32, each row summing to 1.
+    """
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(flow), batch_size):
+            inputs = processor(flow_maps=flow[start : start + batch_size], return_tensors="pt")
+            logits = model(pixel_values=inputs["pixel_values"].to(model.device)).logits
+            parts.append(logits.float().softmax(dim=-1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _scores(matrix: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    return {
+        "clips": int(matrix.sum()),
+        "uf1": float(uf1_of(matrix)),
+        "uar": float(uar_of(matrix)),
+        "accuracy": float(accuracy_of(matrix)),
+        "per_class_f1": dict(zip(classes, f1_of(matrix).tolist(), strict=True)),
+        "confusion": matrix.tolist(),
+    }
+
+
+def evaluate_flow_maps(
+    model, processor, data: FlowMaps, batch_size: int = 64, draws: int = 2000, name: str | None = None
+) -> dict[str, Any]:
+    """Score a classifier on labelled motion maps.
+
+    Args:
+        model (`PreTrainedModel`): A classifier that takes `pixel_values`.
+        processor (`BaseImageProcessor`): Its image processor; it must take `flow_maps`.
+        data ([`FlowMaps`]): Maps, labels in the model's class order, subjects and data sets.
+        batch_size (`int`, *optional*, defaults to 64): Maps per forward pass.
+        draws (`int`, *optional*, defaults to 2000): Draws of the bootstrap over subjects.
+        name (`str`, *optional*): The model's name in the result; by default where it was loaded from.
+
+    Returns:
+        `dict`: Plain numbers, lists and strings: `model`, `file`, `classes`, `clips`, `subjects`, `uf1`,
+        `uar`, `accuracy`, `per_class_f1` (class -> F1), `confusion` (rows true, columns predicted),
+        `uf1_interval` and `uar_interval` (95 % over subjects; None for fewer than two), `bootstrap_draws`,
+        and `per_dataset` (the same pooled predictions, split).
+
+    Raises:
+        ValueError: If a label is not one of the model's classes.
+    """
+    num_classes = model.config.num_labels
+    if data.label.max() >= num_classes:
+        raise ValueError(
+            f"label {data.label.max()} is not one of the model's {num_classes} classes "
+            f"({', '.join(model.config.id2label.values())}). Evaluate a model of the same class scheme."
+        )
+    classes = [model.config.id2label[index] for index in range(num_classes)]
+    predictions = predict_flow_maps(model, processor, data.flow, batch_size).argmax(axis=1)
+    persons = np.array([f"{a}/{b}" for a, b in zip(data.dataset, data.subject, strict=True)])
+    result = {
+        "model": name or model.config._name_or_path,
+        "file": data.source,
+        "classes": classes,
+        "subjects": len(np.unique(persons)),
+        **_scores(confusion(predictions, data.label, num_classes), classes),
+        "bootstrap_draws": draws,
+        "per_dataset": {},
+    }
+    for key, metric_of in (("uf1_interval", uf1_of), ("uar_interval", uar_of)):
+        enough = result["subjects"] > 1
+        arguments = (metric_of, predictions, data.label, persons, num_classes, draws)
+        result[key] = list(subject_bootstrap(*arguments)) if enough else None
+    for dataset in np.unique(data.dataset):
+        chosen = data.dataset == dataset
+        matrix = confusion(predictions[chosen], data.label[chosen], num_classes)
+        subjects = len(np.unique(persons[chosen]))
+        result["per_dataset"][str(dataset)] = {"subjects": subjects, **_scores(matrix, classes)}
+    return result
+
+
+def format_evaluation(result: dict[str, Any]) -> str:
+    """The result of [`evaluate_flow_maps`] as a plain-text table for people."""
+
+    def interval(key: str) -> str:
+        return "{:.3f} to {:.3f}".format(*result[key]) if result.get(key) else "-"
+
+    lines = [f"model {result['model']}", f"file  {result['file']}", ""]
+    lines.append(f"{'':12}{'clips':>6}{'subjects':>10}{'uf1':>8}{'uar':>8}{'accuracy':>10}")
+    for name, part in [("all", result), *result["per_dataset"].items()]:
+        lines.append(
+            f"{name:12}{part['clips']:6d}{part['subjects']:10d}"
+            f"{part['uf1']:8.3f}{part['uar']:8.3f}{part['accuracy']:10.3f}"
+        )
+    lines += ["", f"95 % interval over subjects ({result['bootstrap_draws']} draws)"]
+    lines += [f"  uf1 {interval('uf1_interval')}", f"  uar {interval('uar_interval')}", ""]
+    lines.append(f"{'true':12}{'f1':>6}   predicted:" + "".join(f"{name:>12}" for name in result["classes"]))
+    for name, row in zip(result["classes"], result["confusion"], strict=True):
+        counts = "".join(f"{count:12d}" for count in row)
+        lines.append(f"{name:12}{result['per_class_f1'][name]:6.3f}{'':13}{counts}")
+    return "\n".join(lines)
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(model) -> str | None:
+    """SHA-256 of the `model.safetensors` that a model was loaded from; None for one that was never saved."""
+    source = model.config._name_or_path
+    if not source:
+        return None
+    path = cached_file(
+        source, "model.safetensors", local_files_only=True, _raise_exceptions_for_missing_entries=False
+    )
+    return sha256_of(path) if path else None
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, `-dirty` if it was changed; None outside a checkout."""
+    folder = Path(__file__).parent
+    for command in (
+        ["ls-files", "--error-unmatch", "__init__.py"],
+        ["describe", "--always", "--dirty", "--abbrev=40"],
+    ):
+        try:
+            done = subprocess.run(
+                ["git", "-C", folder, *command], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:  # no git on this machine
+            return None
+        if done.returncode:
+            return None
+    return done.stdout.strip()
+
+
+def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]:
+    """What one look at a file of maps leaves in the log.
+
+    Args:
+        model (`PreTrainedModel`): The model that was scored.
+        data ([`FlowMaps`]): What it was scored on, read from a file.
+        result (`dict`): What [`evaluate_flow_maps`] returned.
+
+    Returns:
+        `dict`: `time` (UTC), `commit`, `weights_sha256`, `file_sha256`, then the result.
+    """
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "weights_sha256": weights_sha256(model),
+        "file_sha256": sha256_of(data.source),
+        **result,
+    }
+
+
+def append_log(path: str | os.PathLike, record: dict[str, Any]) -> None:
+    """Append one JSON line to a log; what stands in it is never touched.
+
+    Args:
+        path (`str` or `os.PathLike`): Made, with its folders, if it does not exist.
+        record (`dict`): Anything JSON can hold.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(record) + "\n"
+    # One write to a file opened for appending: two looks at the same time do not mix.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
