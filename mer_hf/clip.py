@@ -1,0 +1,492 @@
+"""Reads a video file, a folder of numbered frames, a list of pictures or an array into a `Clip`.
+
+Videos are read by PyAV, whose wheel brings its own decoders. A file that is cut short decodes without an
+error in every reader, so what the container declares is compared with the packets in the file first.
+"""
+
+import math
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+# Only these demuxers are tried: FFmpeg would also take a playlist, a text file or a single picture for a
+# video, and a playlist makes it open other files.
+CONTAINERS = "mov,mp4,matroska,webm,avi"
+MAX_BYTES = 1_000_000_000
+IGNORED_FILES = {"thumbs.db", "desktop.ini"}
+
+
+class ClipError(ValueError):
+    """A clip that cannot be read; its one line says what was found and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames in order, upright, with the time of each.
+
+    Args:
+        frames (`np.ndarray` of shape `(T, H, W, 3)`): uint8, RGB; T is at least 1.
+        timestamps_s (`np.ndarray` of shape `(T,)`): float64, seconds; NaN where the source has no times.
+        frame_names (`tuple[str, ...]`, *optional*, defaults to `()`): The names of a folder's files in order;
+            otherwise empty.
+        source (`str`, *optional*, defaults to `""`): Where the frames come from, for messages.
+
+    Raises:
+        ClipError: If a shape or type is another.
+    """
+
+    frames: np.ndarray
+    timestamps_s: np.ndarray
+    frame_names: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        shape, dtype = np.shape(self.frames), getattr(self.frames, "dtype", None)
+        if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise ClipError(f"a clip holds uint8 frames of shape (T, H, W, 3), got {dtype} {shape}.")
+        if np.shape(self.timestamps_s) != shape[:1] or len(self.frame_names) not in (0, shape[0]):
+            raise ClipError(
+                f"a clip of {shape[0]} frames needs as many timestamps and no or as many frame names, "
+                f"got {np.size(self.timestamps_s)} and {len(self.frame_names)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class _Frame(NamedTuple):
+    image: np.ndarray
+    time_s: float
+    name: str | None
+
+
+def read_clip(
+    source: str | os.PathLike | np.ndarray | Sequence, fps: float | None = None, max_bytes: int = MAX_BYTES
+) -> Clip:
+    """Read a whole clip into memory.
+
+    Args:
+        source (`str`, `os.PathLike`, `np.ndarray` or `Sequence`): A video file (mp4, mov, webm, mkv, avi);
+            a folder of numbered pictures (jpg, png, bmp), ordered by the last whole number in each name; an
+            array of shape `(T, H, W, 3)` or, gray, `(T, H, W)`; or a list of PIL images or arrays of one
+            size, uint8.
+        fps (`float`, *optional*): Frames per second. Replaces the times of a video, gives those of the
+            others, which are NaN without it.
+        max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that the decoded frames may take.
+
+    Returns:
+        `Clip`: Frames upright (turned and mirrored as the file asks), timestamps in seconds.
+
+    Raises:
+        ClipError: If nothing can be read, the source is cut short, damaged or of mixed sizes, or the frames
+            would take more than `max_bytes`.
+    """
+    _check_fps(fps)
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir():
+            files = _numbered_pictures(path)
+            return _collect(_read_pictures(files, fps), len(files), str(path), max_bytes)
+        held = _survey(path, max_bytes)
+        return _collect(_decode(path, fps, held), held.present, str(path), max_bytes)
+    if isinstance(source, np.ndarray) and (
+        source.ndim not in (3, 4) or (source.ndim, source.shape[-1]) == (3, 3)
+    ):
+        raise ClipError(
+            f"the array has shape {source.shape}, not that of a clip. "
+            "Pass (T, H, W, 3), or (T, H, W) for gray frames."
+        )
+    if not isinstance(source, (np.ndarray, Sequence)) or isinstance(source, (bytes, bytearray)):
+        raise ClipError(
+            f"cannot read a clip from a {type(source).__name__}. "
+            "Pass a path, a list of pictures or an array of shape (T, H, W, 3)."
+        )
+    name = "the array" if isinstance(source, np.ndarray) else "the list of pictures"
+    if len(source) == 0:
+        raise ClipError(f"{name} holds no frames. Pass at least one.")
+    pictures = (
+        _Frame(_to_rgb(item, f"{name}, frame {i}"), _time(i, fps), None) for i, item in enumerate(source)
+    )
+    return _collect(pictures, len(source), name, max_bytes)
+
+
+def iter_clips(
+    path: str | os.PathLike,
+    window_s: float,
+    overlap_s: float,
+    fps: float | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Iterator[Clip]:
+    """Read a long video as overlapping windows, in memory that does not grow with its length.
+
+    Windows begin every `window_s - overlap_s` seconds from the first frame on; the last may be shorter, and
+    one that would hold no frame beyond the one before it is left out. After a pause longer than a window they
+    begin anew.
+
+    Args:
+        path (`str` or `os.PathLike`): A video file, or a folder of numbered pictures with `fps`.
+        window_s (`float`): Length of a window in seconds.
+        overlap_s (`float`): How much of a window the next one repeats, in seconds; less than `window_s`.
+        fps (`float`, *optional*): Frames per second, as in `read_clip`.
+        max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that one window's frames may take.
+
+    Returns:
+        `Iterator[Clip]`: Clips whose timestamps count from the beginning of the video, not of the window.
+
+    Raises:
+        ClipError: As `read_clip`; or if `overlap_s` is not in `[0, window_s)`, or a folder has no `fps`.
+    """
+    if not (math.isfinite(window_s) and 0 <= overlap_s < window_s):
+        raise ClipError(
+            f"windows of {window_s} s cannot overlap by {overlap_s} s. Pass 0 <= overlap_s < window_s."
+        )
+    _check_fps(fps)
+    path = Path(path)
+    if path.is_dir():
+        if fps is None:
+            raise ClipError(f"{path}: a folder of frames has no times, so no windows. Pass fps.")
+        frames = _read_pictures(_numbered_pictures(path), fps)
+    else:
+        frames = _decode(path, fps, _survey(path))
+    return _windows(frames, window_s, overlap_s, str(path), max_bytes)
+
+
+def write_clip(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write an mp4 that browsers play (H.264, yuv420p, index at the front). A failure leaves no file behind.
+
+    Args:
+        path (`str` or `os.PathLike`): Where to write, ending in `.mp4`.
+        frames (`Iterable[np.ndarray]`): Pictures of shape `(H, W, 3)`, uint8, RGB, one size. H.264 needs even
+            sides: the last row or column of an odd one is repeated.
+        fps (`float`): Frames per second.
+
+    Raises:
+        ClipError: If there is no frame, a frame has another size or type, or the path does not end in `.mp4`.
+    """
+    path = Path(path)
+    _check_fps(fps)
+    if path.suffix.lower() != ".mp4":
+        raise ClipError(f"{path}: clips are written as mp4. Give a name that ends in .mp4.")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _encode(part, frames, fps, str(path))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _encode(part: Path, frames: Iterable[np.ndarray], fps: float, label: str) -> None:
+    shape = None
+    with av.open(f"file:{part}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(float(fps)).limit_denominator(1001))
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
+        for i, frame in enumerate(frames):
+            image = _to_rgb(frame, f"{label}, frame {i}")
+            if shape is None:
+                shape = image.shape
+                stream.height, stream.width = (side + side % 2 for side in shape[:2])
+            if image.shape != shape:
+                raise _mixed_sizes(label, shape, "frame 0", image.shape, f"frame {i}")
+            even = np.pad(image, [(0, shape[0] % 2), (0, shape[1] % 2), (0, 0)], mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+        if shape is None:
+            raise ClipError(f"{label}: there are no frames to write. Pass at least one.")
+        container.mux(stream.encode())
+
+
+# Videos
+
+
+class _Survey(NamedTuple):
+    """What is in a video file, found without decoding."""
+
+    present: int  # packets of pictures that are whole and shown
+    one_frame_each: bool  # whether each is one frame: VP8 stores frames never shown, old AVIs two in a packet
+
+
+def _open(path: Path) -> tuple[Any, Any]:
+    if not path.exists():
+        raise ClipError(f"{path}: no such file or folder. Check the path.")
+    if not path.is_file():
+        raise ClipError(f"{path}: neither a file nor a folder. Pass a video file or a folder of frames.")
+    if path.stat().st_size == 0:
+        raise ClipError(f"{path}: the file is empty (0 bytes). Copy or record it again.")
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        raise ClipError(f"{path}: a single picture. Pass the folder that holds the clip's frames.")
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(f"file:{path}", options=options, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise ClipError(
+            f"{path}: not a readable mp4, mov, webm, mkv or avi video: another kind of file, or one cut "
+            "short before its first frame or its index. Convert it to mp4, or copy it again."
+        ) from error
+    streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+    if not streams or streams[0].codec_context is None:
+        kinds = sorted({s.type for s in container.streams})
+        container.close()
+        if not kinds:
+            raise _no_frames(path)
+        raise ClipError(
+            f"{path}: no video stream that can be decoded (found: {', '.join(kinds)}). "
+            "Pass a file with pictures in it."
+        )
+    streams[0].thread_type = "AUTO"
+    return container, streams[0]
+
+
+def _survey(path: Path, max_bytes: int | None = None) -> _Survey:
+    """Count the packets that are in the file and compare them with what its header declares."""
+    container, stream = _open(path)
+    with container:
+        indexed = container.format.name.startswith("mov")
+        # The index of an mp4 leaves out what an edit list hides. A cut AVI has lost its index; Matroska's
+        # holds key frames alone.
+        declared = sum(not entry.is_discard for entry in stream.index_entries) if indexed else stream.frames
+        frame_bytes = stream.codec_context.width * stream.codec_context.height * 3
+        _check_bytes(declared, frame_bytes, str(path), max_bytes)
+        present, end_s, whole = _count_packets(
+            container, stream, lambda count: _check_bytes(count, frame_bytes, str(path), max_bytes)
+        )
+        frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.05
+        if indexed:
+            whole = whole and present >= declared
+        elif (
+            declared
+        ):  # AVI counts the frames it dropped while recording, which are in no packet but in the time
+            whole = whole and end_s > (declared - 1.5) * frame_s
+        else:
+            declared_s = (container.duration or 0) / av.time_base
+            whole = whole and end_s > declared_s - max(0.1, 2 * frame_s)
+            if not whole:
+                raise _cut_short(path, f"{present} frames, {end_s:.2f} of {declared_s:.2f} s,")
+    if not whole:
+        raise _cut_short(path, f"{present} of {declared} frames")
+    if present == 0:
+        raise _no_frames(path)
+    return _Survey(present, one_frame_each=indexed)
+
+
+def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) -> tuple[int, float, bool]:
+    """Packets of `stream` that are whole and shown, the last time in the file, whether no packet is torn."""
+    present, end_s, whole = 0, 0.0, True
+    try:
+        for packet in container.demux():
+            if packet.is_corrupt:
+                whole = False
+            elif packet.size:
+                time = packet.dts if packet.pts is None else packet.pts
+                if time is not None:
+                    end_s = max(end_s, float((time + (packet.duration or 0)) * packet.time_base))
+                if packet.stream is stream and not packet.is_discard:
+                    present += 1
+                    check(present)
+    except av.FFmpegError:
+        whole = False
+    return present, end_s, whole
+
+
+def _no_frames(path: Path) -> ClipError:
+    return ClipError(f"{path}: the video holds no frames. Record or export it again.")
+
+
+def _cut_short(path: Path, what: str) -> ClipError:
+    return ClipError(f"{path}: cut short or damaged: {what} could be read. Copy or export the video again.")
+
+
+def _decode(path: Path, fps: float | None, survey: _Survey) -> Iterator[_Frame]:
+    container, stream = _open(path)
+    count = 0
+    with container:
+        # An AVI holds no presentation times: where frames are reordered only their place tells the time.
+        by_place = container.format.name == "avi" and stream.codec_context.has_b_frames
+        rate = fps or (float(stream.average_rate) if by_place and stream.average_rate else None)
+        try:
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    raise _cut_short(path, f"{count} of {survey.present} frames")
+                seconds = math.nan if frame.time is None else frame.time
+                yield _Frame(_upright(frame), seconds if rate is None else count / rate, None)
+                count += 1
+        except av.FFmpegError as error:
+            raise _cut_short(path, f"{count} of {survey.present} frames") from error
+    if count == 0 or (survey.one_frame_each and count < survey.present):
+        raise _cut_short(path, f"{count} of {survey.present} frames")
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """RGB pixels, turned and mirrored as the frame's display matrix asks (quarter turns)."""
+    image = frame.to_ndarray(format="rgb24")
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return image
+    # Rows (a, b, u), (c, d, v), (x, y, w): a stored point goes to (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    if abs(c) > abs(a):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+# Pictures
+
+
+def _numbered_pictures(folder: Path) -> list[Path]:
+    names = sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.name[0] != "." and entry.name.lower() not in IGNORED_FILES
+    )
+    others = [entry.name for entry in names if entry.suffix.lower() not in PICTURE_SUFFIXES or entry.is_dir()]
+    if others:
+        raise ClipError(
+            f"{folder}: {others[0]} is not a jpg, png or bmp picture. "
+            "Pass a folder that holds one clip's frames alone."
+        )
+    if not names:
+        raise ClipError(f"{folder}: the folder holds no frames. Put jpg, png or bmp pictures in it.")
+    numbers = {entry: [int(digits) for digits in re.findall(r"[0-9]+", entry.stem)] for entry in names}
+    for entry, found in numbers.items():
+        if not found:
+            raise ClipError(f"{folder}: {entry.name} has no number. Number the frames, as in img1.jpg.")
+    files = sorted(names, key=lambda entry: numbers[entry][-1])
+    for one, other in pairwise(files):
+        if numbers[one][-1] == numbers[other][-1]:
+            raise ClipError(
+                f"{folder}: {one.name} and {other.name} have the same number, so their order is unknown. "
+                "Keep one of them, or one clip to a folder."
+            )
+    return files
+
+
+def _read_pictures(files: list[Path], fps: float | None) -> Iterator[_Frame]:
+    first: tuple[int, ...] | None = None
+    for i, file in enumerate(files):
+        try:
+            with Image.open(file) as image:
+                picture = ImageOps.exif_transpose(image)
+                pixels = _to_rgb(picture, str(file))
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ClipError(
+                f"{file}: the picture cannot be read ({error}). Copy it again or remove it."
+            ) from error
+        first = first or pixels.shape
+        if pixels.shape != first:
+            raise _mixed_sizes(str(files[0].parent), first, files[0].name, pixels.shape, file.name)
+        yield _Frame(pixels, _time(i, fps), file.name)
+
+
+def _to_rgb(picture: Any, label: str) -> np.ndarray:
+    if isinstance(picture, Image.Image):
+        if picture.mode.startswith(("I", "F")):
+            raise ClipError(f"{label}: mode {picture.mode} is not an 8-bit picture. Convert it to 8 bits.")
+        return np.asarray(picture.convert("RGB"))
+    image = np.asarray(picture)
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        image = np.broadcast_to(image.reshape(*image.shape[:2], 1), (*image.shape[:2], 3))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ClipError(
+            f"{label}: expected a PIL image or a uint8 array of shape (H, W, 3) or (H, W), "
+            f"got {image.dtype} {image.shape}. Convert it to 8-bit RGB."
+        )
+    return image
+
+
+# Collecting
+
+
+def _collect(frames: Iterator[_Frame], count: int, source: str, max_bytes: int) -> Clip:
+    """Fill one array of `count` frames (more are made room for), so that the frames are never held twice."""
+    pixels, times, names = None, [], []
+    for i, frame in enumerate(frames):
+        if pixels is None:
+            _check_bytes(count, frame.image.nbytes, source, max_bytes)
+            pixels = np.empty((count, *frame.image.shape), np.uint8)
+        if frame.image.shape != pixels.shape[1:]:
+            raise _mixed_sizes(source, pixels.shape[1:], "frame 0", frame.image.shape, f"frame {i}")
+        if i == len(pixels):
+            _check_bytes(i + 1, frame.image.nbytes, source, max_bytes)
+            room = min(i + i // 4 + 1, max_bytes // frame.image.nbytes)
+            pixels.resize((room, *frame.image.shape), refcheck=False)
+        pixels[i] = frame.image
+        times.append(frame.time_s)
+        names.extend([frame.name] if frame.name else [])
+    if len(times) < len(pixels):
+        pixels.resize((len(times), *pixels.shape[1:]), refcheck=False)
+    return Clip(pixels, np.array(times, np.float64), tuple(names), source)
+
+
+def _windows(
+    frames: Iterator[_Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
+) -> Iterator[Clip]:
+    held: deque[_Frame] = deque()
+    start_s, fresh, eps_s = None, 0, 1e-6
+    for frame in frames:
+        if math.isnan(frame.time_s):
+            raise ClipError(f"{source}: the frames have no times, so no windows. Pass fps.")
+        start_s = frame.time_s if start_s is None else start_s
+        while frame.time_s >= start_s + window_s - eps_s:
+            if fresh:
+                yield _stack(held, source)
+            fresh, start_s = 0, start_s + window_s - overlap_s
+            while held and held[0].time_s < start_s - eps_s:
+                held.popleft()
+            if not held and frame.time_s >= start_s + window_s - eps_s:
+                start_s = frame.time_s
+        held.append(frame)
+        fresh += 1
+        if held[0].image.shape != frame.image.shape:
+            raise _mixed_sizes(source, held[0].image.shape, "one", frame.image.shape, "a later one")
+        if len(held) * frame.image.nbytes > max_bytes:
+            raise ClipError(
+                f"{source}: a window of {window_s} s takes more than {_size(max_bytes)}. "
+                "Choose a shorter window_s."
+            )
+    if fresh:
+        yield _stack(held, source)
+
+
+def _stack(held: deque[_Frame], source: str) -> Clip:
+    names = tuple(frame.name for frame in held if frame.name)
+    times = np.array([frame.time_s for frame in held], np.float64)
+    return Clip(np.stack([frame.image for frame in held]), times, names, source)
+
+
+def _time(i: int, fps: float | None) -> float:
+    return math.nan if fps is None else i / fps
+
+
+def _check_fps(fps: float | None) -> None:
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise ClipError(f"fps must be above 0, got {fps}. Pass the frames per second of the recording.")
+
+
+def _check_bytes(count: int, frame_bytes: int, source: str, max_bytes: int | None) -> None:
+    if max_bytes is not None and count * frame_bytes > max_bytes:
+        raise ClipError(
+            f"{source}: its {count} frames (or more) decode to {_size(count * frame_bytes)}, above the limit "
+            f"of {_size(max_bytes)}. Cut the clip, make its pictures smaller, or use iter_clips."
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 10_000_000 else f"{count:,} bytes"
+
+
+def _mixed_sizes(
+    source: str, shape: tuple[int, ...], name: str, other_shape: tuple[int, ...], other: str
+) -> ClipError:
+    return ClipError(
+        f"{source}: frames differ in size: {name} is {shape[1]}x{shape[0]}, {other} is "
+        f"{other_shape[1]}x{other_shape[0]}. Bring all frames to one size."
+    )
