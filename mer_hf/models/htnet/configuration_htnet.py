@@ -1,0 +1,103 @@
+"""Configuration of HTNet."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+DEFAULT_LABELS = ("negative", "positive", "surprise")
+
+
+@strict
+class HTNetConfig(PreTrainedConfig):
+    r"""Sizes of an HTNet. The defaults give the published network (139.6 M parameters).
+
+    Hierarchy `i` of `H = len(depths)` is `hidden_size * 2**i` wide, has `num_attention_heads * 2**i` heads
+    and attends inside `2**(H - 1 - i)` x `2**(H - 1 - i)` blocks of `tokens_per_block` patches. With the
+    defaults a block holds one patch, so that attention is a linear map and every attention weight is 1.
+
+    Args:
+        image_size (`int`, *optional*, defaults to 28): Height and width of the motion map.
+        patch_size (`int`, *optional*, defaults to 7): Height and width of a patch; divides `image_size`.
+        num_channels (`int`, *optional*, defaults to 3): Channels of the motion map.
+        hidden_size (`int`, *optional*, defaults to 256): Width of the first (finest) hierarchy.
+        num_attention_heads (`int`, *optional*, defaults to 3): Heads of the first hierarchy. They need not
+            divide the width: a head is `hidden_size // num_attention_heads` wide, in the published network
+            85.
+        depths (`list[int]` or `int`, *optional*, defaults to `[2, 2, 10]`): Transformer layers per hierarchy,
+            finest first. One number means the same in each of `num_hierarchies`.
+        num_hierarchies (`int`, *optional*): Taken from `depths` where that is a list, else 3.
+        mlp_ratio (`int` or `float`, *optional*, defaults to 4): Width of the feed-forward layers over that of
+            the hierarchy.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation of the feed-forward layers.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.0): After projections and feed-forward layers.
+        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0): On the attention weights.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-05): Of every norm.
+
+    Raises:
+        ValueError: If the patches do not tile the map, or the blocks do not tile the patches.
+    """
+
+    model_type = "htnet"
+
+    image_size: int = 28
+    patch_size: int = 7
+    num_channels: int = 3
+    hidden_size: int = 256
+    num_attention_heads: int = 3
+    depths: list[int] | tuple[int, ...] | int | None = None
+    num_hierarchies: int | None = None
+    mlp_ratio: int | float = 4
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
+    layer_norm_eps: float | int = 1e-5
+
+    def __post_init__(self, **kwargs):
+        if self.depths is None:
+            self.depths = [2, 2, 10]
+        elif isinstance(self.depths, int):
+            self.depths = [self.depths] * (3 if self.num_hierarchies is None else self.num_hierarchies)
+        self.depths = list(self.depths)
+        if self.num_hierarchies is None:
+            self.num_hierarchies = len(self.depths)
+        if self.id2label is None and kwargs.get("num_labels") in (None, len(DEFAULT_LABELS)):
+            self.id2label = dict(enumerate(DEFAULT_LABELS))
+        if self.id2label is not None and self.label2id is None:
+            self.label2id = {label: int(index) for index, label in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    def validate_sizes(self):
+        """Check that patches tile the map and blocks tile the patches."""
+        sizes = ("image_size", "patch_size", "num_channels", "hidden_size", "num_attention_heads")
+        small = [f"{name}={getattr(self, name)}" for name in sizes if getattr(self, name) < 1]
+        if small:
+            raise ValueError(f"sizes must be at least 1, got {', '.join(small)}.")
+        if not self.depths or min(self.depths) < 0 or self.num_hierarchies != len(self.depths):
+            raise ValueError(
+                f"depths needs one number of layers for each hierarchy, got depths={self.depths} and "
+                f"num_hierarchies={self.num_hierarchies}. Leave num_hierarchies out to take it from depths."
+            )
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size must be a multiple of patch_size, got image_size={self.image_size} and "
+                f"patch_size={self.patch_size}."
+            )
+        grid, blocks = self.image_size // self.patch_size, 2 ** (self.num_hierarchies - 1)
+        if grid % blocks:
+            raise ValueError(
+                f"image_size / patch_size must be a multiple of 2**(hierarchies - 1), got "
+                f"{self.image_size} / {self.patch_size} = {grid} patches a side and {self.num_hierarchies} "
+                f"hierarchies ({blocks} blocks a side). Change patch_size, image_size or how many depths."
+            )
+        if self.hidden_size < self.num_attention_heads:
+            raise ValueError(
+                f"a head needs at least one channel, got hidden_size={self.hidden_size} and "
+                f"num_attention_heads={self.num_attention_heads}."
+            )
+
+    @property
+    def tokens_per_block(self) -> int:
+        """Patches that attend to each other, the same in every hierarchy; 1 in the published network."""
+        return (self.image_size // self.patch_size // 2 ** (len(self.depths) - 1)) ** 2
+
+
+__all__ = ["HTNetConfig"]

@@ -1,0 +1,411 @@
+"""HTNet in PyTorch: patches, transformer layers inside blocks, and convolutions that merge the blocks.
+
+The network of Wang et al., "HTNet for micro-expression recognition" (arXiv 2307.14637, 2023), with linear
+layers on channel-last maps where the original has 1 x 1 convolutions. Maps are `(B, height, width, channels)`
+until they are returned.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import can_return_tuple
+
+from .configuration_htnet import HTNetConfig
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attention written out, for its weights; arguments and results as in `ALL_ATTENTION_FUNCTIONS`."""
+    weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
+    weights = nn.functional.softmax(weights, dim=-1)
+    output = torch.matmul(nn.functional.dropout(weights, p=dropout, training=module.training), value)
+    return output.transpose(1, 2), weights
+
+
+class HTNetEmbeddings(nn.Module):
+    """Cuts the motion map into patches and projects each to a vector."""
+
+    def __init__(self, config: HTNetConfig):
+        super().__init__()
+        self.patch_size, self.num_channels, self.image_size = (
+            config.patch_size,
+            config.num_channels,
+            config.image_size,
+        )
+        self.projection = nn.Linear(config.patch_size**2 * config.num_channels, config.hidden_size)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """`(B, num_channels, image_size, image_size)` -> `(B, grid, grid, hidden_size)`."""
+        expected = (self.num_channels, self.image_size, self.image_size)
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != expected:
+            raise ValueError(
+                f"expected pixel_values of shape (B, {', '.join(map(str, expected))}), got "
+                f"{tuple(pixel_values.shape)}. Prepare them with HTNetImageProcessor(size={self.image_size})."
+            )
+        grid, patch = self.image_size // self.patch_size, self.patch_size
+        # A patch is read row by row, its channels fastest.
+        patches = pixel_values.unflatten(2, (grid, patch)).unflatten(4, (grid, patch))
+        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3)  # (B, grid, grid, patch * patch * channels)
+        return self.projection(patches.to(self.projection.weight.dtype))
+
+
+class HTNetAttention(nn.Module):
+    """Attention among the tokens of a block; with one token the same linear map without queries and keys."""
+
+    def __init__(self, config: HTNetConfig, hierarchy: int):
+        super().__init__()
+        self.config = config
+        width = config.hidden_size * 2**hierarchy
+        self.num_heads = config.num_attention_heads * 2**hierarchy
+        self.head_size = width // self.num_heads  # rounded down: the published heads do not divide the width
+        self.inner_size = self.num_heads * self.head_size
+        self.scaling = self.head_size**-0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.is_causal = False
+        self.qkv = nn.Linear(width, 3 * self.inner_size, bias=False)
+        self.projection = nn.Linear(self.inner_size, width)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, hidden_states: torch.Tensor, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(blocks, tokens, C)` -> the same, and weights `(blocks, heads, tokens, tokens)` if asked for."""
+        dropout = self.attention_dropout if self.training else 0.0
+        attend = self._attend_alone if hidden_states.shape[1] == 1 else self._attend
+        context, weights = attend(hidden_states, dropout, output_attentions)
+        return self.dropout(self.projection(context)), weights
+
+    def _attend_alone(self, hidden_states, dropout, output_attentions):
+        # The softmax over one token is 1 whatever q and k are, so they are not computed. They stay rows of
+        # the one parameter `qkv` (a part of a used tensor gets a gradient of zeros; an unused tensor would
+        # stop DDP).
+        value = nn.functional.linear(hidden_states, self.qkv.weight[2 * self.inner_size :])
+        if not (output_attentions or dropout):
+            return value, None
+        weights = value.new_ones(value.shape[0], self.num_heads, 1, 1)
+        if dropout:
+            kept = nn.functional.dropout(weights, p=dropout).repeat_interleave(self.head_size, dim=1)
+            value = value * kept.view(value.shape)
+        return value, weights if output_attentions else None
+
+    def _attend(self, hidden_states, dropout, output_attentions):
+        qkv = self.qkv(hidden_states).unflatten(2, (3, self.num_heads, self.head_size))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (blocks, heads, tokens, head_size)
+        attention = eager_attention_forward
+        if not output_attentions:  # the fused implementations do not return weights
+            implementation = self.config._attn_implementation
+            attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        context, weights = attention(
+            self, query, key, value, None, scaling=self.scaling, dropout=dropout
+        )  # (blocks, tokens, heads, head_size)
+        return context.flatten(2), weights if output_attentions else None
+
+
+class HTNetMLP(nn.Module):
+    """The feed-forward half of a layer."""
+
+    def __init__(self, config: HTNetConfig, width: int):
+        super().__init__()
+        inner = int(config.mlp_ratio * width)
+        self.fc1 = nn.Linear(width, inner)
+        self.activation = ACT2FN[config.hidden_act]
+        self.fc2 = nn.Linear(inner, width)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(..., C)` -> `(..., C)`."""
+        hidden_states = self.dropout(self.activation(self.fc1(hidden_states)))
+        return self.dropout(self.fc2(hidden_states))
+
+
+class HTNetLayer(GradientCheckpointingLayer):
+    """One transformer layer, norms first."""
+
+    def __init__(self, config: HTNetConfig, hierarchy: int):
+        super().__init__()
+        width = config.hidden_size * 2**hierarchy
+        self.norm_before = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.attention = HTNetAttention(config, hierarchy)
+        self.norm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.mlp = HTNetMLP(config, width)
+
+    def forward(
+        self, hidden_states: torch.Tensor, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(blocks, tokens, C)` -> the same, and the attention weights if asked for."""
+        attended, weights = self.attention(self.norm_before(hidden_states), output_attentions)
+        hidden_states = hidden_states + attended
+        return hidden_states + self.mlp(self.norm_after(hidden_states)), weights
+
+
+class HTNetAggregation(nn.Module):
+    """Merges 2 x 2 blocks into one: a convolution across their borders, a norm, and pooling."""
+
+    def __init__(self, config: HTNetConfig, width: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(width, 2 * width, kernel_size=3, padding=1)
+        self.norm = nn.LayerNorm(2 * width, eps=config.layer_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(B, f, f, C)` -> `(B, f / 2, f / 2, 2 C)`."""
+        hidden_states = self.convolution(hidden_states.permute(0, 3, 1, 2))  # (B, H, W, C) -> (B, C, H, W)
+        hidden_states = self.norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        hidden_states = nn.functional.max_pool2d(hidden_states, kernel_size=3, stride=2, padding=1)
+        return hidden_states.permute(0, 2, 3, 1)
+
+
+class HTNetHierarchy(nn.Module):
+    """The layers of one level, inside blocks, and the aggregation that leads to the next level."""
+
+    def __init__(self, config: HTNetConfig, hierarchy: int):
+        super().__init__()
+        width, last = config.hidden_size * 2**hierarchy, hierarchy == len(config.depths) - 1
+        self.blocks_per_side = 2 ** (len(config.depths) - 1 - hierarchy)
+        # One number per position in a block, shared by channels and blocks. It reaches the output only
+        # through the aggregation (norms remove it), so that the last level's is without effect; it belongs to
+        # the published weights.
+        self.position_embedding = nn.Parameter(torch.empty(config.tokens_per_block))
+        self.layers = nn.ModuleList(HTNetLayer(config, hierarchy) for _ in range(config.depths[hierarchy]))
+        self.aggregation = None if last else HTNetAggregation(config, width)
+
+    def forward(
+        self, hidden_states: torch.Tensor, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """`(B, f, f, C)` -> `(B, f / 2, f / 2, 2 C)`, in the last level the same shape, and attentions."""
+        batch, side, _, width = hidden_states.shape
+        blocks, in_block = self.blocks_per_side, side // self.blocks_per_side
+        # (B, f, f, C) -> (B * blocks * blocks, tokens, C), samples first, then block rows; a view if a block
+        # is a token
+        hidden_states = hidden_states.reshape(batch, blocks, in_block, blocks, in_block, width)
+        hidden_states = hidden_states.transpose(2, 3).reshape(-1, in_block * in_block, width)
+        hidden_states = hidden_states + self.position_embedding[:, None]
+        attentions = []
+        for layer in self.layers:
+            hidden_states, weights = layer(hidden_states, output_attentions)
+            attentions.append(weights)
+        hidden_states = hidden_states.reshape(batch, blocks, blocks, in_block, in_block, width)
+        hidden_states = hidden_states.transpose(2, 3).reshape(batch, side, side, width)
+        if self.aggregation is not None:
+            hidden_states = self.aggregation(hidden_states)
+        return hidden_states, attentions
+
+
+class HTNetPreTrainedModel(PreTrainedModel):
+    """Initialisation, saving, and what transformers needs to know of HTNet."""
+
+    config: HTNetConfig
+    config_class = HTNetConfig
+    base_model_prefix = "htnet"
+    main_input_name = "pixel_values"
+    input_modalities = ("video",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ("HTNetLayer", "HTNetAggregation")
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # The original keeps PyTorch's own initialisation, and position scalars of standard deviation 1.
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, HTNetHierarchy):
+            init.normal_(module.position_embedding, std=1.0)
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load as every transformers model; weights on the CPU then lie where memory is aligned.
+
+        Read straight from the file they lie at odd addresses, from which matrix products with one sample round
+        differently: a saved and loaded model would not give the same logits bit for bit.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for parameter in model.parameters():
+            if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
+                parameter.data = parameter.data.clone()
+        return loaded
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Save as every transformers model; the `auto_map` names both classes, whichever is saved."""
+        self.config.auto_map = {
+            "AutoConfig": "configuration_htnet.HTNetConfig",
+            "AutoModel": "modeling_htnet.HTNetModel",
+            "AutoModelForVideoClassification": "modeling_htnet.HTNetForVideoClassification",
+        }
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+
+class HTNetModel(HTNetPreTrainedModel):
+    """HTNet without its classifier: a motion map in, features out."""
+
+    def __init__(self, config: HTNetConfig):
+        super().__init__(config)
+        self.embeddings = HTNetEmbeddings(config)
+        self.hierarchies = nn.ModuleList(HTNetHierarchy(config, i) for i in range(len(config.depths)))
+        width = config.hidden_size * 2 ** (len(config.depths) - 1)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Features of motion maps.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
+                processor.
+            output_attentions (`bool`, *optional*): Return the attention weights of every layer,
+                `(B * blocks, heads, tokens, tokens)`, samples first, then block rows. They are computed by
+                the eager implementation, whichever is set; with one token per block they are all 1.
+            output_hidden_states (`bool`, *optional*): Return the patch embeddings and the map after each
+                hierarchy (the last one before the final norm), each `(B, C, height, width)`.
+            return_dict (`bool`, *optional*): False gives a tuple.
+
+        Returns:
+            `BaseModelOutputWithPooling`: `last_hidden_state` `(B, C, height, width)` after the final norm,
+                and
+            `pooler_output` `(B, C)`, its mean over positions.
+        """
+        return self.encode(self.embeddings(pixel_values), output_attentions, output_hidden_states)
+
+    def encode(
+        self,
+        patch_embeddings: torch.Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """The network after its patch embeddings `(B, grid, grid, hidden_size)`; see `forward`."""
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        maps, attentions = [patch_embeddings], []
+        for hierarchy in self.hierarchies:
+            hidden_states, weights = hierarchy(maps[-1], bool(output_attentions))
+            maps.append(hidden_states)
+            attentions += weights
+        features = self.norm(maps[-1])
+        return BaseModelOutputWithPooling(
+            last_hidden_state=features.permute(0, 3, 1, 2),  # (B, H, W, C) -> (B, C, H, W)
+            pooler_output=features.mean(dim=(1, 2)),
+            hidden_states=tuple(m.permute(0, 3, 1, 2) for m in maps) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+
+class HTNetForVideoClassification(HTNetPreTrainedModel):
+    """HTNet with its linear classifier: motion maps from onset to apex in, class scores out."""
+
+    # The loss is a mean over the batch: a trainer that accumulates gradients has to divide it itself.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: HTNetConfig):
+        super().__init__(config)
+        self.htnet = HTNetModel(config)
+        self.classifier = nn.Linear(self.htnet.norm.normalized_shape[0], config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> ImageClassifierOutput:
+        """Class scores of motion maps.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
+                processor.
+            labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices; given, the result has the mean
+                cross entropy as `loss`.
+            output_attentions (`bool`, *optional*): See `HTNetModel.forward`.
+            output_hidden_states (`bool`, *optional*): See `HTNetModel.forward`.
+            return_dict (`bool`, *optional*): False gives a tuple.
+
+        Returns:
+            `ImageClassifierOutput`: `loss` (with `labels`), `logits` `(B, num_labels)`, and on request
+            `hidden_states` and `attentions`.
+        """
+        outputs = self.htnet(
+            pixel_values,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.classifier(outputs.pooler_output)
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return ImageClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+    def relevance(
+        self, target: int | list[int] | torch.Tensor | None = None, *, pixel_values: torch.Tensor
+    ) -> torch.Tensor:
+        """Where on the motion map the evidence for a class lies, by gradients.
+
+        Gradient times activation at each patch embedding, summed over channels; only its positive part.
+        Attention is of no use for this: with one token per block all its weights are 1, and otherwise it
+        stays inside a block and knows no class. What this shows is first-order and as coarse as a patch.
+
+        Args:
+            target (`int`, `list[int]` or `torch.Tensor` of shape `(B,)`, *optional*): Class indices; by
+                default each sample's highest class.
+            pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
+                processor.
+
+        Returns:
+            `torch.Tensor` of shape `(B, image_size, image_size)`: float32, not negative, constant inside a
+            patch.
+
+        Raises:
+            ValueError: If a target is no class index.
+        """
+        training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                pixel_values = pixel_values.to(
+                    self.device
+                ).clone()  # a tensor made in inference mode has no gradient
+                embeddings = self.htnet.embeddings(pixel_values).detach().requires_grad_()
+                logits = self.classifier(self.htnet.encode(embeddings, False, False).pooler_output)
+                target = self._target_of(logits, target)
+                (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), embeddings)
+        finally:
+            self.train(training)
+        patches = (gradient * embeddings).detach().float().sum(-1).clamp(min=0)  # (B, grid, grid)
+        size = self.config.patch_size
+        return patches.repeat_interleave(size, dim=1).repeat_interleave(size, dim=2)
+
+    def _target_of(self, logits: torch.Tensor, target: int | list[int] | torch.Tensor | None) -> torch.Tensor:
+        if target is None:
+            return logits.detach().argmax(-1)
+        target = torch.as_tensor(target, device=logits.device).reshape(-1)
+        if target.dtype.is_floating_point or target.numel() not in (1, len(logits)):
+            raise ValueError(
+                f"target must be one class index, or {len(logits)} of them, got {target.tolist()}."
+            )
+        if target.min() < 0 or target.max() >= logits.shape[1]:
+            raise ValueError(f"target must lie in 0 to {logits.shape[1] - 1}, got {target.tolist()}.")
+        return target.long().expand(len(logits))
+
+
+__all__ = ["HTNetForVideoClassification", "HTNetModel", "HTNetPreTrainedModel"]
