@@ -1,0 +1,78 @@
+# make demo    serve the page on http://127.0.0.1:7860 (PORT=... for another port)
+# make test    the tests (ARGS="-k htnet" to choose); make test-slow: those that train or start processes
+# Each target makes its environment in .venv first: about 2 GB, two minutes.
+#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
+#   make PYTHON=/path/to/python3.12 demo                          chooses the interpreter
+
+.PHONY: help demo test test-slow lint bench checkpoints clean
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -eu -c
+
+PORT ?= 7860
+TORCH_INDEX ?=
+PYTHON ?=
+ARGS ?=
+
+PY := .venv/bin/python
+STAMP := .venv/.installed
+UNFINISHED := .venv/.unfinished
+SYSTEM := sudo apt-get install python3-venv make libgl1 libglib2.0-0
+
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+demo: $(STAMP)
+	@GRADIO_SERVER_PORT=$(PORT) $(PY) space/app.py
+
+test: $(STAMP)
+	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(STAMP)
+	@$(PY) -m pytest -m slow $(ARGS)
+
+lint: $(STAMP)
+	@$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+bench: $(STAMP)
+	@$(PY) -m benchmarks $(ARGS)
+
+checkpoints: $(STAMP)
+	@$(PY) -m accelerate.commands.launch train.py --model htnet --data synthetic --output-dir build/htnet-synthetic
+
+clean:
+	@rm -rf build dist .pytest_cache .ruff_cache tests/screenshots
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# An install that was interrupted leaves $(UNFINISHED) and is begun anew; an environment of the user's own is kept.
+$(STAMP): pyproject.toml constraints.txt
+	@refuse() { echo "mer_hf: $$1. On Debian and Ubuntu: $(SYSTEM)" >&2; exit 1; }
+	if [ -e $@ ]; then mv $@ $(UNFINISHED); fi
+	if [ -e $(UNFINISHED) ] || ! $(PY) -c '' 2>/dev/null; then
+		python= seen=
+		for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.11 python3.12); do
+			if ! version=$$("$$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then continue; fi
+			seen="$$seen $$candidate ($$version)"
+			case $$version in 3.11|3.12) ;; *) continue ;; esac
+			if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then python=$$candidate; break; fi
+			seen="$$seen without venv"
+		done
+		if [ -z "$$python" ]; then refuse "needs Python 3.11 or 3.12 with venv, found:$${seen:- none} (choose one with make PYTHON=...)"; fi
+		if [ "$$(uname)" = Linux ]; then
+			for library in libGL.so.1 libglib-2.0.so.0; do
+				"$$python" -c "import ctypes; ctypes.CDLL('$$library')" 2>/dev/null || refuse "OpenCV needs $$library, which is missing"
+			done
+		fi
+		rm -rf .venv
+		mkdir .venv
+		touch $(UNFINISHED)
+		"$$python" -m venv .venv || refuse "$$python cannot make an environment in .venv"
+	fi
+	echo "Installing into .venv, about 2 GB" >&2
+	$(PY) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+		--constraint constraints.txt --editable ".[train,space,dev]"
+	reason=$$($(PY) -c 'import cv2' 2>&1 | tail -1)
+	if [ -n "$$reason" ]; then refuse "OpenCV cannot be imported: $$reason"; fi
+	rm -f $(UNFINISHED)
+	touch $@

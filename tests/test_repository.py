@@ -1,0 +1,269 @@
+"""What holds for the whole repository: who imports whom, versions that agree, one-line answers to missing pieces."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "mer_hf"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+# A room may use what stands before it in its line, and the lines above; rooms in one place do not use each
+# other.
+LINES = [
+    [{"labels", "flow", "clip"}, {"face"}, {"spotting"}, {"action_units"}],
+    [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}],
+    [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"hub"}, {"cli", "space"}],
+]
+MAY_USE: dict[str, set[str]] = {}
+for line in LINES:
+    before = set(MAY_USE)
+    for place in line:
+        MAY_USE |= {room: set(before) for room in place}
+        before |= place
+DRAWING = {"draw", "magnify"}
+MAY_USE |= {"models": set(), "draw": {"labels", "flow"}, "magnify": {"labels", "flow"}}
+for room in ("evaluation", "hub", "cli", "space"):
+    MAY_USE[room] |= DRAWING
+MAY_USE["__init__"] = {"registry"}
+MAY_USE["__main__"] = {"cli"}
+# Outside the package: each like the room that it stands for.
+OUTSIDE = {"train.py": MAY_USE["evaluation"], "space": MAY_USE["space"], "benchmarks": set(MAY_USE)}
+
+MODEL_IMPORTS = {"torch", "numpy", "PIL", "transformers", "huggingface_hub"}
+
+
+class Import(NamedTuple):
+    file: Path
+    module: str  # absolute; relative ones are resolved
+    names: tuple[str, ...]
+    level: int
+    guarded: bool  # inside try / except ImportError
+
+
+def imports_of(file: Path) -> Iterator[Import]:
+    tree = ast.parse(file.read_text())
+    guarded = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try)
+        and any(isinstance(h.type, ast.Name) and h.type.id == "ImportError" for h in node.handlers)
+        for statement in node.body
+        for child in ast.walk(statement)
+    }
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, alias.name, (), 0, id(node) in guarded)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = tuple(alias.name for alias in node.names)
+            yield Import(file, module, names, node.level, id(node) in guarded)
+
+
+def rooms_used(entry: Import) -> set[str]:
+    """The rooms of the package that an import statement names."""
+    parts = entry.module.split(".")
+    if parts[0] != "mer_hf":
+        return set()
+    if len(parts) > 1:
+        return {parts[1]}
+    return {name for name in entry.names if name in MAY_USE or (PACKAGE / name).is_dir()}
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def python_files(top: Path) -> list[Path]:
+    return sorted(top.rglob("*.py")) if top.is_dir() else [top] if top.exists() else []
+
+
+def test_every_room_is_in_the_table_of_who_may_use_whom():
+    unknown = {room_of(file) for file in python_files(PACKAGE)} - set(MAY_USE)
+    assert not unknown, f"say in LINES who may use {sorted(unknown)}"
+
+
+def test_rooms_use_only_those_before_them():
+    wrong = []
+    for file in python_files(PACKAGE):
+        room = room_of(file)
+        for entry in imports_of(file):
+            wrong += [
+                f"{file.relative_to(ROOT)} uses {used}"
+                for used in rooms_used(entry)
+                if used not in MAY_USE.get(room, set()) and (room == "models" or used != room)
+                if not (room == "models" and entry.level == 1)
+            ]
+    for name, allowed in OUTSIDE.items():
+        for file in python_files(ROOT / name):
+            for entry in imports_of(file):
+                wrong += [
+                    f"{file.relative_to(ROOT)} uses {used}"
+                    for used in rooms_used(entry)
+                    if used not in allowed
+                ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_model_folders_can_be_copied_to_the_hub():
+    """Only what a stranger has, and only the one relative form that save_pretrained finds and copies."""
+    wrong = []
+    for file in python_files(PACKAGE / "models"):
+        if file.name == "__init__.py" or file.name.startswith("convert_"):
+            continue
+        for entry in imports_of(file):
+            top = entry.module.split(".")[0]
+            own = entry.level == 1 and len(entry.module.split(".")) == len(file.relative_to(ROOT).parts)
+            known = top in MODEL_IMPORTS or top in sys.stdlib_module_names or (top == "cv2" and entry.guarded)
+            if not own and (entry.level or not known):
+                wrong.append(f"{file.relative_to(ROOT)} imports {entry.module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_scan_of_imports_sees_what_it_should(tmp_path, monkeypatch):
+    file = PACKAGE / "models" / "x" / "modeling_x.py"
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda *_: (
+            "from . import a\nfrom .b import c\nfrom ..registry import d\nfrom mer_hf import clip\n"
+            "def f():\n    import mer_hf.face\ntry:\n    import cv2\nexcept ImportError:\n    cv2 = None\n"
+        ),
+    )
+    entries = list(imports_of(file))
+    assert [entry.module for entry in entries if entry.level] == [
+        "mer_hf.models.x",
+        "mer_hf.models.x.b",
+        "mer_hf.models.registry",
+    ]
+    assert set().union(*(rooms_used(e) for e in entries if not e.level)) == {"clip", "face"}
+    assert [entry.guarded for entry in entries if entry.module == "cv2"] == [True]
+
+
+PROBE = """
+import importlib, importlib.util, sys
+sys.modules |= dict.fromkeys({absent!r})  # None: as if it were not installed
+for name in {modules!r}:
+    if name == "mer_hf" or importlib.util.find_spec(name):
+        importlib.import_module(name)
+print("imported")
+"""
+
+
+def test_networks_and_training_import_without_video_faces_datasets_and_page():
+    modules = ["mer_hf", "mer_hf.registry", "mer_hf.synthetic", "mer_hf.training", "mer_hf.evaluation"]
+    probe = PROBE.format(modules=modules, absent=["av", "mediapipe", "datasets", "gradio"])
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.stdout == "imported\n", done.stderr[-2000:]
+
+
+def requirements() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    return [Requirement(line) for group in (PROJECT["dependencies"], *extras) for line in group]
+
+
+def constraints() -> dict[str, Requirement]:
+    lines = [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    found = [Requirement(line) for line in lines if line]
+    names = [canonicalize_name(requirement.name) for requirement in found]
+    assert len(set(names)) == len(names), "a package is named twice"
+    return dict(zip(names, found, strict=True))
+
+
+def test_constraints_name_one_version_of_everything_within_the_ranges():
+    pinned = constraints()
+    for requirement in pinned.values():
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==" and "*" not in specifier.version, str(requirement)
+    for requirement in requirements():
+        (specifier,) = pinned[canonicalize_name(requirement.name)].specifier
+        assert requirement.specifier.contains(specifier.version), f"{requirement} and {specifier}"
+
+
+def test_protobuf_and_opencv_stay_as_the_face_mesh_needs_them():
+    """mediapipe 0.10.14 fails beside protobuf 5, and two OpenCV packages overwrite each other's files."""
+    names = {canonicalize_name(requirement.name) for requirement in requirements()} | set(constraints())
+    assert {name for name in names if name.startswith("opencv")} == {"opencv-contrib-python"}
+    assert not names & {"torchvision", "timm"}
+    assert constraints()["protobuf"].specifier.contains("4.25.9")
+
+
+def test_the_citation_has_the_package_version_and_licence():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+
+
+def tracked_files() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_path_of_somebodys_machine():
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home|Users)/\w|\.\./shar" + r"ed\b")
+    wrong = []
+    for file in tracked_files():
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError:
+            continue
+        wrong += [f"{file.relative_to(ROOT)}: {found[0]}" for found in pattern.finditer(text)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_readme_names_targets_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.M)
+    assert set(named) <= targets
+    assert {"demo", "test", "test-slow", "lint", "bench", "checkpoints", "clean"} <= targets
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("exit 1", "found: none"),  # not there, or a launcher without an interpreter behind it
+        ('case "$2" in *version_info*) echo 3.10;; esac', "(3.10)"),
+        ('case "$2" in *version_info*) echo 3.12;; *ensurepip*) exit 1;; esac', "without venv"),
+        ('case "$2" in *version_info*) echo 3.12;; *libGL*) exit 1;; esac', "libGL.so.1"),
+        ('case "$2" in *version_info*) echo 3.12;; *glib*) exit 1;; esac', "libglib-2.0.so.0"),
+    ],
+)
+def test_a_missing_piece_of_the_system_is_answered_in_one_line(tmp_path, answer, words):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{answer}\n")
+    python.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", "-s", "test", f"PYTHON={python}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    said = [text for text in done.stderr.splitlines() if not text.startswith("make")]
+    assert done.returncode != 0 and len(said) == 1, done.stderr
+    assert words in said[0] and "sudo apt-get install python3-venv make libgl1 libglib2.0-0" in said[0]
+    assert not (tmp_path / ".venv").exists()
