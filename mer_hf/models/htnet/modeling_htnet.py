@@ -225,10 +225,10 @@ class HTNetPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """Load as every transformers model; weights on the CPU then lie where memory is aligned.
+        """Load as every transformers model; weights on the CPU are moved to aligned memory.
 
-        Read straight from the file they lie at odd addresses, from which matrix products with one sample round
-        differently: a saved and loaded model would not give the same logits bit for bit.
+        A mapped file puts them at any address, and from an unaligned one matrix products with a single
+        sample round differently: a model saved and loaded would not give the same logits bit for bit.
         """
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded

@@ -1,0 +1,175 @@
+"""What every architecture of the registry offers, on tiny configurations."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
+
+from mer_hf.registry import ARCHITECTURES, load
+from mer_hf.relevance import face_relevance
+from tests.models.tiny import TINY, tiny_clip, tiny_inputs, tiny_model, tiny_processor
+
+keys = pytest.mark.parametrize("key", ARCHITECTURES)
+
+
+def logits_of(model, inputs):
+    with torch.no_grad():
+        return model(**inputs).logits
+
+
+def test_every_architecture_has_a_tiny_configuration():
+    assert set(TINY) == set(ARCHITECTURES)
+
+
+@keys
+def test_classes_are_registered_with_the_auto_classes(key):
+    architecture = ARCHITECTURES[key]
+    config = AutoConfig.for_model(key, **TINY[key].config)
+    assert architecture.key == key and type(config) is architecture.config_class
+    assert type(AutoModel.from_config(config)) is architecture.model_class
+    assert type(AutoModelForVideoClassification.from_config(config)) is architecture.classifier_class
+
+
+@keys
+def test_default_labels_are_negative_positive_surprise(key):
+    config = ARCHITECTURES[key].config_class()
+    assert config.id2label == {0: "negative", 1: "positive", 2: "surprise"}
+    assert config.label2id == {"negative": 0, "positive": 1, "surprise": 2}
+
+
+@keys
+def test_outputs_hold_what_was_asked_for(key):
+    model, inputs = tiny_model(key), tiny_inputs(key)
+    outputs = model(**inputs)
+    assert outputs.logits.shape == (2, 3) and outputs.loss is None
+    assert outputs.hidden_states is None and outputs.attentions is None
+    model.set_attn_implementation("eager")
+    asked = model(**inputs, output_hidden_states=True, output_attentions=True)
+    assert len(asked.hidden_states) > 1 and len(asked.attentions) > 0
+    assert all(torch.allclose(a.sum(-1), torch.ones(()), atol=1e-5) for a in asked.attentions)
+    torch.testing.assert_close(asked.logits, outputs.logits, rtol=0, atol=1e-5)
+    assert isinstance(model(**inputs, return_dict=False), tuple)
+
+
+@keys
+def test_labels_give_a_loss_that_reaches_every_parameter(key):
+    model, inputs = tiny_model(key).train(), tiny_inputs(key)
+    model(**inputs, labels=torch.tensor([0, 2])).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@keys
+def test_loss_is_the_mean_cross_entropy(key):
+    model, inputs = tiny_model(key), tiny_inputs(key)
+    labels = torch.tensor([0, 2])
+    outputs = model(**inputs, labels=labels)
+    expected = -outputs.logits.log_softmax(-1)[[0, 1], labels].mean()
+    torch.testing.assert_close(outputs.loss, expected)
+
+
+@keys
+def test_saved_and_loaded_logits_are_equal(key, tmp_path):
+    model, inputs = tiny_model(key), tiny_inputs(key)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForVideoClassification.from_pretrained(tmp_path)
+    assert type(loaded) is type(model) and not loaded.training
+    for batch in (slice(None), slice(0, 1)):
+        part = {name: tensor[batch] for name, tensor in inputs.items()}
+        torch.testing.assert_close(logits_of(loaded, part), logits_of(model, part), rtol=0, atol=0)
+    features = AutoModel.from_pretrained(tmp_path)
+    assert type(features) is ARCHITECTURES[key].model_class
+    for name, tensor in features.state_dict().items():
+        saved = model.state_dict()[f"{model.base_model_prefix}.{name}"]
+        torch.testing.assert_close(tensor, saved, rtol=0, atol=0)
+
+
+@keys
+def test_saved_folder_names_its_code(key, tmp_path):
+    tiny_model(key).save_pretrained(tmp_path)
+    tiny_processor(key).save_pretrained(tmp_path)
+    architecture = ARCHITECTURES[key]
+    names = {
+        "AutoConfig": architecture.config_class,
+        "AutoModel": architecture.model_class,
+        "AutoModelForVideoClassification": architecture.classifier_class,
+    }
+    expected = {auto: f"{c.__module__.split('.')[-1]}.{c.__name__}" for auto, c in names.items()}
+    assert json.loads((tmp_path / "config.json").read_text())["auto_map"] == expected
+    processor = architecture.processor_class
+    assert json.loads((tmp_path / "preprocessor_config.json").read_text())["auto_map"] == {
+        "AutoImageProcessor": f"{processor.__module__.split('.')[-1]}.{processor.__name__}"
+    }
+    modules = [reference.split(".")[0] for reference in expected.values()]
+    assert all((tmp_path / f"{module}.py").is_file() for module in modules)
+
+
+@keys
+def test_load_gives_model_and_processor(key, tmp_path):
+    model, inputs = tiny_model(key), tiny_inputs(key)
+    model.save_pretrained(tmp_path)
+    tiny_processor(key).save_pretrained(tmp_path)
+    loaded, processor = load(tmp_path)
+    assert type(loaded) is type(model) and type(processor) is ARCHITECTURES[key].processor_class
+    assert not loaded.training and loaded.dtype == torch.float32
+    torch.testing.assert_close(logits_of(loaded, inputs), logits_of(model, inputs), rtol=0, atol=0)
+
+
+@keys
+def test_gradient_checkpointing_changes_no_gradient(key):
+    inputs, gradients = tiny_inputs(key), []
+    for checkpointing in (False, True):
+        model = tiny_model(key).train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model(**inputs, labels=torch.tensor([0, 2])).loss.backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+@keys
+def test_loads_and_runs_in_bfloat16(key, tmp_path):
+    tiny_model(key).save_pretrained(tmp_path)
+    model = AutoModelForVideoClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    logits = logits_of(model, tiny_inputs(key))
+    assert model.dtype == logits.dtype == torch.bfloat16
+    assert torch.isfinite(logits).all()
+
+
+@keys
+def test_head_can_be_replaced_for_other_labels(key, tmp_path):
+    tiny_model(key).save_pretrained(tmp_path)
+    labels = {0: "happiness", 1: "surprise", 2: "disgust", 3: "repression", 4: "others"}
+    model = AutoModelForVideoClassification.from_pretrained(
+        tmp_path,
+        id2label=labels,
+        label2id={v: k for k, v in labels.items()},
+        ignore_mismatched_sizes=True,
+    )
+    assert logits_of(model, tiny_inputs(key)).shape == (2, 5) and model.config.id2label == labels
+    for name, tensor in tiny_model(key).base_model.state_dict().items():
+        torch.testing.assert_close(model.base_model.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+@keys
+def test_processor_is_saved_whole(key, tmp_path):
+    processor = tiny_processor(key)
+    processor.save_pretrained(tmp_path)
+    loaded = AutoImageProcessor.from_pretrained(tmp_path)
+    assert type(loaded) is type(processor) and loaded.to_dict() == processor.to_dict()
+    assert {"size", "eye_row", "interocular_fraction"} <= set(loaded.face_geometry)
+    clip = tiny_clip()
+    for name, array in processor(images=clip, onset=0, apex=3).items():
+        np.testing.assert_array_equal(loaded(images=clip, onset=0, apex=3)[name], array)
+
+
+@keys
+def test_relevance_becomes_a_heat_map_on_the_face(key):
+    model, processor = tiny_model(key), tiny_processor(key)
+    inputs = processor(images=tiny_clip(), onset=0, apex=3, return_tensors="pt")
+    heat = face_relevance(model, processor, inputs, target=1)
+    size = processor.face_geometry["size"]
+    assert heat.dtype == np.float32 and heat.shape[-2:] == (size, size) and heat.ndim in (2, 3)
+    assert heat.min() >= 0 and heat.max() == 1
+    assert all(p.grad is None for p in model.parameters()) and not model.training
