@@ -1,8 +1,11 @@
 """The one list of architectures: command line choices, test sweeps, cards and the demo read it."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -80,8 +83,7 @@ def bundled(name: str) -> Path:
     """
     path = CHECKPOINTS / name
     if Path(name).name != name or not (path / "config.json").is_file():
-        known = ", ".join(sorted(p.parent.name for p in CHECKPOINTS.glob("*/config.json"))) or "none"
-        raise ValueError(f"no bundled checkpoint is called {name!r}. Bundled: {known}.")
+        raise ValueError(f"no bundled checkpoint is called {name!r}. Bundled: {_known()}.")
     return path
 
 
@@ -89,32 +91,69 @@ def load(name_or_path: str | Path) -> tuple[PreTrainedModel, BaseImageProcessor]
     """A classifier and its processor, built from installed classes; no code of a repository is run.
 
     Args:
-        name_or_path (`str` or `Path`): A bundled checkpoint, a folder, or a repository on the Hub, looked for
-            in this order.
+        name_or_path (`str` or `Path`): A bundled checkpoint (`"htnet-synthetic"`, or its architecture's key
+            for short), a folder, or a repository on the Hub (`"owner/name"`), looked for in this order.
 
     Returns:
         `tuple`: The classifier in evaluation mode, in float32, and its image processor.
 
     Raises:
-        ValueError: If nothing is found, or its architecture is not one of `ARCHITECTURES`.
+        ValueError: If nothing is found, its architecture is not one of `ARCHITECTURES`, or a file is damaged.
     """
-    source = str(name_or_path)
-    if (CHECKPOINTS / source / "config.json").is_file():
-        source = str(CHECKPOINTS / source)
+    source = _locate(str(name_or_path))
     try:
         config, _ = PreTrainedConfig.get_config_dict(source)
         key = config.get("model_type")
         if key not in ARCHITECTURES:
             raise ValueError(
-                f"{source} holds a model of type {key!r}; this package runs {', '.join(ARCHITECTURES)}."
+                f"it holds a model of type {key!r}; this package runs {', '.join(ARCHITECTURES)}."
             )
         architecture = ARCHITECTURES[key]
-        model = architecture.classifier_class.from_pretrained(source, dtype="float32", use_safetensors=True)
+        model, info = architecture.classifier_class.from_pretrained(
+            source,
+            dtype="float32",
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+        _refuse_partial(info)
         processor = architecture.processor_class.from_pretrained(source)
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        known = ", ".join(sorted(p.parent.name for p in CHECKPOINTS.glob("*/config.json"))) or "none"
-        raise ValueError(
-            f"no model could be loaded from {source!r}: {reason} Bundled checkpoints: {known}."
-        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # A configuration that refuses its values gives the reason in its last line, the others in the first.
+        reason = (
+            lines[-1].removeprefix("ValueError: ") if isinstance(error, StrictDataclassError) else lines[0]
+        )
+        raise ValueError(f"no model could be loaded from {source}: {reason}") from error
     return model.eval(), processor
+
+
+def _locate(name: str) -> str:
+    """Where a checkpoint lies: a bundled one, a folder, or else the name of a repository."""
+    for bundled_name in (name, f"{name}-synthetic" if name in ARCHITECTURES else name):
+        if (CHECKPOINTS / bundled_name / "config.json").is_file():
+            return str(CHECKPOINTS / bundled_name)
+    is_folder = bool(name) and Path(name).is_dir()
+    if is_folder and not (Path(name) / "config.json").is_file():
+        raise ValueError(f"the folder {name} holds no config.json, so it is no model.")
+    # Without this, every slip of the pen would wait for the network to say that it knows no such name.
+    if not is_folder and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        raise ValueError(
+            f"there is no model {name!r}: it is no folder, no Hub repository (owner/name) and not bundled. "
+            f"Bundled: {_known()}."
+        )
+    return name
+
+
+def _refuse_partial(info: dict) -> None:
+    """Refuse weights that do not fill the network exactly: transformers would make up what is missing."""
+    for problem, what in (("missing_keys", "lack"), ("mismatched_keys", "have another shape for")):
+        if info[problem]:
+            raise ValueError(f"its weights {what} {len(info[problem])} tensors of its config.json's network.")
+    if info["unexpected_keys"]:
+        raise ValueError(f"its weights hold {len(info['unexpected_keys'])} tensors that its network has not.")
+
+
+def _known() -> str:
+    """The names of the bundled checkpoints, for messages."""
+    return ", ".join(sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))) or "none"

@@ -1,0 +1,85 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+import mer_hf
+from mer_hf.registry import load
+from tests.models.tiny import tiny_model, tiny_processor
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny_model("htnet").save_pretrained(tmp_path)
+    tiny_processor("htnet").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def refused(name) -> str:
+    with pytest.raises(ValueError) as caught:
+        load(name)
+    assert "\n" not in str(caught.value)
+    assert str(name) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "preprocessor_config.json"])
+@pytest.mark.parametrize("kept", [None, 0.0, 0.5], ids=["missing", "empty", "cut short"])
+def test_a_damaged_folder_is_refused_in_one_line(folder, file, kept):
+    content = (folder / file).read_bytes()
+    if kept is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content[: int(kept * len(content))])
+    refused(folder)
+
+
+def test_missing_tensors_are_not_made_up(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "lack 1 tensors" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"model_type": "bert"}, "'bert'; this package runs htnet"),
+        ({"hidden_size": 64}, "another shape"),
+        ({"hidden_size": "wide"}, "expected int, got str"),
+        ({"patch_size": 5}, "image_size must be a multiple of patch_size"),
+        ({"depths": [1, 1, 1]}, "tensors that its network has not"),
+        ({"depths": [1, 1, 3]}, "lack"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused_in_one_line(folder, change, words):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    assert words in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "", "a b", "/no/such/folder", "./a/b/c", "-a/b c"])
+def test_what_cannot_be_a_model_is_refused_without_asking_the_network(name, monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("transformers.PreTrainedConfig.get_config_dict", asked)
+    assert "Bundled: " in refused(name)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    assert "no config.json" in refused(tmp_path)
+
+
+def test_bundled_is_offered_by_the_package():
+    with pytest.raises(ValueError, match="no bundled checkpoint is called 'none'"):
+        mer_hf.bundled("none")
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        mer_hf.no_such_thing  # noqa: B018
+
+
+def test_importing_the_package_registers():
+    code = "import mer_hf, transformers; transformers.AutoConfig.for_model('htnet')"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
