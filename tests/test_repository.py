@@ -1,4 +1,4 @@
-"""What holds for the whole repository: who imports whom, versions that agree, one-line answers to missing pieces."""
+"""What holds for the whole repository: imports between rooms, versions, one-line answers to missing pieces."""
 
 import ast
 import os

@@ -1,0 +1,281 @@
+"""Short labelled clips: a photograph of a face, warped by action units.
+
+The photographs are the two in scikit-image in which the face mesh finds a face; they serve examples and
+tests. Training draws motion maps instead (`flow_maps.py`).
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from ..clip import Clip
+from ..face import track_face
+from .muscles import vertex_displacement
+from .template import interpolation_operator
+
+PHOTOGRAPHS = ("astronaut", "camera")
+
+EXAMPLES: dict[str, dict[str, tuple[float, float]]] = {
+    "negative": {"AU4": (1.0, 1.0), "AU7": (0.7, 0.7)},
+    "positive": {"AU12": (1.0, 1.0), "AU6": (0.5, 0.5)},
+    "surprise": {"AU1": (1.0, 1.0), "AU2": (1.0, 1.0)},
+}
+"""A plain expression of each class: AU -> (left, right) strength."""
+
+EXAMPLE_KINDS = (*EXAMPLES, "still", "blink")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What happens in a clip.
+
+    Attributes:
+        drives (`dict[str, tuple[float, float]]`): AU -> (left, right) strength; {} for a face at rest.
+        peak_px (`float`): Largest displacement at the apex, in pixels at an inter-ocular distance of 60.
+        onset_s, apex_s, offset_s (`float`): Phases of the expression, in seconds from the start.
+        blink_s (`float`, *optional*): Middle of a blink of 0.2 s; None for no blink.
+        drift_px (`float`): Largest shift of the head over the clip, in pixels of the clip.
+        turn_deg (`float`): Largest tilt of the head over the clip.
+        noise (`float`): Standard deviation of the sensor's noise, in grey levels.
+        flicker (`float`): Largest relative change of brightness.
+    """
+
+    drives: dict[str, tuple[float, float]] = field(default_factory=dict)
+    peak_px: float = 2.5
+    onset_s: float = 0.70
+    apex_s: float = 0.90
+    offset_s: float = 1.15
+    blink_s: float | None = None
+    drift_px: float = 1.5
+    turn_deg: float = 0.4
+    noise: float = 1.5
+    flicker: float = 0.01
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A rendered clip and what is true of it.
+
+    Attributes:
+        clip ([`Clip`]): Frames and times.
+        motion ([`Motion`]): What was rendered.
+        onset, apex, offset (`int`, *optional*): Nearest frame indices; None without an expression.
+    """
+
+    clip: Clip
+    motion: Motion
+    onset: int | None
+    apex: int | None
+    offset: int | None
+
+
+@lru_cache(maxsize=4)
+def photograph(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph cut and scaled around its face, and the face's landmarks in it.
+
+    Args:
+        name (`str`): One of `PHOTOGRAPHS`.
+        interocular_px (`float`): Wanted distance between the eye centres.
+        height (`int`): Of the picture, in pixels.
+        width (`int`): Of the picture, in pixels.
+
+    Returns:
+        `tuple`: picture uint8 `(height, width, 3)` RGB and landmarks float32 `(478, 2)`.
+
+    Raises:
+        ValueError: If there is no such photograph.
+        ImportError: If scikit-image is missing.
+    """
+    if name not in PHOTOGRAPHS:
+        raise ValueError(f"unknown photograph {name!r}. Choose one of {', '.join(PHOTOGRAPHS)}.")
+    try:
+        import skimage.data
+    except ImportError as error:
+        raise ImportError("rendering clips needs scikit-image. Run pip install scikit-image.") from error
+    picture = getattr(skimage.data, name)()
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    landmarks = _find_landmarks(picture)
+    left, right = _eye_centres(landmarks)
+    scale = interocular_px / np.linalg.norm(right - left)
+    # A little above the middle: room for the chin.
+    to_clip = np.float32([[scale, 0, width / 2], [0, scale, 0.42 * height]])
+    to_clip[:, 2] -= scale * (left + right) / 2
+    resized = cv2.warpAffine(
+        picture, to_clip, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
+    return resized, (landmarks * scale + to_clip[:, 2]).astype(np.float32)
+
+
+def _find_landmarks(picture: np.ndarray) -> np.ndarray:
+    """The face mesh in pixels of one picture, `(478, 2)`."""
+    track = track_face(Clip(picture[None], np.zeros(1)))
+    return track.landmarks_xy[0] @ track.to_clip[0, :, :2].T + track.to_clip[0, :, 2]
+
+
+def _eye_centres(landmarks_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return landmarks_xy[[33, 133]].mean(axis=0), landmarks_xy[[263, 362]].mean(axis=0)
+
+
+def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Spread the motion of the mesh's vertices over a picture; it fades to zero around the face.
+
+    Args:
+        landmarks_xy (`np.ndarray` of shape `(468, 2)` or more): The face in the picture.
+        moved_xy (`np.ndarray` of shape `(468, 2)`): Displacement of each vertex, in pixels.
+        height (`int`): Of the picture.
+        width (`int`): Of the picture.
+
+    Returns:
+        `np.ndarray` of shape `(height, width, 2)`: float32, in pixels.
+    """
+    points = landmarks_xy[:468]
+    hull = cv2.convexHull(points.astype(np.float32))[:, 0]
+    ring = points.mean(axis=0) + 1.3 * (hull - points.mean(axis=0))
+    left, right = _eye_centres(points)
+    step = max(1, int(np.linalg.norm(right - left) / 30))  # a vertex every few pixels needs no finer raster
+    axis_x, axis_y = np.arange(0, width, step), np.arange(0, height, step)
+    query = np.stack(np.meshgrid(axis_x, axis_y), axis=-1).reshape(-1, 2)
+    index, weight, _ = interpolation_operator(np.concatenate([points, ring]), query)
+    values = np.concatenate([moved_xy, np.zeros_like(ring)])
+    coarse = (values[index] * weight[..., None]).sum(axis=1).reshape(len(axis_y), len(axis_x), 2)
+    coarse = cv2.GaussianBlur(coarse.astype(np.float32), (0, 0), 1.0)
+    grid_x, grid_y = np.meshgrid(
+        np.arange(width, dtype=np.float32) / step, np.arange(height, dtype=np.float32) / step
+    )
+    return cv2.remap(coarse, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _bump(time_s: np.ndarray, start_s: float, top_s: float, end_s: float) -> np.ndarray:
+    """0 before `start_s`, 1 at `top_s`, 0 after `end_s`, smooth in between."""
+    up = np.clip((time_s - start_s) / max(top_s - start_s, 1e-6), 0, 1)
+    down = np.clip((end_s - time_s) / max(end_s - top_s, 1e-6), 0, 1)
+    return 0.5 * (1 - np.cos(np.pi * np.minimum(up, down)))
+
+
+def render_clip(
+    motion: Motion,
+    *,
+    name: str = "astronaut",
+    fps: float = 30.0,
+    duration_s: float = 2.0,
+    height: int = 360,
+    width: int = 640,
+    interocular_px: float = 60.0,
+    seed: int = 0,
+) -> LabelledClip:
+    """Render a clip of a photograph that moves.
+
+    Args:
+        motion ([`Motion`]): What happens.
+        name (`str`, *optional*, defaults to `"astronaut"`): One of `PHOTOGRAPHS`.
+        fps (`float`, *optional*, defaults to 30.0): Frames per second.
+        duration_s (`float`, *optional*, defaults to 2.0): Length of the clip.
+        height (`int`, *optional*, defaults to 360): Of a frame.
+        width (`int`, *optional*, defaults to 640): Of a frame.
+        interocular_px (`float`, *optional*, defaults to 60.0): Distance between the eye centres.
+        seed (`int`, *optional*, defaults to 0): Of noise and head motion.
+
+    Returns:
+        [`LabelledClip`]
+
+    Raises:
+        ValueError: If the phases are out of order or outside the clip.
+    """
+    if motion.drives and not 0 <= motion.onset_s < motion.apex_s < motion.offset_s <= duration_s:
+        raise ValueError(
+            f"phases must satisfy 0 <= onset < apex < offset <= {duration_s} s, got {motion.onset_s}, "
+            f"{motion.apex_s} and {motion.offset_s}."
+        )
+    rng = np.random.default_rng(seed)
+    picture, landmarks = photograph(name, interocular_px, height, width)
+    time_s = np.arange(max(2, round(duration_s * fps))) / fps
+    moving = _moving_parts(motion, time_s, landmarks, interocular_px, (height, width))
+    head = _head_path(rng, time_s, motion, landmarks[:468].mean(axis=0))
+    frames = np.empty((len(time_s), height, width, 3), np.uint8)
+    for i in range(len(time_s)):
+        flow_xy = sum(
+            (strength[i] * part for strength, part in moving), np.zeros((height, width, 2), np.float32)
+        )
+        frames[i] = _frame(rng, picture, flow_xy, head[i], motion)
+    phases = [round(t * fps) for t in (motion.onset_s, motion.apex_s, motion.offset_s)]
+    onset, apex, offset = [min(p, len(time_s) - 1) for p in phases] if motion.drives else (None, None, None)
+    clip = Clip(frames, time_s, source=f"synthetic:{name}")
+    return LabelledClip(clip, motion, onset, apex, offset)
+
+
+def _moving_parts(motion, time_s, landmarks, interocular_px, size_hw) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What moves the skin, expression and blink: (strength over time, displacement field at strength 1)."""
+    left, right = _eye_centres(landmarks)
+    across = (right - left) / np.linalg.norm(right - left)
+    tilt = np.array([across, (-across[1], across[0])])  # rows: the face's own x and y axes in the picture
+    parts = []
+    if motion.drives:
+        moved = vertex_displacement(motion.drives)
+        moved *= motion.peak_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
+        strength = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s)
+        parts.append((strength, dense_displacement(landmarks, moved @ tilt, *size_hw)))
+    if motion.blink_s is not None:
+        lids = np.linalg.norm(landmarks[159] - landmarks[145])
+        moved = vertex_displacement({"AU45": (lids, lids)})
+        strength = _bump(time_s, motion.blink_s - 0.1, motion.blink_s, motion.blink_s + 0.1)
+        parts.append((strength, dense_displacement(landmarks, moved @ tilt, *size_hw)))
+    return parts
+
+
+def _head_path(rng, time_s, motion, centre) -> np.ndarray:
+    """Slow head motion: a similarity per frame, `(T, 2, 3)`, the identity in the first frame."""
+    phase, speed = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.5, 1.5, 3)
+    path = np.sin(phase + speed * np.pi * time_s[:, None] / max(time_s[-1], 1e-6)) - np.sin(phase)
+    shift, turn = motion.drift_px * path[:, :2] / 2, np.deg2rad(motion.turn_deg) * path[:, 2] / 2
+    matrices = np.empty((len(time_s), 2, 3))
+    for i, angle in enumerate(turn):
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrices[i, :, :2] = rotation
+        matrices[i, :, 2] = centre - rotation @ centre + shift[i]
+    return matrices
+
+
+def _frame(rng, picture, flow_xy, head, motion) -> np.ndarray:
+    """One frame: the skin moves, then the head, in one resampling; then light and noise."""
+    height, width = picture.shape[:2]
+    back = cv2.invertAffineTransform(head)
+    grid = np.stack(
+        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), axis=-1
+    )
+    still = (grid @ back[:, :2].T + back[:, 2]).astype(np.float32)
+    moved = cv2.remap(
+        flow_xy, still[..., 0], still[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    # The field says where a point goes; its value at the target, looked up twice, says where it came from.
+    source = (still - moved).astype(np.float32)
+    moved = cv2.remap(
+        flow_xy, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    source = (still - moved).astype(np.float32)
+    frame = cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    gain = 1.0 + motion.flicker * rng.uniform(-1, 1)
+    noisy = frame * np.float32(gain) + motion.noise * rng.standard_normal(frame.shape, dtype=np.float32)
+    return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+
+
+def example_clip(kind: str, fps: float = 30.0, seed: int = 0) -> LabelledClip:
+    """One of the five clips that the demo offers.
+
+    Args:
+        kind (`str`): `"negative"`, `"positive"`, `"surprise"`, `"still"` or `"blink"`.
+        fps (`float`, *optional*, defaults to 30.0): Frames per second.
+        seed (`int`, *optional*, defaults to 0): Of noise and head motion.
+
+    Returns:
+        [`LabelledClip`]: Two seconds, 640 x 360.
+
+    Raises:
+        ValueError: If the kind is unknown.
+    """
+    if kind not in EXAMPLE_KINDS:
+        raise ValueError(f"unknown example {kind!r}. Choose one of {', '.join(EXAMPLE_KINDS)}.")
+    blink_s = 1.0 if kind == "blink" else None
+    return render_clip(Motion(EXAMPLES.get(kind, {}), blink_s=blink_s), fps=fps, seed=seed)
