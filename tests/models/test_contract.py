@@ -1,5 +1,6 @@
 """What every architecture of the registry offers, on tiny configurations."""
 
+import importlib
 import json
 
 import numpy as np
@@ -30,6 +31,11 @@ def test_classes_are_registered_with_the_auto_classes(key):
     assert architecture.key == key and type(config) is architecture.config_class
     assert type(AutoModel.from_config(config)) is architecture.model_class
     assert type(AutoModelForVideoClassification.from_config(config)) is architecture.classifier_class
+
+
+@keys
+def test_its_converter_is_where_the_registry_says(key):
+    assert callable(importlib.import_module(ARCHITECTURES[key].convert_module).convert)
 
 
 @keys

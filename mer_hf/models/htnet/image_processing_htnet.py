@@ -96,6 +96,8 @@ class HTNetImageProcessor(BaseImageProcessor):
             raise ValueError(
                 f"crop_centers_rc must be 4 pairs (row, column), got shape {np.shape(crop_centers_rc)}."
             )
+        if face_geometry is not None and not int(face_geometry.get("size", 0)) >= size:
+            raise ValueError(f"face_geometry needs a size of at least {size} pixels, got {face_geometry}.")
         self.size = size
         self.flow_method = flow_method
         self.mosaic = mosaic

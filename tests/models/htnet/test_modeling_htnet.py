@@ -1,0 +1,150 @@
+"""What is particular to HTNet's network; what it shares with the others is in test_contract.py."""
+
+import pytest
+import torch
+
+from mer_hf.models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetModel
+from mer_hf.models.htnet.modeling_htnet import HTNetAttention
+
+ONE_TOKEN = {"hidden_size": 20, "num_attention_heads": 3, "depths": [1, 1, 2]}
+FOUR_TOKENS = {"hidden_size": 20, "num_attention_heads": 3, "depths": [1, 2]}
+
+
+def classifier(**given) -> HTNetForVideoClassification:
+    torch.manual_seed(0)
+    return HTNetForVideoClassification(HTNetConfig(**given)).eval()
+
+
+def pictures(count: int = 2) -> torch.Tensor:
+    return 255 * torch.rand(count, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def test_one_token_blocks_compute_neither_queries_nor_keys():
+    model, pixel_values = classifier(**ONE_TOKEN), pictures()
+    expected = model(pixel_values).logits
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("qkv.weight"):
+                parameter[: 2 * len(parameter) // 3] = torch.nan
+    torch.testing.assert_close(model(pixel_values).logits, expected, rtol=0, atol=0)
+
+
+def test_queries_and_keys_of_one_token_blocks_get_gradients_of_zero():
+    model = classifier(**ONE_TOKEN)
+    model(pictures(), labels=torch.tensor([0, 1])).loss.backward()
+    for name, parameter in model.named_parameters():
+        if name.endswith("qkv.weight"):
+            query_key, value = parameter.grad.split([2 * len(parameter) // 3, len(parameter) // 3])
+            assert query_key.abs().max() == 0 < value.abs().max()
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_attention_of_one_token_is_one(implementation):
+    model = classifier(**ONE_TOKEN)
+    model.set_attn_implementation(implementation)
+    attentions = model(pictures(), output_attentions=True).attentions
+    # 4 x 4, 2 x 2 and 1 block of two samples; 3, 6 and 12 heads
+    assert [tuple(a.shape) for a in attentions] == [(32, 3, 1, 1), (8, 6, 1, 1), (2, 12, 1, 1), (2, 12, 1, 1)]
+    assert all((a == 1).all() for a in attentions)
+
+
+def test_fused_and_written_out_attention_agree():
+    model, pixel_values = classifier(**FOUR_TOKENS), pictures()
+    found = {}
+    for implementation in ("eager", "sdpa"):
+        model.set_attn_implementation(implementation)
+        found[implementation] = model(pixel_values).logits
+    torch.testing.assert_close(found["eager"], found["sdpa"], rtol=0, atol=1e-5)
+    asked = model(pixel_values, output_attentions=True)  # sdpa is set; the weights are given all the same
+    assert [tuple(a.shape) for a in asked.attentions] == [(8, 3, 4, 4), (2, 6, 4, 4), (2, 6, 4, 4)]
+    torch.testing.assert_close(asked.logits, found["sdpa"], rtol=0, atol=1e-5)
+
+
+def test_attention_dropout_drops_whole_heads_of_one_token_blocks():
+    config = HTNetConfig(hidden_size=32, num_attention_heads=4, depths=[1], patch_size=28)
+    config.attention_probs_dropout_prob = 0.5
+    torch.manual_seed(0)
+    attention = HTNetAttention(config, 0).train()
+    torch.nn.init.eye_(attention.projection.weight)
+    torch.nn.init.zeros_(attention.projection.bias)
+    tokens = torch.randn(64, 1, 32)
+    kept = attention(tokens)[0] / torch.nn.functional.linear(tokens, attention.qkv.weight[64:])
+    heads = kept.detach().view(64, 4, 8)
+    torch.testing.assert_close(heads, heads[..., :1].expand_as(heads))  # one fate for a head
+    torch.testing.assert_close(heads, 2 * (heads > 1).float())  # dropped, or doubled
+    assert 0.3 < (heads > 1).float().mean() < 0.7
+
+
+def test_hidden_states_are_the_maps_of_each_level():
+    states = HTNetModel(HTNetConfig(**ONE_TOKEN)).eval()(pictures(), output_hidden_states=True).hidden_states
+    assert [tuple(s.shape) for s in states] == [(2, 20, 4, 4), (2, 40, 2, 2), (2, 80, 1, 1), (2, 80, 1, 1)]
+
+
+def test_initialisation_is_that_of_the_original():
+    model = classifier(hidden_size=64, depths=[1, 1], patch_size=2)
+    layer = model.htnet.hierarchies[0].layers[0]
+    for linear, fan_in in (
+        (layer.mlp.fc1, 64),
+        (layer.mlp.fc2, 256),
+        (model.htnet.hierarchies[0].aggregation.convolution, 9 * 64),
+    ):
+        bound = fan_in**-0.5
+        for tensor in (linear.weight, linear.bias):
+            assert 0.95 * bound < tensor.abs().max() <= bound * (1 + 1e-6)
+        assert abs(linear.weight.std() / (bound / 3**0.5) - 1) < 0.05  # uniform
+    assert (layer.norm_after.weight == 1).all() and (layer.norm_after.bias == 0).all()
+    scalars = torch.cat([h.position_embedding for h in model.htnet.hierarchies])  # 98 of them
+    assert 0.8 < scalars.std() < 1.2
+
+
+def test_a_replaced_head_is_initialised_on_loading(tmp_path):
+    classifier(**ONE_TOKEN).save_pretrained(tmp_path)
+    torch.manual_seed(3)
+    model = HTNetForVideoClassification.from_pretrained(
+        tmp_path, num_labels=200, ignore_mismatched_sizes=True
+    )
+    assert 0.95 * 80**-0.5 < model.classifier.weight.abs().max() <= 80**-0.5 * (1 + 1e-6)
+    assert 0.9 * 80**-0.5 < model.classifier.bias.abs().max() <= 80**-0.5 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 56, 56), (2, 2, 28, 28), (3, 28, 28)])
+def test_pixel_values_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"expected pixel_values of shape \(B, 3, 28, 28\), got"):
+        classifier(**ONE_TOKEN)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("given", [ONE_TOKEN, FOUR_TOKENS], ids=["one token", "four tokens"])
+def test_relevance_is_the_effect_of_scaling_each_patch(given):
+    model, pixel_values = classifier(**given).double(), pictures().double()
+    found = model.relevance(target=2, pixel_values=pixel_values)
+    assert found.shape == (2, 28, 28) and found.dtype == torch.float32
+    with torch.no_grad():
+        embeddings, step = model.htnet.embeddings(pixel_values), 1e-5
+        for row in range(4):
+            for column in range(4):
+                scaled = []
+                for factor in (1 + step, 1 - step):
+                    changed = embeddings.clone()
+                    changed[:, row, column] *= factor
+                    scaled.append(model.classifier(model.htnet.encode(changed).pooler_output)[:, 2])
+                slope = ((scaled[0] - scaled[1]) / (2 * step)).clamp(min=0).float()
+                patch = found[:, 7 * row : 7 * row + 7, 7 * column : 7 * column + 7]
+                torch.testing.assert_close(patch, slope[:, None, None].expand(2, 7, 7), rtol=1e-3, atol=1e-6)
+    assert found.max() > 0
+
+
+def test_relevance_asks_for_the_highest_class_by_default_and_leaves_the_model_as_it_was():
+    model, pixel_values = classifier(**ONE_TOKEN).train(), pictures(3)
+    own = model.eval()(pixel_values).logits.argmax(-1)
+    model.train()
+    with torch.inference_mode():
+        found = model.relevance(pixel_values=pixel_values)
+    torch.testing.assert_close(found, model.relevance(target=own, pixel_values=pixel_values))
+    torch.testing.assert_close(found, model.relevance(own.tolist(), pixel_values=pixel_values))
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("target", [3, -1, [0, 1, 2], 0.5])
+def test_relevance_refuses_what_is_no_class(target):
+    with pytest.raises(ValueError, match="target must"):
+        classifier(**ONE_TOKEN).relevance(target, pixel_values=pictures(2))
