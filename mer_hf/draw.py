@@ -5,6 +5,7 @@ colours are those of Okabe and Ito (2008), which stay apart for colour-blind rea
 only carrier of what it says: phases have their names beside them, flow has arrows, bars have numbers.
 """
 
+import cv2
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -76,7 +77,8 @@ def curve_picture(
     axes.plot(x, curve, color="#111827", linewidth=1.8, solid_joinstyle="round")
     top = float(np.nanmax(curve)) if np.isfinite(curve).any() else 0.0
     axes.set_ylim(0.0, 1.38 * top if top > 0 else 1.0)
-    axes.set_xlim(x[0], x[-1] if x[-1] > x[0] else x[0] + 1.0)
+    margin = 0.01 * (x[-1] - x[0]) or 0.5
+    axes.set_xlim(x[0] - margin, x[-1] + margin)
     _mark_phases(axes, x, curve, phases)
     axes.set_xlabel("seconds" if timed else "frame")
     axes.set_ylabel(unit)
@@ -154,13 +156,17 @@ def flow_picture(flow_xy: np.ndarray, max_px: float | None = None, size: int = 4
     return _render(figure)
 
 
-def overlay_picture(face: np.ndarray, relevance: np.ndarray, opacity: float = 0.75) -> np.ndarray:
+def overlay_picture(
+    face: np.ndarray, relevance: np.ndarray, opacity: float = 0.75, smoothing: float = 0.03
+) -> np.ndarray:
     """A heat map over a face: the brighter and yellower, the more it mattered; the rest stays as it is.
 
     Args:
         face (`np.ndarray` of shape `(H, W, 3)`): uint8, RGB.
         relevance (`np.ndarray` of shape `(H, W)`): In [0, 1].
         opacity (`float`, *optional*, defaults to 0.75): How much of the face the strongest relevance hides.
+        smoothing (`float`, *optional*, defaults to 0.03): Width of a blur over the map, as a fraction of the
+            face: a map of coarse patches has hard edges, which look like a finding and are none.
 
     Returns:
         `np.ndarray` of shape `(H, W, 3)`: uint8, RGB.
@@ -175,6 +181,9 @@ def overlay_picture(face: np.ndarray, relevance: np.ndarray, opacity: float = 0.
         )
     if not (np.isfinite(relevance).all() and relevance.min() >= 0.0 and relevance.max() <= 1.0):
         raise ValueError(f"relevance must lie in [0, 1], got {relevance.min():.3g} to {relevance.max():.3g}.")
+    if smoothing:
+        blurred = cv2.GaussianBlur(relevance, (0, 0), smoothing * len(face))
+        relevance = np.clip(blurred * relevance.max() / (blurred.max() or 1.0), 0.0, 1.0)
     gray = face.astype(np.float64).mean(axis=2, keepdims=True)
     share = np.minimum(relevance * 1.5, 1.0)[..., None]
     muted = (1.0 - 0.6 * share) * face + 0.6 * share * gray  # skin tones would tint the colours of the map
