@@ -13,6 +13,7 @@ import numpy as np
 from ..clip import Clip
 from ..face import track_face
 from .muscles import vertex_displacement
+from .pictures import LEFT, SIDE, SPAN, TOP
 from .template import interpolation_operator
 
 PHOTOGRAPHS = ("astronaut", "camera")
@@ -117,6 +118,26 @@ def _find_landmarks(picture: np.ndarray) -> np.ndarray:
 
 def _eye_centres(landmarks_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return landmarks_xy[[33, 133]].mean(axis=0), landmarks_xy[[263, 362]].mean(axis=0)
+
+
+def photograph_raster(name: str = "astronaut") -> np.ndarray:
+    """A photograph on the raster of `pictures.py`, by its eye centres.
+
+    Args:
+        name (`str`, *optional*, defaults to `"astronaut"`): One of `PHOTOGRAPHS`.
+
+    Returns:
+        `np.ndarray` of shape `(SIDE, SIDE)`: float32, gray.
+    """
+    side = 4 * SIDE
+    picture, landmarks = photograph(name, side / SPAN, side, side)
+    left, right = _eye_centres(landmarks)
+    across = (right - left) / side * SPAN
+    turn = np.array([across, (-across[1], across[0])])
+    to_raster = np.hstack([turn, (-turn @ (left + right) / 2)[:, None]]) * SIDE / side
+    to_raster[:, 2] -= np.array([LEFT, TOP]) / SPAN * SIDE + 0.5
+    gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.5)
+    return cv2.warpAffine(gray, to_raster, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
 
 
 def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: int, width: int) -> np.ndarray:

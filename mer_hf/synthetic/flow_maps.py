@@ -1,8 +1,9 @@
 """Labelled motion maps of expressions that nobody performed.
 
-AUs move a mesh, the mesh gives a field, and the field is measured badly. What an optical-flow method makes of a true motion field is imitated rather than computed: it holds on to
-contrast (brows, lids, lips, folds), fills the smooth skin between from there, and adds noise where there is
-none to hold on to.
+AUs move a mesh, and the mesh gives a field of true motion. What reaches a network is a measurement of it,
+made in one of two ways: a drawn face is moved, filmed twice with noise, and put through a real optical-flow
+method; or, quicker, the method is imitated: it holds on to contrast (brows, lids, lips, folds), fills the
+smooth skin between from there, and adds noise and outliers.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..flow import motion_map, span_to_uint8
+from ..flow import motion_map, optical_flow, span_to_uint8
 from .expressions import CLASSES, draw_expression
 from .muscles import PULLS, Pull, au_basis, side_field, vertex_displacement
+from .pictures import LEFT, SPAN, TOP, draw_face
 from .template import FEATURE_LINES, face_template, interpolation_operator
 
 FINE = 56
@@ -24,66 +26,83 @@ FINE = 56
 class FlowMapSettings:
     """What is varied from map to map; each pair is the range of a uniform draw unless said otherwise.
 
-    Lengths are in inter-ocular distances, rows and columns in pixels of a 28 x 28 map.
+    Rows and columns are in pixels of a 28 x 28 map; a share is a probability; "relative" means over the
+    expression's peak.
 
     Attributes:
-        class_shares (`tuple`): Shares of negative, positive, surprise.
-        eye_row (`tuple`): Row of the eyes.
+        class_shares (`tuple`): Of negative, positive, surprise. Default: the square roots of the composite
+            set's counts (250, 109, 83), between even classes and the set's own shares.
+        muscle (`float`): Spread (log) of the muscles' reach, strength and direction from person to person.
+        blink (`float`): Share of maps with a blink in progress.
+        gaze (`float`): Share of maps in which the eyes move.
+        eye_row (`tuple`): Row of the eyes in the crop.
         interocular_px (`tuple`): Columns between the eye centres.
         squash (`tuple`): Vertical over horizontal scale of the crop.
         roll_deg (`float`): Largest tilt of the crop.
-        identity (`float`): Standard deviation of the smooth deformation of the mesh.
-        noise (`tuple`): Noise of the flow over the expression's peak, drawn log-uniformly.
-        noise_grain_px (`tuple`): Grain of the noise on the fine grid.
-        head (`float`): Largest head motion (standard deviation over the expression's peak).
-        blink (`float`): Share of maps with a blink in progress.
-        gaze (`float`): Share of maps in which the eyes move.
-        smoothing_px (`tuple`): Reach of the flow method's smoothing on the fine grid.
+        identity (`float`): Standard deviation of the smooth bending of the face, in inter-ocular distances.
+        head (`float`): Spread of the head's relative motion.
+        filmed (`float`): Share of maps measured on a drawn face; the rest is imitated.
+        picture_px (`tuple`): Sides of the filmed pictures, one of which is drawn.
+        peak_px (`tuple`): Largest motion at the apex in pixels of a picture of 112, drawn log-uniformly.
+        sensor_noise (`tuple`): Standard deviation in grey levels, drawn log-uniformly.
+        blur_px (`float`): Largest blur of the camera, in pixels of a picture of 112.
+        gain (`float`): Spread of the change of brightness from onset to apex.
+        light_levels (`float`): Largest local change of light, in grey levels.
+        tvl1 (`float`): Share of filmed maps measured with TV-L1; the rest with DIS.
+        noise (`tuple`): Relative noise of an imitated flow, drawn log-uniformly.
+        noise_grain_px (`tuple`): Its grain on the imitation's 56 x 56 raster.
+        light (`float`): Largest relative motion feigned by changing light.
         grip (`tuple`): Weight of skin without contrast against brows, lids and lips.
+        smoothing_px (`tuple`): Reach of the imitated method's smoothing on its raster.
         outliers (`float`): Mean number of small strong disturbances.
-        outlier_size (`float`): Their standard deviation over the expression's peak.
+        outlier_size (`float`): Their relative spread.
         outlier_at_border (`float`): Share of them at the border of the crop; the rest sits where there is
             contrast.
-        medians (`int`): Most median filters passed over the flow.
-        shrink (`float`): Most that a total-variation prior takes from each vector, over the expression's
-            peak.
-        light (`float`): Largest motion feigned by changing light, over the expression's peak.
-        muscle (`float`): Spread (log) of the muscles' reach, and of their direction, from person to person.
+        medians (`int`): Most median filters passed over the imitated flow.
+        shrink (`float`): Most that a total-variation prior takes from each vector, relative.
     """
 
-    class_shares: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
+    class_shares: tuple[float, float, float] = (0.447, 0.295, 0.258)
+    muscle: float = 0.25
+    blink: float = 0.12
+    gaze: float = 0.15
     eye_row: tuple[float, float] = (6.0, 11.0)
     interocular_px: tuple[float, float] = (12.0, 16.5)
     squash: tuple[float, float] = (0.68, 1.08)
     roll_deg: float = 5.0
     identity: float = 0.045
+    head: float = 0.35
+    filmed: float = 0.5
+    picture_px: tuple[int, ...] = (56, 84, 112)
+    peak_px: tuple[float, float] = (0.4, 4.0)
+    sensor_noise: tuple[float, float] = (0.2, 4.0)
+    blur_px: float = 1.5
+    gain: float = 0.015
+    light_levels: float = 4.0
+    tvl1: float = 0.4
     noise: tuple[float, float] = (0.01, 0.25)
     noise_grain_px: tuple[float, float] = (0.5, 5.0)
-    head: float = 0.35
-    blink: float = 0.12
-    gaze: float = 0.15
-    smoothing_px: tuple[float, float] = (0.6, 3.5)
+    light: float = 0.2
     grip: tuple[float, float] = (0.05, 0.5)
+    smoothing_px: tuple[float, float] = (0.6, 3.5)
     outliers: float = 3.0
     outlier_size: float = 1.2
     outlier_at_border: float = 0.5
     medians: int = 3
     shrink: float = 0.3
-    light: float = 0.2
-    muscle: float = 0.25
 
 
 @lru_cache(maxsize=1)
 def _canvas() -> dict[str, np.ndarray]:
     """The neutral face on a fixed raster: mesh weights, contrast, outline and depth."""
-    side, left, top, span = 128, -1.6, -1.2, 3.2
-    axis = (np.arange(side) + 0.5) / side * span
-    query = np.stack(np.meshgrid(axis + left, axis + top), axis=-1).reshape(-1, 2)
+    side = 128
+    axis = (np.arange(side) + 0.5) / side * SPAN
+    query = np.stack(np.meshgrid(axis + LEFT, axis + TOP), axis=-1).reshape(-1, 2)
     vertices = face_template()[0]
     index, weight, inside = interpolation_operator(vertices[:, :2], query)
     contrast = np.zeros((side, side), np.uint8)
     for line in FEATURE_LINES.values():
-        pixels = (vertices[list(line), :2] - (left, top)) / span * side
+        pixels = (vertices[list(line), :2] - (LEFT, TOP)) / SPAN * side
         cv2.polylines(contrast, [np.round(pixels).astype(np.int32)], False, 255, 3)
     contrast = cv2.GaussianBlur(contrast.astype(np.float32) / 255.0, (0, 0), 2.0)
     mask = cv2.GaussianBlur(inside.reshape(side, side).astype(np.float32), (0, 0), 2.0)
@@ -93,8 +112,6 @@ def _canvas() -> dict[str, np.ndarray]:
         "index": index,
         "weight": weight.astype(np.float32),
         "layers": np.dstack([contrast / contrast.max(), mask, cv2.GaussianBlur(depth, (0, 0), 3.0)]),
-        "origin": np.array([left, top]),
-        "scale": np.array(side / span),
     }
 
 
@@ -120,6 +137,8 @@ class SyntheticFlowMaps:
         size (`int`): Number of samples in the view; sample i does not depend on it.
         settings ([`FlowMapSettings`], *optional*): What is varied.
         start (`int`, *optional*, defaults to 0): Index in the stream of sample 0 of the view.
+        picture (`np.ndarray` of shape `(S, S)`, *optional*): A face on the raster of `pictures.py`, filmed in
+            place of drawn ones: a photograph, for testing what was learnt from drawings.
 
     Examples:
         >>> sample = SyntheticFlowMaps(seed=0, size=10)[3]
@@ -127,11 +146,19 @@ class SyntheticFlowMaps:
         ((28, 28, 3), dtype('uint8'))
     """
 
-    def __init__(self, seed: int, size: int, settings: FlowMapSettings | None = None, start: int = 0):
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        settings: FlowMapSettings | None = None,
+        start: int = 0,
+        picture: np.ndarray | None = None,
+    ):
         if size < 0 or seed < 0 or start < 0:
             raise ValueError(f"seed, size and start must not be negative, got {seed}, {size} and {start}.")
         self.seed, self.size, self.start = seed, size, start
         self.settings = settings or FlowMapSettings()
+        self.picture = picture
 
     def __len__(self) -> int:
         return self.size
@@ -148,35 +175,43 @@ class SyntheticFlowMaps:
         rng = np.random.default_rng([self.seed, self.start + index])
         label = int(rng.choice(len(CLASSES), p=self.settings.class_shares))
         expression = draw_expression(rng, label)
-        flow_xy = draw_flow(rng, expression.drives, self.settings)
+        flow_xy = draw_flow(rng, expression.drives, self.settings, self.picture)
         return {"flow": span_to_uint8(motion_map(flow_xy)), "label": label, "action_units": expression.drives}
 
 
 def draw_flow(
-    rng: np.random.Generator, drives: dict[str, tuple[float, float]], settings: FlowMapSettings
+    rng: np.random.Generator,
+    drives: dict[str, tuple[float, float]],
+    settings: FlowMapSettings,
+    picture: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The measured flow of one face that shows an expression; the expression's peak is about 1.
+    """The measured flow of one face that shows an expression.
 
     Args:
         rng (`np.random.Generator`): Source of chance.
         drives (`dict`): AU -> (left, right) strength.
         settings ([`FlowMapSettings`]): What is varied.
+        picture (`np.ndarray`, *optional*): A face on the raster of `pictures.py`, by default a drawn one.
 
     Returns:
-        `np.ndarray` of shape `(56, 56, 2)`: float32.
+        `np.ndarray` of shape `(S, S, 2)`: float32; S and the unit vary from sample to sample.
     """
-    basis = _personal_basis(rng, drives, settings)
-    moved = vertex_displacement(drives, basis)
+    moved = vertex_displacement(drives, _personal_basis(rng, drives, settings))
     moved /= np.linalg.norm(moved, axis=1).max()
     moved += _eyes(rng, settings)
     canvas = _canvas()
-    field_ = (moved[canvas["index"]] * canvas["weight"][..., None]).sum(axis=1).astype(np.float32)
+    field = (moved[canvas["index"]] * canvas["weight"][..., None]).sum(axis=1).astype(np.float32)
     side = canvas["layers"].shape[0]
-    layers = np.dstack([field_.reshape(side, side, 2), canvas["layers"]])
-    seen, frame_xy = _look(rng, layers, settings)
-    true, contrast, mask, depth = seen[..., :2], seen[..., 2], seen[..., 3], seen[..., 4]
-    true = true + _head(rng, frame_xy, depth, mask, settings)
-    return _measure(rng, true, contrast, mask, settings)
+    layers = np.dstack([field.reshape(side, side, 2), canvas["layers"]])
+    filmed = rng.random() < settings.filmed
+    size = int(rng.choice(settings.picture_px)) if filmed else FINE
+    face_xy, squash = _crop(rng, size, settings)
+    seen = _look_up(layers, face_xy)
+    true = seen[..., :2] * (1.0, squash) + _head(rng, face_xy, seen[..., 4], seen[..., 3], settings)
+    if filmed:
+        picture = draw_face(rng) if picture is None else picture
+        return _film(rng, true, _look_up(picture[..., None], face_xy)[..., 0], settings)
+    return _measure(rng, true, seen[..., 2], settings)
 
 
 def _personal_basis(rng, drives, settings) -> dict[str, np.ndarray]:
@@ -215,31 +250,61 @@ def _eyes(rng, settings) -> np.ndarray:
     return moved
 
 
-def _look(rng, layers, settings) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the face out as a data set's crop would, for a person whose features are a little elsewhere."""
-    to_fine = FINE / 28.0
-    interocular = rng.uniform(*settings.interocular_px) * to_fine
+def _crop(rng, size, settings) -> tuple[np.ndarray, float]:
+    """Where a data set's crop looks on the neutral face, `(size, size, 2)`, and its vertical squash.
+
+    The person's features are a little elsewhere than the neutral face's: the lookup is bent smoothly.
+    """
+    scale = size / 28.0
+    interocular = rng.uniform(*settings.interocular_px) * scale
     squash = rng.uniform(*settings.squash)
     roll = np.deg2rad(settings.roll_deg) * rng.uniform(-1, 1)
-    centre = np.array([13.5 + rng.normal(0, 0.7), rng.uniform(*settings.eye_row)]) * to_fine
-    grid = np.stack(np.meshgrid(np.arange(FINE), np.arange(FINE)), axis=-1) - centre
+    centre = np.array([13.5 + rng.normal(0, 0.7), rng.uniform(*settings.eye_row)]) * scale
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1) - centre
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    face_xy = (grid @ turn) / interocular / (1.0, squash)
-    warp = _smooth_noise(rng, FINE / 7, 2) * settings.identity
-    mirrored = rng.uniform() < 0.5  # faces are mostly symmetric in their oddities
-    if mirrored:
+    warp = _smooth_noise(rng, size / 7, 2, size) * settings.identity
+    if rng.random() < 0.5:  # faces are mostly symmetric in their oddities
         warp = (warp + warp[:, ::-1] * (-1.0, 1.0)) / np.sqrt(2)
-    canvas = _canvas()
-    pixels = ((face_xy + warp - canvas["origin"]) * canvas["scale"] - 0.5).astype(np.float32)
-    seen = [
-        cv2.remap(np.ascontiguousarray(layers[..., part]), pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR)
-        for part in (slice(0, 2), slice(2, 5))
-    ]
-    seen = np.dstack(seen)
-    flow = seen[..., :2] * (1.0, squash)
-    if rng.random() < 0.5:
-        return np.dstack([flow, seen[..., 2:]])[:, ::-1] * (-1.0, 1, 1, 1, 1), face_xy[:, ::-1]
-    return np.dstack([flow, seen[..., 2:]]), face_xy
+    return (grid @ turn) / interocular / (1.0, squash) + warp, squash
+
+
+def _look_up(layers, face_xy) -> np.ndarray:
+    """Values of a square raster of the neutral face at face coordinates, `(S, S, C)`."""
+    pixels = ((face_xy - (LEFT, TOP)) / SPAN * layers.shape[0] - 0.5).astype(np.float32)
+    parts = np.split(np.ascontiguousarray(layers, dtype=np.float32), range(4, layers.shape[2], 4), axis=2)
+    seen = [cv2.remap(part, pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR) for part in parts]
+    return np.concatenate([part.reshape(*face_xy.shape[:2], -1) for part in seen], axis=2)
+
+
+def _film(rng, true, picture, settings) -> np.ndarray:
+    """Move a drawn face by the true field, film it before and after, and measure the flow between."""
+    size = len(picture)
+    true = (true * _log_uniform(rng, *settings.peak_px) * size / 112).astype(np.float32)
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
+    source = grid - true
+    for _ in range(2):  # the field says where a point goes; find where it came from
+        moved = cv2.remap(
+            true, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        source = grid - moved
+    apex = cv2.remap(
+        picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    light = _smooth_noise(rng, size / 5, 1, size)[..., 0] * rng.uniform(0, settings.light_levels)
+    apex = apex * (1 + rng.normal(0, settings.gain)) + light
+    noise, blur_px = _log_uniform(rng, *settings.sensor_noise), rng.uniform(0, settings.blur_px) * size / 112
+    onset, apex = (_expose(rng, frame, noise, blur_px) for frame in (picture, apex))
+    if rng.random() < settings.tvl1:
+        return cv2.optflow.DualTVL1OpticalFlow_create(warps=2).calc(onset, apex, None)
+    return optical_flow(onset, apex)
+
+
+def _expose(rng, picture, noise, blur_px) -> np.ndarray:
+    """What the sensor makes of a picture: blur, noise, 8 bits."""
+    if blur_px > 0.3:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur_px)
+    noisy = picture + noise * rng.standard_normal(picture.shape, dtype=np.float32)
+    return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
 
 
 def _head(rng, face_xy, depth, mask, settings) -> np.ndarray:
@@ -257,7 +322,7 @@ def _head(rng, face_xy, depth, mask, settings) -> np.ndarray:
     return (size * np.dstack([u, v]) * weight[..., None]).astype(np.float32)
 
 
-def _measure(rng, true, contrast, mask, settings) -> np.ndarray:
+def _measure(rng, true, contrast, settings) -> np.ndarray:
     """Imitate a flow method: smooth with more weight where there is contrast, noise where there is none."""
     grip = rng.uniform(*settings.grip)
     trust = (grip + contrast).astype(np.float32)

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from mer_hf.flow import optical_flow
-from mer_hf.synthetic.clips import EXAMPLE_KINDS, Motion, example_clip, photograph, render_clip
+from mer_hf.synthetic.clips import (
+    EXAMPLE_KINDS,
+    Motion,
+    example_clip,
+    photograph,
+    photograph_raster,
+    render_clip,
+)
+from mer_hf.synthetic.pictures import to_raster
 
 QUIET = {"noise": 0.0, "flicker": 0.0, "drift_px": 0.0, "turn_deg": 0.0}
 
@@ -49,3 +57,12 @@ def test_unknown_names_are_refused_with_the_known_ones():
         photograph("moon", 60.0, 100, 100)
     with pytest.raises(ValueError, match=rf"Choose one of {', '.join(EXAMPLE_KINDS)}"):
         example_clip("anger")
+
+
+def test_the_photograph_lies_on_the_raster_with_its_pupils_where_the_neutral_eyes_are():
+    raster = photograph_raster()
+    for x in (-0.5, 0.5):
+        column, row = np.round(to_raster((x, 0.0))).astype(int)
+        around = raster[row - 8 : row + 9, column - 12 : column + 13]
+        dark_y, dark_x = np.unravel_index(around.argmin(), around.shape)
+        assert abs(dark_x - 12) <= 5 and abs(dark_y - 8) <= 5

@@ -1,12 +1,16 @@
+import cv2
 import numpy as np
 import pytest
 
 from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.expressions import AU_SHARES, CLASSES, draw_expression
 from mer_hf.synthetic.muscles import PULLS, au_basis, vertex_displacement
+from mer_hf.synthetic.pictures import SIDE, draw_face, to_raster
 from mer_hf.synthetic.template import face_template
 
-QUIET = FlowMapSettings(noise=(1e-3, 1e-3), light=0, outliers=0, head=0, blink=0, gaze=0, shrink=0, medians=0)
+QUIET = FlowMapSettings(
+    filmed=0, noise=(1e-3, 1e-3), light=0, outliers=0, head=0, blink=0, gaze=0, shrink=0, medians=0
+)
 
 
 def test_a_sample_depends_on_seed_and_index_alone():
@@ -96,3 +100,47 @@ def test_a_raised_brow_moves_the_upper_rows_up_and_a_smile_the_lower_rows():
 
 def test_every_au_has_a_basis_field():
     assert set(au_basis()) == set(PULLS)
+
+
+@pytest.mark.parametrize("tvl1", [0.0, 1.0], ids=["dis", "tvl1"])
+def test_a_filmed_map_does_not_depend_on_the_number_of_threads(tvl1):
+    settings = FlowMapSettings(filmed=1.0, picture_px=(56,), tvl1=tvl1)
+    before = cv2.getNumThreads()
+    try:
+        maps = []
+        for threads in (1, 2):
+            cv2.setNumThreads(threads)
+            maps.append(SyntheticFlowMaps(0, 3, settings)[1]["flow"])
+    finally:
+        cv2.setNumThreads(before)
+    np.testing.assert_array_equal(*maps)
+
+
+@pytest.mark.parametrize("filmed", [0.0, 1.0], ids=["imitated", "filmed"])
+def test_plane_means_are_near_those_of_the_published_maps(filmed):
+    """Red, green and blue of the 442 published maps have the means 126, 135 and 25."""
+    data = SyntheticFlowMaps(0, 80, FlowMapSettings(filmed=filmed, picture_px=(56,)))
+    u, v, strain = np.mean([data[i]["flow"].mean(axis=(0, 1)) for i in range(80)], axis=0)
+    assert 115 < u < 140 and 115 < v < 150 and 15 < strain < 45
+
+
+def test_a_picture_takes_the_place_of_the_drawn_face():
+    settings = FlowMapSettings(filmed=1.0, tvl1=0.0, picture_px=(56,))
+    flat = SyntheticFlowMaps(0, 3, settings, picture=np.full((SIDE, SIDE), 128.0, np.float32))[0]["flow"]
+    assert not np.array_equal(flat, SyntheticFlowMaps(0, 3, settings)[0]["flow"])
+
+
+def test_drawn_faces_differ_and_have_eyes_darker_than_the_skin_between():
+    faces = [draw_face(np.random.default_rng(i)) for i in range(12)]
+    assert all(face.shape == (SIDE, SIDE) and np.isfinite(face).all() for face in faces)
+    assert len({face.tobytes() for face in faces}) == 12
+    vertices = face_template()[0][:, :2]
+    bridge = np.round(to_raster(vertices[6])).astype(int)
+    eyes = [
+        np.round(to_raster(vertices[list(line)].mean(axis=0))).astype(int) for line in ((33, 133), (263, 362))
+    ]
+    darker = [
+        min(face[y - 2 : y + 3, x - 5 : x + 6].min() for x, y in eyes) < face[bridge[1], bridge[0]]
+        for face in faces
+    ]
+    assert np.mean(darker) > 0.8
