@@ -1,6 +1,6 @@
 # make demo    serve the page on http://127.0.0.1:7860 (PORT=... for another port)
 # make test    the tests (ARGS="-k htnet" to choose); make test-slow: those that train or start processes
-# Each target makes its environment in .venv first: about 2 GB, two minutes.
+# Each target makes its environment in .venv first: about 2 GB, a few minutes.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
 #   make PYTHON=/path/to/python3.12 demo                          chooses the interpreter
 
@@ -45,10 +45,9 @@ clean:
 	@rm -rf build dist .pytest_cache .ruff_cache tests/screenshots
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-# An install that was interrupted leaves $(UNFINISHED) and is begun anew; an environment of the user's own is kept.
+# An interrupted install leaves UNFINISHED and is begun anew; an environment of the user's own is kept.
 $(STAMP): pyproject.toml constraints.txt
 	@refuse() { echo "mer_hf: $$1. On Debian and Ubuntu: $(SYSTEM)" >&2; exit 1; }
-	if [ -e $@ ]; then mv $@ $(UNFINISHED); fi
 	if [ -e $(UNFINISHED) ] || ! $(PY) -c '' 2>/dev/null; then
 		python= seen=
 		for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.11 python3.12); do
@@ -64,12 +63,13 @@ $(STAMP): pyproject.toml constraints.txt
 				"$$python" -c "import ctypes; ctypes.CDLL('$$library')" 2>/dev/null || refuse "OpenCV needs $$library, which is missing"
 			done
 		fi
-		rm -rf .venv
+		rm -rf .venv/bin .venv
 		mkdir .venv
 		touch $(UNFINISHED)
 		"$$python" -m venv .venv || refuse "$$python cannot make an environment in .venv"
 	fi
-	echo "Installing into .venv, about 2 GB" >&2
+	if [ -e $@ ]; then mv $@ $(UNFINISHED); fi
+	echo "Installing into .venv: about 2 GB, a few minutes" >&2
 	$(PY) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 		--constraint constraints.txt --editable ".[train,space,dev]"
 	reason=$$($(PY) -c 'import cv2' 2>&1 | tail -1)

@@ -1,4 +1,4 @@
-"""What holds for the whole repository: imports between rooms, versions, one-line answers to missing pieces."""
+"""What holds for the repository: who imports whom, versions that agree, one line where a piece is missing."""
 
 import ast
 import os
@@ -98,34 +98,34 @@ def test_every_room_is_in_the_table_of_who_may_use_whom():
     assert not unknown, f"say in LINES who may use {sorted(unknown)}"
 
 
+def is_copied_to_the_hub(file: Path) -> bool:
+    return PACKAGE / "models" in file.parents and not file.name.startswith(("convert", "__init__"))
+
+
+def uses_outside(file: Path, allowed: set[str]) -> list[str]:
+    return [
+        f"{file.relative_to(ROOT)} uses {used}"
+        for entry in imports_of(file)
+        for used in rooms_used(entry)
+        if used not in allowed
+    ]
+
+
 def test_rooms_use_only_those_before_them():
     wrong = []
     for file in python_files(PACKAGE):
         room = room_of(file)
-        for entry in imports_of(file):
-            wrong += [
-                f"{file.relative_to(ROOT)} uses {used}"
-                for used in rooms_used(entry)
-                if used not in MAY_USE.get(room, set()) and (room == "models" or used != room)
-                if not (room == "models" and entry.level == 1)
-            ]
+        wrong += uses_outside(file, MAY_USE.get(room, set()) | {room})
     for name, allowed in OUTSIDE.items():
         for file in python_files(ROOT / name):
-            for entry in imports_of(file):
-                wrong += [
-                    f"{file.relative_to(ROOT)} uses {used}"
-                    for used in rooms_used(entry)
-                    if used not in allowed
-                ]
+            wrong += uses_outside(file, allowed)
     assert not wrong, "\n".join(wrong)
 
 
 def test_model_folders_can_be_copied_to_the_hub():
     """Only what a stranger has, and only the one relative form that save_pretrained finds and copies."""
     wrong = []
-    for file in python_files(PACKAGE / "models"):
-        if file.name == "__init__.py" or file.name.startswith("convert_"):
-            continue
+    for file in filter(is_copied_to_the_hub, python_files(PACKAGE)):
         for entry in imports_of(file):
             top = entry.module.split(".")[0]
             own = entry.level == 1 and len(entry.module.split(".")) == len(file.relative_to(ROOT).parts)
@@ -238,7 +238,25 @@ def test_readme_names_targets_that_exist():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def run_make(folder: Path, script: str, **variables: str) -> subprocess.CompletedProcess:
+    """`make test` in a folder of its own, with a shell script in the place of Python."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        if not (folder / name).exists():
+            shutil.copy(ROOT / name, folder)
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-s", "test", f"PYTHON={python}"]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=environment | variables, timeout=60
+    )
+
+
+@needs_make
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -250,20 +268,52 @@ def test_readme_names_targets_that_exist():
     ],
 )
 def test_a_missing_piece_of_the_system_is_answered_in_one_line(tmp_path, answer, words):
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\n{answer}\n")
-    python.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", "-s", "test", f"PYTHON={python}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    done = run_make(tmp_path, answer)
     said = [text for text in done.stderr.splitlines() if not text.startswith("make")]
     assert done.returncode != 0 and len(said) == 1, done.stderr
     assert words in said[0] and "sudo apt-get install python3-venv make libgl1 libglib2.0-0" in said[0]
     assert not (tmp_path / ".venv").exists()
+
+
+# Answers like an interpreter, makes an "environment" of itself and notes what it was asked to do.
+STAND_IN = """
+case "$*" in
+    *version_info*) echo 3.12;;
+    "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv >> log;;
+    "-m pip"*) echo pip >> log; [ "$NETWORK" = up ];;
+    "-m pytest"*) echo pytest >> log;;
+esac
+"""
+
+
+@needs_make
+def test_an_interrupted_install_is_begun_anew_and_a_finished_one_is_kept(tmp_path):
+    def log() -> str:
+        text = (tmp_path / "log").read_text().split()
+        (tmp_path / "log").unlink()
+        return " ".join(text)
+
+    assert run_make(tmp_path, STAND_IN, NETWORK="down").returncode != 0
+    assert log() == "venv pip"
+    assert run_make(tmp_path, STAND_IN, NETWORK="up").returncode == 0
+    assert log() == "venv pip pytest"
+    assert run_make(tmp_path, STAND_IN, NETWORK="up").returncode == 0
+    assert log() == "pytest"
+    later = (tmp_path / ".venv" / ".installed").stat().st_mtime + 10
+    os.utime(tmp_path / "constraints.txt", (later, later))
+    assert run_make(tmp_path, STAND_IN, NETWORK="down").returncode != 0
+    assert log() == "pip"  # a change of versions is installed into the environment there is
+    assert run_make(tmp_path, STAND_IN, NETWORK="up").returncode == 0
+    assert log() == "venv pip pytest"
+
+
+@needs_make
+def test_an_environment_of_the_users_own_is_not_removed(tmp_path):
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    own = tmp_path / ".venv" / "own"
+    own.touch()
+    (tmp_path / ".venv" / "bin" / "python").write_text(f"#!/bin/sh\n{STAND_IN}\n")
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    for network in ("down", "up"):
+        run_make(tmp_path, STAND_IN, NETWORK=network)
+    assert own.exists() and (tmp_path / "log").read_text().split() == ["pip", "pip", "pytest"]
