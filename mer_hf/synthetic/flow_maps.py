@@ -79,7 +79,7 @@ class FlowMapSettings:
     blur_px: float = 1.5
     gain: float = 0.015
     light_levels: float = 4.0
-    tvl1: float = 0.4
+    tvl1: float = 0.3
     noise: tuple[float, float] = (0.01, 0.25)
     noise_grain_px: tuple[float, float] = (0.5, 5.0)
     light: float = 0.2
