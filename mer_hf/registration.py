@@ -172,8 +172,8 @@ def rigid_motion(
 
     Corners are followed from the first frame that shows the face, each frame from the motion of the frame
     before it. Where they no longer match, new ones are taken in the frame before, and their motion added to
-    that frame's. Where that fails too, the frame gets the motion of the landmarks, some tenths of a pixel
-    off.
+    that frame's. Where that fails too, the frame gets the motion of the landmarks, tenths of a pixel off;
+    after three such frames in a row new corners are taken there, so that what follows is steady again.
 
     Args:
         frames (`np.ndarray` of shape `(T, H, W, 3)`): uint8, RGB.
@@ -202,6 +202,7 @@ def rigid_motion(
 
     reference = reference_in(first)
     registered[first] = len(reference.points) >= MIN_CORNERS
+    missed = 0
     for t in np.flatnonzero(found)[1:]:
         result = measured(reference, t)
         if result is None and registered[t - 1]:
@@ -211,6 +212,9 @@ def rigid_motion(
                 reference = newer
         if result is not None:
             motion[t], registered[t] = result, True
+        missed = 0 if registered[t] else missed + 1
+        if missed >= 3:
+            reference = reference_in(t)
     return motion, registered
 
 

@@ -43,8 +43,8 @@ def smile(points_xy: np.ndarray) -> np.ndarray:
     return bumps(MOUTH_CORNERS_XY, np.array([[-0.8, -0.6], [0.8, -0.6]]))(points_xy)
 
 
-def closed_lids(points_xy: np.ndarray) -> np.ndarray:
-    """Both upper lids down on the lower ones; what lies between is squeezed, the skin above follows."""
+def squeezed_lids(points_xy: np.ndarray) -> np.ndarray:
+    """Both upper lids down on the lower ones, the eyeball squeezed in between, as a drawn face blinks."""
     moved = np.zeros_like(points_xy)
     for left, right, upper, lower in EYES:
         across = (points_xy[..., 0] - (left[0] + right[0]) / 2) / ((right[0] - left[0]) / 2)
@@ -52,6 +52,20 @@ def closed_lids(points_xy: np.ndarray) -> np.ndarray:
         opening = lower - upper
         along = np.where(below_lid > 0, 0.0, np.exp(-np.clip(-below_lid - 0.05 * opening, 0, None) / 4.0))
         moved[..., 1] += 0.85 * opening * np.clip(1 - across**2, 0, 1) * along
+    return moved
+
+
+def blink(points_xy: np.ndarray, amount: float) -> np.ndarray:
+    """Both upper lids slide down over the eyeballs, which stay; skin above is stretched to cover them."""
+    moved = np.zeros_like(points_xy)
+    skin_px = 7.0
+    for left, right, upper, lower in EYES:
+        across = (points_xy[..., 0] - (left[0] + right[0]) / 2) / ((right[0] - left[0]) / 2)
+        edge = upper + 0.95 * amount * (lower - upper) * np.sqrt(np.clip(1 - across**2, 0, 1))
+        depth = points_xy[..., 1] - (upper - skin_px)
+        shown = skin_px + edge - upper
+        covered = (depth > 0) & (depth < shown)
+        moved[..., 1] += np.where(covered, depth * (1 - skin_px / shown), 0.0)
     return moved
 
 
@@ -73,7 +87,7 @@ def render(
     fps: float = 30.0,
     fields: list[tuple[np.ndarray, Field]] = (),
     scale: float = 1.42,
-    size_wh: tuple[int, int] = (480, 360),
+    size_wh: tuple[int, int] = (400, 360),
     noise: float = 2.0,
     seed: int = 0,
     photo: np.ndarray | None = None,
@@ -82,7 +96,7 @@ def render(
 
     Args:
         motions: `(T, 2, 3)`, in photograph pixels.
-        fields: Pairs of amplitude per frame `(T,)` and displacement field at amplitude 1.
+        fields: Pairs of amplitude per frame `(T,)` and displacement field at amplitude 1 (or `blink`).
         scale: Clip pixels per photograph pixel.
         noise: Standard deviation of the sensor's noise in grey levels.
 
@@ -91,20 +105,27 @@ def render(
     """
     photo = data.astronaut() if photo is None else photo
     rng = np.random.default_rng(seed)
+    bank = noise * rng.standard_normal(2_000_003, dtype=np.float32)
     width, height = size_wh
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    points = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
+    grid = np.stack(np.meshgrid(np.arange(130.0, 320.0), np.arange(30.0, 220.0)), axis=-1)
+    steps = [None if field is blink else field(grid) for _, field in fields]
     frames, maps = [], []
     for i, motion in enumerate(motions):
         turn = scale * motion[:, :2]
-        shift = scale * (motion[:, 2] - FACE_XY - (0, 15)) + centre
-        maps.append(np.column_stack([turn, shift]))
-        at = (points - shift) @ np.linalg.inv(turn).T
-        at = at - sum((amplitude[i] * field(at) for amplitude, field in fields if amplitude[i]), np.zeros(2))
+        maps.append(np.column_stack([turn, scale * (motion[:, 2] - FACE_XY - (0, 15)) + centre]))
+        at = grid.copy()
+        for (amplitude, _), step in zip(fields, steps, strict=True):
+            at -= blink(grid, amplitude[i]) if step is None else amplitude[i] * step
         x, y = np.moveaxis(at.astype(np.float32), -1, 0)
-        frame = cv2.remap(photo, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        frame += noise * rng.standard_normal(frame.shape, dtype=np.float32)
-        frames.append(np.clip(np.rint(frame), 0, 255).astype(np.uint8))
+        face = photo.copy()
+        face[30:220, 130:320] = cv2.remap(photo, x, y, cv2.INTER_CUBIC)
+        frame = cv2.warpAffine(
+            face, maps[-1], size_wh, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        start = rng.integers(len(bank) - frame.size)
+        grain = bank[start : start + frame.size].reshape(frame.shape)
+        frames.append(np.clip(np.rint(frame + grain), 0, 255).astype(np.uint8))
     return Clip(np.stack(frames), np.arange(len(motions)) / fps), np.stack(maps)
 
 

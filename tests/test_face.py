@@ -20,7 +20,7 @@ from tests.moving_face import (
     MOUTH_CORNERS_XY,
     NOSE_XY,
     brow_raise,
-    closed_lids,
+    blink,
     drift,
     raised_cosine,
     render,
@@ -124,7 +124,7 @@ def test_brow_motion_of_one_pixel_survives_registration():
 
 def test_a_blink_does_not_shake_the_head():
     amplitude = raised_cosine(24, 9, 11, 14)
-    clip, photo_to_clip = render(drift(24, 30, seed=3), fields=[(amplitude, closed_lids)], noise=2.0)
+    clip, photo_to_clip = render(drift(24, 30, seed=3), fields=[(amplitude, blink)], noise=2.0)
     assert residual_px(track_face(clip).to_clip, photo_to_clip, BROWS_XY) < 0.10
 
 
