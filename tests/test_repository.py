@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A room may use what stands before it in its line, and the lines above; rooms in one place do not use each
 # other.
 LINES = [
-    [{"labels", "flow", "clip", "registration"}, {"face"}, {"spotting"}, {"action_units"}],
+    [{"labels", "flow", "clip", "registration", "provenance"}, {"face"}, {"spotting"}, {"action_units"}],
     [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}],
     [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"hub"}, {"cli", "space"}],
 ]

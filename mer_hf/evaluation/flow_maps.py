@@ -1,9 +1,7 @@
 """Scores a checkpoint on a file of ready-made motion maps, and keeps a log of every look at such a file."""
 
-import hashlib
 import json
 import os
-import subprocess
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.utils import cached_file
+
+from mer_hf.provenance import git_commit, sha256_of
 
 from .metrics import accuracy_of, confusion, f1_of, subject_bootstrap, uar_of, uf1_of
 
@@ -209,12 +209,6 @@ def format_evaluation(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def sha256_of(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def weights_sha256(model) -> str | None:
     """SHA-256 of the `model.safetensors` that a model was loaded from; None for one that was never saved."""
     source = model.config._name_or_path
@@ -224,24 +218,6 @@ def weights_sha256(model) -> str | None:
         source, "model.safetensors", local_files_only=True, _raise_exceptions_for_missing_entries=False
     )
     return sha256_of(path) if path else None
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout this package runs from, `-dirty` if it was changed; None outside a checkout."""
-    folder = Path(__file__).parent
-    for command in (
-        ["ls-files", "--error-unmatch", "__init__.py"],
-        ["describe", "--always", "--dirty", "--abbrev=40"],
-    ):
-        try:
-            done = subprocess.run(
-                ["git", "-C", folder, *command], capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:  # no git on this machine
-            return None
-        if done.returncode:
-            return None
-    return done.stdout.strip()
 
 
 def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 
 from mer_hf.evaluation import flow_maps
 from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, format_evaluation, read_flow_maps
+from mer_hf.provenance import sha256_of
 
 
 def arrays(clips=12, **changes):
@@ -163,7 +164,7 @@ def test_a_look_is_appended_and_never_overwrites(tmp_path):
         append_log(log, flow_maps.look_record(FirstPixel(), data, {**result, "turn": turn}))
     records = [json.loads(line) for line in log.read_text().splitlines()]
     assert [record["turn"] for record in records] == [0, 1, 2]
-    assert records[0]["file_sha256"] == flow_maps.sha256_of(data.source)
+    assert records[0]["file_sha256"] == sha256_of(data.source)
     assert records[0]["uf1"] == 1.0 and records[0]["weights_sha256"] is None
     assert records[0]["time"].endswith("+00:00")
 
