@@ -46,6 +46,12 @@ def original_weights(name: str) -> dict[str, torch.Tensor]:
     return seeded.from_shapes(SHAPES[name])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def release_the_published_weights():
+    yield
+    original_weights.cache_clear()  # 558 MB
+
+
 def seeded_model(name: str) -> HTNetForVideoClassification:
     with torch.device("meta"):
         model = HTNetForVideoClassification(config_of(name))
