@@ -38,6 +38,7 @@ def curve_picture(
     offset: int | None = None,
     times_s: np.ndarray | None = None,
     masked: np.ndarray | None = None,
+    threshold: float | None = None,
     unit: str = "motion",
     size_wh: tuple[int, int] = (900, 260),
     scale: float = 2.0,
@@ -52,6 +53,7 @@ def curve_picture(
         times_s (`np.ndarray` of shape `(T,)`, *optional*): Seconds of the frames. Without it, or where it
             holds NaN, the horizontal axis counts frames.
         masked (`np.ndarray` of shape `(T,)`, *optional*): True on frames that were left out, e.g. in a blink.
+        threshold (`float`, *optional*): What the curve has to pass to count as motion; a dotted line.
         unit (`str`, *optional*, defaults to `"motion"`): What the vertical axis says.
         size_wh (`tuple[int, int]`, *optional*, defaults to `(900, 260)`): Width and height of the layout.
         scale (`float`, *optional*, defaults to 2.0): Pixels per unit of `size_wh`.
@@ -76,6 +78,9 @@ def curve_picture(
         axes.axvspan(x[onset], x[offset], color=BLUE, alpha=0.10, linewidth=0)
     axes.plot(x, curve, color="#111827", linewidth=1.8, solid_joinstyle="round")
     top = float(np.nanmax(curve)) if np.isfinite(curve).any() else 0.0
+    if threshold is not None:
+        top = max(top, 1.1 * threshold)  # so that a still clip shows how far below it stays
+        axes.axhline(threshold, color=GRAY, linewidth=1.1, linestyle=(0, (1, 2)))
     axes.set_ylim(0.0, 1.38 * top if top > 0 else 1.0)
     margin = 0.01 * (x[-1] - x[0]) or 0.5
     axes.set_xlim(x[0] - margin, x[-1] + margin)

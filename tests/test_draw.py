@@ -48,6 +48,16 @@ def test_seconds_replace_frames_only_where_every_time_is_known():
     assert not np.array_equal(by_frame, by_second)
 
 
+def test_a_still_clip_shows_how_far_it_stays_below_the_threshold():
+    still = np.full(20, 0.1)
+
+    def height(picture):
+        """The row of the curve, which is the darkest line."""
+        return (picture < 60).all(axis=-1).sum(axis=1).argmax()
+
+    assert height(draw.curve_picture(still, threshold=1.0)) > height(draw.curve_picture(still)) + 50
+
+
 @pytest.mark.parametrize(
     "curve",
     [
