@@ -1,0 +1,324 @@
+"""The whole path in one call, or stage by stage: a clip of a face goes in, a `Prediction` comes out.
+
+from mer_hf.pipeline import MicroExpressionPipeline
+
+pipe = MicroExpressionPipeline.from_pretrained("htnet")
+prediction = pipe("clip.mp4")
+print(prediction.outcome, prediction.label, prediction.scores)
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import BaseImageProcessor, PreTrainedModel
+
+from . import registry
+from .clip import Clip, ClipError, read_clip
+from .face import FaceGeometry, FaceTrack, track_face
+from .relevance import face_relevance
+from .spotting import Phases, spot
+
+PHASE_NAMES = ("onset", "apex", "offset")
+
+UNSCORED = {
+    "no_motion": "no motion stands out, so nothing was classified: the scores are equal by definition",
+    "blink": "only a blink was found, so nothing was classified: the scores are equal by definition",
+}
+"""Outcome without an answer -> why its scores say nothing."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one clip.
+
+    Attributes:
+        outcome (`str`): `micro_expression`, `no_motion` or `blink`.
+        label (`str` or `None`): The class with the highest score; None unless the outcome is
+            `micro_expression`.
+        scores (`dict[str, float]`): Class -> probability; they sum to 1. All equal where nothing was
+            classified.
+        phases (`Phases`): Onset, apex and offset as frame indices, the motion curve, and where they come
+            from.
+        timestamps_s (`np.ndarray` of shape `(T,)`): Seconds of the clip's frames; NaN where they are unknown.
+        action_units (`dict`): Action unit -> (left, right, intensity), each in [0, 1]. Empty for now.
+        relevance (`np.ndarray` of shape `(S, S)` or `(T, S, S)`): What the network looked at, float32 in
+            [0, 1], in the aligned face's pixels; zeros where nothing was classified.
+        onset_face (`np.ndarray` of shape `(S, S, 3)`): The aligned face at the onset, or the first frame;
+            uint8, RGB.
+        apex_face (`np.ndarray` of shape `(S, S, 3)`): At the apex, or the middle frame; uint8, RGB.
+        warnings (`tuple[str, ...]`): What to know before believing the answer.
+        model (`str`): Name or folder of the checkpoint.
+        timings_s (`dict[str, float]`): Stage -> seconds: `read`, `track`, `spot`, `classify` and `relevance`.
+    """
+
+    outcome: str
+    label: str | None
+    scores: dict[str, float]
+    phases: Phases
+    timestamps_s: np.ndarray
+    action_units: dict[str, tuple[float, float, float] | None]
+    relevance: np.ndarray
+    onset_face: np.ndarray
+    apex_face: np.ndarray
+    warnings: tuple[str, ...]
+    model: str
+    timings_s: dict[str, float]
+
+    def to_dict(self) -> dict:
+        """Everything but the arrays, as values that JSON has; a time that is not known is None."""
+        frames = {name: getattr(self.phases, name) for name in PHASE_NAMES}
+        return {
+            "outcome": self.outcome,
+            "label": self.label,
+            "scores": dict(self.scores),
+            "phases": {
+                **frames,
+                **{f"{name}_s": self._seconds(at) for name, at in frames.items()},
+                "source": self.phases.source,
+                "candidates": [list(interval) for interval in self.phases.candidates],
+                "blinks": [list(span) for span in self.phases.blinks],
+            },
+            "action_units": dict(self.action_units),
+            "warnings": list(self.warnings),
+            "model": self.model,
+            "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings_s.items()},
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as one JSON object."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that `to_dict` leaves out: `curve`, `timestamps_s`, `relevance` and the two faces."""
+        return {
+            "curve": self.phases.curve,
+            "timestamps_s": self.timestamps_s,
+            "relevance": self.relevance,
+            "onset_face": self.onset_face,
+            "apex_face": self.apex_face,
+        }
+
+    def _seconds(self, frame: int | None) -> float | None:
+        if frame is None or not np.isfinite(self.timestamps_s[frame]):
+            return None
+        return round(float(self.timestamps_s[frame]), 6)
+
+
+class MicroExpressionPipeline:
+    """From a clip to a `Prediction` with one network.
+
+    Args:
+        model (`PreTrainedModel`): A registered network with its classifier.
+        processor (`BaseImageProcessor`): The image processor saved with it.
+        name (`str`): What `Prediction.model` says.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: BaseImageProcessor, name: str) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.name = name
+        self.geometry = FaceGeometry(**(processor.face_geometry or {}))
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path = "htnet", device: str | torch.device = "cpu"
+    ) -> "MicroExpressionPipeline":
+        """Loads a checkpoint: classes of this package and safetensors only, never code or pickles.
+
+        Args:
+            name_or_path (`str` or `Path`, *optional*, defaults to `"htnet"`): A bundled checkpoint
+                (`"htnet-synthetic"`, or `"htnet"` for short), a folder, or a Hub repository.
+            device (`str`, *optional*, defaults to `"cpu"`): Where the network runs.
+
+        Returns:
+            `MicroExpressionPipeline`: Ready to be called.
+
+        Raises:
+            ValueError: If no such checkpoint is found, or its files are damaged.
+        """
+        model, processor = registry.load(name_or_path)
+        source = Path(model.config._name_or_path)
+        name = source.name if source.parent == registry.CHECKPOINTS else str(name_or_path)
+        return cls(model.to(device), processor, name)
+
+    def __call__(
+        self,
+        clip: str | Path | Clip | np.ndarray | Sequence[Image.Image],
+        onset: int | str | None = None,
+        apex: int | str | None = None,
+        offset: int | str | None = None,
+        fps: float | None = None,
+    ) -> Prediction:
+        """Reads, tracks, spots and classifies one clip.
+
+        Args:
+            clip (`str`, `Path`, `Clip`, `np.ndarray` or `list`): A video file, a folder of numbered
+                frames, frames of shape `(T, H, W, 3)` in uint8 RGB, a list of pictures, or a `Clip`.
+            onset (`int` or `str`, *optional*): 0-based frame index, or a frame's file name. Given frames
+                win over spotting.
+            apex (`int` or `str`, *optional*): As `onset`.
+            offset (`int` or `str`, *optional*): As `onset`.
+            fps (`float`, *optional*): Frames per second, for clips that do not carry their times.
+
+        Returns:
+            `Prediction`: With the seconds of every stage.
+
+        Raises:
+            ClipError: If the clip cannot be read, or a given frame is not in it.
+            FaceError: If no usable face is in it.
+            ValueError: If the given frames contradict each other.
+        """
+        timings_s: dict[str, float] = {}
+        with _timed(timings_s, "read"):
+            clip = clip if isinstance(clip, Clip) else read_clip(clip, fps=fps)
+        given = {
+            name: frame_index(clip, value, name)
+            for name, value in zip(PHASE_NAMES, (onset, apex, offset), strict=True)
+        }
+        with _timed(timings_s, "track"):
+            track = self.track(clip)
+        with _timed(timings_s, "spot"):
+            phases = self.spot(track, clip.timestamps_s, **given)
+        prediction = self.classify(track, phases, clip.timestamps_s)
+        return replace(prediction, timings_s=timings_s | prediction.timings_s)
+
+    def track(self, clip: Clip) -> FaceTrack:
+        """Finds the face and cuts it out aligned, in the geometry that this network was trained with."""
+        return track_face(clip, self.geometry)
+
+    def spot(
+        self,
+        track: FaceTrack,
+        timestamps_s: np.ndarray | None = None,
+        onset: int | None = None,
+        apex: int | None = None,
+        offset: int | None = None,
+    ) -> Phases:
+        """The motion curve and the phases; frames that are given are taken as they are."""
+        return spot(track, timestamps_s, onset=onset, apex=apex, offset=offset)
+
+    def classify(
+        self, track: FaceTrack, phases: Phases, timestamps_s: np.ndarray | None = None
+    ) -> Prediction:
+        """The network's answer, and where it looked.
+
+        Where the phases say `no_motion` or `blink` the network is not asked: on a map that holds only
+        noise its answer would be confident and meaningless. All scores are then equal, and a warning says so.
+
+        Args:
+            track (`FaceTrack`): Aligned faces.
+            phases (`Phases`): From `spot`.
+            timestamps_s (`np.ndarray` of shape `(T,)`, *optional*): Seconds of the frames.
+
+        Returns:
+            `Prediction`: `timings_s` holds `classify` and `relevance`.
+        """
+        frames = len(track.frames)
+        asked = phases.outcome not in UNSCORED
+        onset, apex = (phases.onset, phases.apex) if asked else (0, frames // 2)
+        timings_s: dict[str, float] = {}
+        scores, relevance = (
+            self._ask(track, phases, timings_s) if asked else self._leave_open(track, timings_s)
+        )
+        return Prediction(
+            outcome=phases.outcome,
+            label=max(scores, key=scores.get) if asked else None,
+            scores=scores,
+            phases=phases,
+            timestamps_s=np.full(frames, np.nan) if timestamps_s is None else np.asarray(timestamps_s),
+            action_units={},
+            relevance=relevance,
+            onset_face=track.frames[onset],
+            apex_face=track.frames[apex],
+            warnings=(*track.warnings, *phases.warnings, *(() if asked else (UNSCORED[phases.outcome],))),
+            model=self.name,
+            timings_s=timings_s,
+        )
+
+    def _ask(
+        self, track: FaceTrack, phases: Phases, timings_s: dict[str, float]
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """The network's scores and its relevance map."""
+        with _timed(timings_s, "classify"):
+            inputs = self.processor(
+                track.frames,
+                onset=phases.onset,
+                apex=phases.apex,
+                offset=phases.offset,
+                landmarks_xy=track.landmarks_xy,
+                return_tensors="pt",
+            ).to(self.model.device)
+            with torch.inference_mode():
+                probabilities = self.model(**inputs).logits[0].double().softmax(-1).tolist()
+        names = self.model.config.id2label
+        scores = {names[index]: probability for index, probability in enumerate(probabilities)}
+        with _timed(timings_s, "relevance"):
+            relevance = face_relevance(
+                self.model,
+                self.processor,
+                inputs,
+                geometry=self.geometry,
+                landmarks_xy=track.landmarks_xy,
+            )
+        return scores, relevance
+
+    def _leave_open(
+        self, track: FaceTrack, timings_s: dict[str, float]
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """Equal scores and an empty map, for a clip with nothing to classify."""
+        timings_s |= {"classify": 0.0, "relevance": 0.0}
+        names = self.model.config.id2label
+        scores = {names[index]: 1.0 / len(names) for index in range(len(names))}
+        return scores, np.zeros(track.frames.shape[1:3], dtype=np.float32)
+
+
+def frame_index(clip: Clip, value: int | str | None, phase: str) -> int | None:
+    """The 0-based index of a frame that was given by its index or its file's name.
+
+    Digits alone are always an index, so that a name such as `0046.jpg` needs its ending.
+
+    Args:
+        clip (`Clip`): The clip.
+        value (`int`, `str` or `None`): An index, a frame's file name with or without its ending, or None.
+        phase (`str`): What the frame is, for the message.
+
+    Returns:
+        `int` or `None`: The index; None where nothing was given.
+
+    Raises:
+        ClipError: If the clip has no such frame.
+    """
+    if value is None:
+        return None
+    frames = len(clip.frames)
+    if isinstance(value, str) and not value.lstrip("-").isdigit():
+        names = {name: at for at, name in reversed(list(enumerate(clip.frame_names or ())))}
+        stems = {Path(name).stem: at for name, at in names.items()}
+        if value in names or value in stems:
+            return names.get(value, stems.get(value))
+        known = (
+            f"its frames are {next(iter(reversed(names)))} to {next(iter(names))}"
+            if names
+            else "it has no frame names"
+        )
+        raise ClipError(
+            f"{phase} {value!r} is not a frame of the clip: {known}. Give a name or an index from 0."
+        )
+    if not 0 <= int(value) < frames:
+        raise ClipError(f"{phase} {value} is outside the clip, which has frames 0 to {frames - 1}.")
+    return int(value)
+
+
+@contextmanager
+def _timed(timings_s: dict[str, float], stage: str):
+    """Writes the seconds of the block under `stage`."""
+    started = time.perf_counter()
+    yield
+    timings_s[stage] = time.perf_counter() - started

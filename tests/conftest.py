@@ -1,0 +1,44 @@
+"""Fixtures that several rooms use."""
+
+import pytest
+
+from tests.models.tiny import tiny_model
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """The folder of a small HTNet with random weights; its processor is set up as the bundled one's."""
+    from mer_hf.models.htnet import HTNetImageProcessor
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny_model("htnet").save_pretrained(folder)
+    HTNetImageProcessor(flow_method="dis", mosaic="corrected", normalization="standardize").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example():
+    """Kind -> an example clip, rendered once."""
+    from functools import cache
+
+    from mer_hf.synthetic.clips import example_clip
+
+    return cache(example_clip)
+
+
+@pytest.fixture(scope="session")
+def example_file(example, tmp_path_factory):
+    """Kind -> an example clip as mp4, written once."""
+    from functools import cache
+
+    from mer_hf.clip import write_clip
+
+    folder = tmp_path_factory.mktemp("clips")
+
+    @cache
+    def write(kind: str):
+        path = folder / f"{kind}.mp4"
+        write_clip(path, example(kind).clip.frames, 30)
+        return path
+
+    return write

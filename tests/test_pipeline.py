@@ -1,0 +1,163 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mer_hf import registry
+from mer_hf.clip import ClipError, read_clip
+from mer_hf.pipeline import MicroExpressionPipeline, frame_index
+
+FIELDS = {
+    "outcome",
+    "label",
+    "scores",
+    "phases",
+    "action_units",
+    "warnings",
+    "model",
+    "timings_s",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(checkpoint):
+    return MicroExpressionPipeline.from_pretrained(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def smile(example):
+    return example("positive")
+
+
+@pytest.fixture(scope="module")
+def prediction(pipeline, smile):
+    return pipeline(smile.clip)
+
+
+def test_an_expression_is_found_where_it_was_rendered(prediction, smile):
+    assert prediction.outcome == "micro_expression"
+    phases = prediction.phases
+    assert 0 <= phases.onset < phases.apex < phases.offset < len(smile.clip.frames)
+    assert abs(phases.apex - smile.apex) <= 4
+    assert smile.onset - 5 <= phases.onset < smile.apex < phases.offset <= smile.offset + 8
+
+
+def test_scores_are_probabilities_and_the_label_is_the_highest(prediction, pipeline):
+    assert list(prediction.scores) == list(pipeline.model.config.id2label.values())
+    assert sum(prediction.scores.values()) == pytest.approx(1.0, abs=1e-9)
+    assert prediction.scores[prediction.label] == max(prediction.scores.values())
+
+
+def test_relevance_lies_on_the_face(prediction, pipeline):
+    size = pipeline.geometry.size
+    assert prediction.relevance.shape == (size, size)
+    assert prediction.relevance.dtype == np.float32
+    assert prediction.relevance.min() >= 0.0
+    assert prediction.relevance.max() == pytest.approx(1.0, abs=0.05)
+    assert prediction.onset_face.shape == prediction.apex_face.shape == (size, size, 3)
+
+
+def test_json_has_every_field_and_no_array(prediction, smile):
+    answer = json.loads(prediction.to_json())
+    assert set(answer) == FIELDS
+    assert answer["phases"]["apex"] == prediction.phases.apex
+    assert answer["phases"]["apex_s"] == pytest.approx(smile.clip.timestamps_s[prediction.phases.apex])
+    assert set(answer["timings_s"]) == {"read", "track", "spot", "classify", "relevance"}
+    assert set(prediction.arrays()) == {"curve", "timestamps_s", "relevance", "onset_face", "apex_face"}
+
+
+def test_an_unknown_time_is_null(prediction):
+    timeless = replace(prediction, timestamps_s=np.full(len(prediction.timestamps_s), np.nan))
+    assert json.loads(timeless.to_json())["phases"]["apex_s"] is None
+
+
+def test_stages_one_by_one_give_the_same_answer(pipeline, smile, prediction):
+    track = pipeline.track(smile.clip)
+    phases = pipeline.spot(track, smile.clip.timestamps_s)
+    again = pipeline.classify(track, phases, smile.clip.timestamps_s)
+    assert again.scores == prediction.scores
+    assert np.array_equal(again.relevance, prediction.relevance)
+
+
+def test_the_same_clip_as_array_file_or_clip(pipeline, smile, prediction, example_file):
+    from_array = pipeline(smile.clip.frames, fps=30)
+    assert from_array.scores == prediction.scores
+    from_file = pipeline(str(example_file("positive")))
+    assert from_file.outcome == "micro_expression"
+    assert abs(from_file.phases.apex - prediction.phases.apex) <= 2  # compression moves it a little
+
+
+@pytest.mark.parametrize("outcome, kind", [("no_motion", "still"), ("blink", "blink")])
+def test_nothing_to_classify_gives_equal_scores_and_says_so(pipeline, example, outcome, kind):
+    prediction = pipeline(example(kind).clip)
+    assert prediction.outcome == outcome
+    assert prediction.label is None
+    assert set(prediction.scores.values()) == {1 / 3}
+    assert not prediction.relevance.any()
+    assert any("nothing was classified" in warning for warning in prediction.warnings)
+    answer = json.loads(prediction.to_json())
+    assert answer["label"] is None
+
+
+def test_given_frames_win_over_spotting(pipeline, example):
+    prediction = pipeline(example("still").clip, onset=5, apex=20, offset=40)
+    assert (prediction.phases.onset, prediction.phases.apex, prediction.phases.offset) == (5, 20, 40)
+    assert prediction.phases.source == "given"
+    assert prediction.outcome == "micro_expression"
+    assert prediction.label in prediction.scores
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    for number in (9, 10, 11):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"img{number}.png")
+    return read_clip(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value, index",
+    [
+        (None, None),
+        (0, 0),
+        ("2", 2),  # digits are an index
+        ("img9.png", 0),  # first in numerical order
+        ("img10.png", 1),
+        ("img11", 2),  # the ending may be left out
+    ],
+)
+def test_a_frame_is_given_by_index_or_by_name(numbered, value, index):
+    assert frame_index(numbered, value, "onset") == index
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (3, "onset 3 is outside the clip, which has frames 0 to 2"),
+        ("-1", "onset -1 is outside the clip"),
+        ("img12.png", "'img12.png' is not a frame of the clip: its frames are img9.png to img11.png"),
+        ("9.5", "is not a frame of the clip"),
+    ],
+)
+def test_a_frame_that_is_not_there_is_refused(numbered, value, message):
+    with pytest.raises(ClipError, match=message):
+        frame_index(numbered, value, "onset")
+
+
+def test_a_name_for_a_clip_without_names_is_refused(smile):
+    with pytest.raises(ClipError, match="has no frame names"):
+        frame_index(smile.clip, "img1.png", "apex")
+
+
+def test_faces_are_cut_as_the_processor_asks(checkpoint, smile):
+    model, processor = registry.load(checkpoint)
+    processor.face_geometry = {**processor.face_geometry, "size": 160}
+    track = MicroExpressionPipeline(model, processor, "small faces").track(smile.clip)
+    assert track.frames.shape[1:] == (160, 160, 3)
+
+
+def test_an_unknown_model_is_refused_in_one_line():
+    with pytest.raises(ValueError, match="no-such-model") as caught:
+        MicroExpressionPipeline.from_pretrained("no-such-model")
+    assert "\n" not in str(caught.value)
