@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -80,6 +78,19 @@ def test_bundled_is_offered_by_the_package():
         mer_hf.no_such_thing  # noqa: B018
 
 
-def test_importing_the_package_registers():
-    code = "import mer_hf, transformers; transformers.AutoConfig.for_model('htnet')"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+@pytest.mark.parametrize(
+    "argv, orig_argv, expected",
+    [
+        (["/usr/bin/mer-hf", "--help"], ["python", "/usr/bin/mer-hf", "--help"], True),
+        (["-m", "--help"], ["python", "-X", "dev", "-m", "mer_hf", "--help"], True),
+        (["-m"], ["python", "-m", "pytest"], False),
+        (["train.py", "-m", "mer_hf"], ["python", "train.py", "-m", "mer_hf"], False),
+        (["-c"], ["python", "-c", "import mer_hf"], False),
+        ([""], ["python"], False),
+        ([], ["embedded"], False),
+    ],
+)
+def test_only_the_command_line_leaves_registration_to_later(argv, orig_argv, expected, monkeypatch):
+    monkeypatch.setattr("sys.argv", argv)
+    monkeypatch.setattr("sys.orig_argv", orig_argv)
+    assert mer_hf._is_the_command_line() is expected

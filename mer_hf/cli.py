@@ -1,0 +1,258 @@
+"""The command line: `mer-hf predict`, `mer-hf evaluate`, `mer-hf convert`.
+
+It parses, imports what the command needs, calls it and prints. Mistakes of the user end with exit code 2
+and one line on stderr that begins `mer-hf: error:`.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .pipeline import Prediction
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, the same for every command."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"mer-hf: error: {message}. Run {self.prog} --help.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; building it imports nothing heavy."""
+    parser = _Parser(prog="mer-hf", description="Micro-expression recognition.")
+    parser.add_argument("--version", action="version", version=f"mer-hf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_predict(commands)
+    _add_evaluate(commands)
+    _add_convert(commands)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv (`list[str]`, *optional*): Arguments; those of the process by default.
+
+    Returns:
+        `int`: Exit code: 0, or 2 where the user has something to mend, or 130 after Ctrl-C.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        with _quiet():
+            output = args.run(args)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"mer-hf: error: {message}", file=sys.stderr)
+        return 2
+    print(output)
+    return 0
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    predict = commands.add_parser("predict", help="analyse one clip of a face")
+    predict.add_argument("clip", metavar="CLIP", help="a video file, or a folder of numbered frames")
+    predict.add_argument("--model", default="htnet", metavar="NAME_OR_DIR", help="default: %(default)s")
+    for phase in ("onset", "apex", "offset"):
+        predict.add_argument(f"--{phase}", metavar="FRAME", help="0-based index, or a frame's file name")
+    predict.add_argument("--fps", type=_positive, metavar="F", help="frames per second of a folder of frames")
+    predict.add_argument("--json", action="store_true", help="print one JSON object")
+    predict.add_argument("--npz", type=Path, metavar="FILE", help="write curve, relevance and faces")
+    predict.add_argument(
+        "--overlay", type=Path, metavar="FILE", help="write a picture: relevance on the face"
+    )
+    predict.set_defaults(run=_predict)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    evaluate = commands.add_parser("evaluate", help="score a network on ready-made flow maps")
+    evaluate.add_argument("--model", default="htnet", metavar="NAME_OR_DIR", help="default: %(default)s")
+    evaluate.add_argument(
+        "--flows",
+        type=Path,
+        required=True,
+        metavar="FILE.npz",
+        help="arrays flow (N, 28, 28, 3), label, subject, dataset",
+    )
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.add_argument("--log", type=Path, metavar="FILE", help="append this look at the data to a file")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    convert = commands.add_parser(
+        "convert", help="turn an original checkpoint into a folder for from_pretrained"
+    )
+    convert.add_argument("architecture", metavar="ARCHITECTURE", help="such as htnet")
+    convert.add_argument("original", type=Path, metavar="ORIGINAL.pth", help="the checkpoint")
+    convert.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="the folder to write")
+    convert.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_field,
+        metavar="FIELD=VALUE",
+        help="fields of the config that the weights do not show; values in JSON",
+    )
+    convert.set_defaults(run=_convert)
+
+
+def _predict(args: argparse.Namespace) -> str:
+    _check_output(args.npz, (".npz",))
+    _check_output(args.overlay, PICTURE_SUFFIXES)
+    from .pipeline import MicroExpressionPipeline
+
+    pipeline = MicroExpressionPipeline.from_pretrained(args.model)
+    prediction = pipeline(args.clip, onset=args.onset, apex=args.apex, offset=args.offset, fps=args.fps)
+    if args.npz:
+        import numpy as np
+
+        with _replacing(args.npz) as temporary:
+            np.savez_compressed(temporary, **prediction.arrays())
+    if args.overlay:
+        from PIL import Image
+
+        from .draw import overlay_picture
+
+        with _replacing(args.overlay) as temporary:
+            Image.fromarray(overlay_picture(prediction.apex_face, prediction.relevance)).save(temporary)
+    return prediction.to_json() if args.json else summary(prediction)
+
+
+def _evaluate(args: argparse.Namespace) -> str:
+    from . import registry
+    from .evaluation.flow_maps import (
+        append_log,
+        evaluate_flow_maps,
+        format_evaluation,
+        look_record,
+        read_flow_maps,
+    )
+
+    data = read_flow_maps(args.flows)
+    model, processor = registry.load(args.model)
+    result = evaluate_flow_maps(model, processor, data, name=args.model)
+    if args.log:
+        append_log(args.log, look_record(model, data, result))
+    return json.dumps(result) if args.json else format_evaluation(result)
+
+
+def _convert(args: argparse.Namespace) -> str:
+    from .registry import ARCHITECTURES
+
+    if args.architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"unknown architecture {args.architecture!r}. Choose one of {', '.join(ARCHITECTURES)}."
+        )
+    converter = importlib.import_module(ARCHITECTURES[args.architecture].convert_module)
+    notes = converter.convert(args.original, args.out_dir, dict(args.config))
+    return "\n".join([*notes, f"Written to {args.out_dir}."])
+
+
+def summary(prediction: "Prediction") -> str:
+    """A prediction as a few lines for a reader.
+
+    Args:
+        prediction (`Prediction`): From the pipeline.
+
+    Returns:
+        `str`: Without a newline at the end.
+    """
+    answer = prediction.to_dict()
+    verdict = answer["outcome"].replace("_", "-" if answer["label"] else " ")
+    if answer["label"]:
+        verdict += f": {answer['label']} ({answer['scores'][answer['label']]:.0%})"
+    lines = [("verdict", verdict)]
+    for name in ("onset", "apex", "offset"):
+        frame, seconds = answer["phases"][name], answer["phases"][f"{name}_s"]
+        if frame is not None:
+            lines.append((name, f"frame {frame}" + ("" if seconds is None else f" at {seconds:.3f} s")))
+    lines.append(("phases", f"{answer['phases']['source']}, of {len(prediction.phases.curve)} frames"))
+    lines.append(("scores", "  ".join(f"{name} {score:.3f}" for name, score in answer["scores"].items())))
+    lines.append(("model", answer["model"]))
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in answer["timings_s"].items())
+    lines.append(("took", f"{sum(answer['timings_s'].values()):.2f} s ({stages})"))
+    lines += [("warning", warning) for warning in answer["warnings"]]
+    return "\n".join(f"{name:<8}{text}" for name, text in lines)
+
+
+def _positive(text: str) -> float:
+    """A number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def _field(text: str) -> tuple[str, object]:
+    """`field=value` with the value in JSON."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        raise argparse.ArgumentTypeError(
+            f"expected a JSON value for {name}, such as 3, [2, 2, 8] or '\"gelu\"', got {value!r}"
+        ) from None
+
+
+def _check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
+    """Refuses a file that cannot be written before the work is done for it."""
+    if path is None:
+        return
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path} must end in one of {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder. Give the name of a file.")
+    if not path.parent.is_dir():
+        raise ValueError(f"the folder {path.parent} does not exist. Make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"the folder {path.parent} is not writable. Choose another.")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of `path` at the end, so that nobody ever reads half of it."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mer-hf-") as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the libraries' own messages off stderr, those of C++ too; what is raised passes through."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        # Handlers made in here keep the buffer: a file would be closed under them.
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,206 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mer_hf.cli import main
+from mer_hf.clip import write_clip
+from tests.fixtures import seeded
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="module")
+def smile(example_file):
+    return example_file("positive")
+
+
+@pytest.fixture(scope="module")
+def faceless(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "faceless.mp4"
+    write_clip(path, np.full((10, 120, 160, 3), 90, np.uint8), 30)
+    return path
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "mer_hf", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def predict(clip, model) -> list[str]:
+    return ["predict", str(clip), "--model", str(model)]
+
+
+def refused(capfd, *arguments) -> str:
+    """Runs a command that must fail; returns its one line."""
+    try:
+        code = main(list(map(str, arguments)))
+    except SystemExit as stop:
+        code = stop.code
+    output, errors = capfd.readouterr()
+    assert code == 2
+    assert output == ""
+    assert errors.startswith("mer-hf: error: ")
+    assert errors.count("\n") == 1 and errors.endswith("\n")
+    return errors
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["--version"], ["predict"]])
+def test_parsing_imports_nothing_heavy(arguments):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mer_hf", *arguments], capture_output=True, text=True
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"torch", "transformers", "numpy", "cv2", "av", "mediapipe", "matplotlib", "PIL"}
+
+
+def test_predict_prints_one_json_object_and_nothing_else(smile, checkpoint):
+    done = run("predict", smile, "--json", "--model", checkpoint)
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert answer["outcome"] == "micro_expression"
+    assert answer["model"] == str(checkpoint)
+    assert sum(answer["scores"].values()) == pytest.approx(1.0)
+
+
+def test_predict_without_a_face_gives_the_reason(faceless, checkpoint, capfd):
+    assert "face" in refused(capfd, *predict(faceless, checkpoint), "--json")
+
+
+def test_the_summary_is_for_reading(smile, checkpoint, capfd):
+    assert main([*predict(smile, checkpoint), "--onset", "20", "--apex", "27", "--offset", "35"]) == 0
+    output, errors = capfd.readouterr()
+    assert errors == ""
+    assert "verdict micro-expression: " in output
+    assert "onset   frame 20 at 0.667 s" in output
+    assert "phases  given, of 60 frames" in output
+
+
+def test_files_are_written_whole(smile, checkpoint, tmp_path, capfd):
+    npz, overlay = tmp_path / "arrays.npz", tmp_path / "overlay.png"
+    npz.write_text("old")
+    assert main([*predict(smile, checkpoint), "--npz", str(npz), "--overlay", str(overlay)]) == 0
+    with np.load(npz) as arrays:
+        assert arrays["curve"].shape == (60,)
+        assert arrays["relevance"].shape == arrays["apex_face"].shape[:2]
+    assert Image.open(overlay).size == (224, 224)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arrays.npz", "overlay.png"]
+
+
+def test_a_failed_run_leaves_old_files_alone(faceless, checkpoint, tmp_path, capfd):
+    npz = tmp_path / "arrays.npz"
+    npz.write_text("old")
+    refused(capfd, *predict(faceless, checkpoint), "--npz", npz)
+    assert npz.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [npz]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "COMMAND"),
+        (["guess"], "guess"),
+        (["predict"], "CLIP"),
+        (["predict", "no.mp4", "--model", "GOOD"], "no.mp4"),
+        (["predict", "CLIP", "--fps", "0"], "above 0"),
+        (["predict", "CLIP", "--fps", "fast"], "above 0"),
+        (["predict", "CLIP", "--model", "no-such-model"], "no-such-model"),
+        (
+            ["predict", "CLIP", "--model", "GOOD", "--onset", "60"],
+            "onset 60 is outside the clip",
+        ),
+        (["predict", "CLIP", "--model", "GOOD", "--apex", "img3.jpg"], "has no frame names"),
+        (["predict", "CLIP", "--model", "GOOD", "--onset", "9", "--apex", "3"], "onset"),
+        (["predict", "CLIP", "--model", "GOOD", "--npz", "TMP/no/such/folder.npz"], "does not exist"),
+        (["predict", "CLIP", "--model", "GOOD", "--npz", "TMP/arrays.txt"], ".npz"),
+        (["predict", "CLIP", "--model", "GOOD", "--overlay", "TMP/overlay.gif"], ".png"),
+        (["predict", "CLIP", "--model", "GOOD", "--overlay", "TMP/folder.png"], "is a folder"),
+        (["predict", "CLIP", "--model", "GOOD", "--overlay", "/proc/overlay.png"], "/proc"),
+        (["predict", "TMP/text.mp4", "--model", "GOOD"], "text.mp4"),
+        (["evaluate"], "--flows"),
+        (["evaluate", "--flows", "TMP/no.npz"], "no.npz"),
+        (["evaluate", "--flows", "TMP/text.mp4"], "text.mp4"),
+        (["convert", "htnet"], "ORIGINAL.pth"),
+        (["convert", "resnet", "TMP/no.pth", "TMP/out"], "resnet"),
+        (["convert", "htnet", "TMP/no.pth", "TMP/out"], "no.pth"),
+        (["convert", "htnet", "TMP/text.mp4", "TMP/out"], "text.mp4"),
+        (["convert", "htnet", "TMP/text.mp4", "TMP/out", "--config", "depths"], "FIELD=VALUE"),
+        (["convert", "htnet", "TMP/text.mp4", "TMP/out", "--config", "depths=[1"], "JSON value"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, words, smile, checkpoint, tmp_path, capfd):
+    (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "folder.png").mkdir()
+    places = {"CLIP": smile, "GOOD": checkpoint}
+    message = refused(capfd, *[places.get(a, a.replace("TMP", str(tmp_path))) for a in arguments])
+    assert words in message
+
+
+def test_a_damaged_checkpoint_ends_in_one_line(smile, checkpoint, tmp_path, capfd):
+    folder = shutil.copytree(checkpoint, tmp_path / "damaged")
+    (folder / "model.safetensors").write_bytes(b"")
+    assert str(folder) in refused(capfd, *predict(smile, folder))
+
+
+def test_evaluate_scores_a_file_of_flow_maps(checkpoint, tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    flows = tmp_path / "flows.npz"
+    np.savez(
+        flows,
+        flow=rng.integers(0, 256, (12, 28, 28, 3), dtype=np.uint8),
+        label=np.arange(12) % 3,
+        subject=np.array([f"s{n // 3}" for n in range(12)]),
+        dataset=np.array(["a"] * 6 + ["b"] * 6),
+    )
+    log = tmp_path / "looks.jsonl"
+    command = ["evaluate", "--flows", str(flows), "--model", str(checkpoint)]
+    assert main([*command, "--json", "--log", str(log)]) == 0
+    output, errors = capfd.readouterr()
+    result = json.loads(output)
+    assert errors == ""
+    assert {"uf1", "uar", "accuracy", "per_class_f1", "confusion", "per_dataset", "uf1_interval"} <= set(
+        result
+    )
+    assert set(result["per_dataset"]) == {"a", "b"}
+    assert json.loads(log.read_text())["uf1"] == result["uf1"]
+    assert main(command) == 0
+    assert "uar" in capfd.readouterr().out
+
+
+def test_convert_writes_a_folder_that_predict_takes(smile, tmp_path, capfd):
+    shapes = json.loads((FIXTURES / "htnet" / "state_dict.json").read_text())["small_one_token"]
+    torch.save(seeded.from_shapes(shapes), tmp_path / "original.pth")
+    convert = ["convert", "htnet", str(tmp_path / "original.pth"), str(tmp_path / "ours")]
+    assert "num_attention_heads" in refused(capfd, *convert)
+    assert main([*convert, "--config", "num_attention_heads=4"]) == 0
+    assert f"Written to {tmp_path / 'ours'}." in capfd.readouterr().out
+    assert main([*predict(smile, tmp_path / "ours"), "--onset", "20", "--apex", "27"]) == 0
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capfd):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mer_hf.evaluation.flow_maps.read_flow_maps", interrupted)
+    assert main(["evaluate", "--flows", "any.npz"]) == 130
+    assert capfd.readouterr().err == ""
+
+
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch, capfd):
+    def faulty(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("mer_hf.evaluation.flow_maps.read_flow_maps", faulty)
+    with pytest.raises(RuntimeError, match="a fault"):
+        main(["evaluate", "--flows", "any.npz"])
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
