@@ -1,0 +1,157 @@
+"""The page: its function, its endpoint, and one run in a browser."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
+
+from gradio_client import Client, handle_file
+
+from mer_hf.clip import write_clip
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "tests" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def app(checkpoint, example_file):
+    """`space/app.py` with the example clips and a small random network in place of the bundled one."""
+    spec = importlib.util.spec_from_file_location("space_app", ROOT / "space" / "app.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.example_paths = lambda: {kind: example_file(kind) for kind in ("positive", "still")}
+    load_pipeline = module.load_pipeline
+    module.load_pipeline = lambda model: load_pipeline(str(checkpoint))
+    return module
+
+
+@pytest.fixture(scope="module")
+def url(app):
+    demo = app.build_demo()
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
+    yield url
+    demo.close()
+
+
+@pytest.fixture(scope="module")
+def faceless(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "faceless.mp4"
+    write_clip(path, np.full((10, 120, 160, 3), 90, np.uint8), 30)
+    return path
+
+
+def test_a_clip_gives_every_picture(app, example_file):
+    card, scores, curve, onset, apex, flow, overlay, details = app.analyse(
+        str(example_file("positive")), "htnet"
+    )
+    assert f"Micro-expression: {max(scores, key=scores.get)}" in card
+    assert sum(scores.values()) == pytest.approx(1.0)
+    for picture in (onset, apex, flow):
+        assert picture.value is not None
+    assert curve.std() > 0
+    assert overlay.shape == (224, 224, 3)
+    assert details["outcome"] == "micro_expression"
+    assert str(details["phases"]["apex"]) in apex.label
+
+
+def test_a_still_clip_is_not_named(app, example_file):
+    card, scores, *_, overlay, details = app.analyse(str(example_file("still")), "htnet")
+    assert "No motion" in card and "nothing was classified" in card
+    assert set(scores.values()) == {1 / 3}
+    assert details["label"] is None
+    assert overlay is None
+
+
+@pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("no-such.mp4", "no-such.mp4")])
+def test_a_bad_clip_shows_the_reason(app, clip, reason):
+    card, *rest, details = app.analyse(clip, "htnet")
+    assert "Not analysed" in card and reason in card
+    assert reason in details["error"]
+    assert rest[:2] == [None, None] and [picture.value for picture in rest[2:]] == [None] * 4
+
+
+def test_reasons_are_text_and_no_markup(app):
+    assert "&lt;b&gt;" in app.refusal("<b>")[0]
+
+
+def test_examples_are_rendered_once(tmp_path):
+    spec = importlib.util.spec_from_file_location("space_app_alone", ROOT / "space" / "app.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.EXAMPLE_KINDS = ("still",)
+    paths = module.example_paths(tmp_path)
+    written = paths["still"].stat().st_mtime_ns
+    assert [path.name for path in tmp_path.iterdir()] == ["still.mp4"]
+    assert module.example_paths(tmp_path)["still"].stat().st_mtime_ns == written
+
+
+def test_the_endpoint_takes_a_clip_and_a_model(url, example_file, faceless):
+    client = Client(url, verbose=False)
+    card, scores, *pictures, details = client.predict(
+        handle_file(example_file("positive")), "htnet-synthetic", api_name="/analyse"
+    )
+    assert "Micro-expression" in card
+    assert sum(row["confidence"] for row in scores["confidences"]) == pytest.approx(1.0, abs=1e-6)
+    assert len(pictures) == 5
+    assert details["phases"]["onset"] < details["phases"]["apex"]
+    _, *_, details = client.predict(handle_file(faceless), "htnet-synthetic", api_name="/analyse")
+    assert "face" in details["error"]
+
+
+def test_the_space_header_names_what_is_there():
+    text = (ROOT / "space" / "README.md").read_text()
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["sdk"] == "gradio"
+    assert (ROOT / "space" / header["app_file"]).exists()
+    assert len(header["short_description"]) <= 60
+    installed = [line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    assert dict(pair for pair in installed if len(pair) == 2)["gradio"] == header["sdk_version"]
+
+
+@pytest.fixture(scope="module")
+def page(url):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed: the page was not opened in a browser")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.goto(url)
+        yield page
+        browser.close()
+
+
+def test_the_page_in_a_browser(page, example_file, faceless):
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.set_default_timeout(60_000)
+
+    page.locator("input[type=file]").first.set_input_files(str(example_file("positive")))
+    page.get_by_text("Micro-expression:").wait_for()
+    page.wait_for_function("document.querySelectorAll('.picture img').length == 5")
+    page.wait_for_function("[...document.querySelectorAll('.picture img')].every(i => i.naturalWidth > 100)")
+    assert page.get_by_text("attention weights are all exactly 1").is_visible()
+    assert page.evaluate("document.documentElement.scrollHeight") <= 768
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1366
+    apex = page.get_by_text("Apex, frame").inner_text()
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "demo.png")
+
+    page.get_by_role("button", name="still", exact=True).click()
+    page.get_by_text("nothing was classified").wait_for()
+    assert not page.get_by_text(apex, exact=True).is_visible()
+
+    page.get_by_label("Clear").or_(page.get_by_label("Remove")).first.click()
+    page.locator("input[type=file]").first.set_input_files(str(faceless))
+    page.get_by_text("Not analysed").wait_for()
+    assert "face" in page.locator(".verdict.refused").inner_text()
+    page.screenshot(path=SCREENSHOTS / "refused.png")
+    assert not faults
