@@ -1,0 +1,83 @@
+"""Runs every benchmark of this folder, prints a table and keeps the numbers.
+
+    python -m benchmarks              # all of them
+    python -m benchmarks pipeline     # one
+
+Each module offers `run() -> dict`, a flat dict of numbers (or short strings) whose names carry their unit.
+The results go to `benchmarks/results/<date>-<commit>-<name>.json` with the date, the commit and the machine.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mer_hf.provenance import git_commit
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def names() -> list[str]:
+    """The benchmarks of this folder."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def machine() -> dict:
+    """What the numbers were measured on."""
+    import torch
+
+    cpu = platform.processor() or "unknown"
+    if Path("/proc/cpuinfo").exists():
+        models = [
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = models[0].partition(":")[2].strip() if models else cpu
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def show(name: str, result: dict) -> None:
+    """The numbers of one benchmark, one a line."""
+    width = max(map(len, result))
+    print(f"\n{name}")
+    for key, value in result.items():
+        text = f"{value:12.4g}" if isinstance(value, int | float) else f"{value!s:>12}"
+        print(f"  {key:<{width}}  {text}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print and keep.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names()))
+    parser.add_argument("--results", type=Path, default=FOLDER / "results", metavar="DIR")
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.names) - set(names()))
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(names())}")
+    head = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git_commit() or "unknown",
+        "machine": machine(),
+    }
+    short_commit = head["commit"][:10] + ("-dirty" if head["commit"].endswith("-dirty") else "")
+    args.results.mkdir(parents=True, exist_ok=True)
+    for name in args.names or names():
+        result = importlib.import_module(f"benchmarks.{name}").run()
+        show(name, result)
+        path = args.results / f"{head['date'][:10]}-{short_commit}-{name}.json"
+        path.write_text(json.dumps({"name": name, **head, "result": result}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
