@@ -68,11 +68,11 @@ def test_a_still_clip_is_not_named(app, example_file):
     assert overlay is None
 
 
-@pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("no-such.mp4", "no-such.mp4")])
+@pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("uploads/no-such.mp4", "no-such.mp4")])
 def test_a_bad_clip_shows_the_reason(app, clip, reason):
     card, *rest, details = app.analyse(clip, "htnet")
     assert "Not analysed" in card and reason in card
-    assert reason in details["error"]
+    assert reason in details["error"] and "uploads" not in details["error"]
     assert rest[:2] == [None, None] and [picture.value for picture in rest[2:]] == [None] * 4
 
 
