@@ -97,6 +97,8 @@ class FaceTrack:
         warnings (`tuple[str, ...]`): What the reader of the result should know, one line each.
         found (`np.ndarray` of shape `(T,)`, *optional*): False where no face was seen; those frames hold
             whatever lies where the face was last. None means that it was seen throughout.
+        steady (`np.ndarray` of shape `(T,)`, *optional*): False where the head's motion is known by landmarks
+            only, to about half a pixel. None means that it was measured throughout.
     """
 
     frames: np.ndarray
@@ -104,6 +106,7 @@ class FaceTrack:
     to_clip: np.ndarray
     warnings: tuple[str, ...] = ()
     found: np.ndarray | None = None
+    steady: np.ndarray | None = None
 
 
 def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
@@ -150,7 +153,7 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
     frames = np.stack(
         [sample(frame, matrix, geometry.size) for frame, matrix in zip(clip.frames, to_clip, strict=True)]
     )
-    return FaceTrack(frames, landmarks_xy, to_clip.astype(np.float32), tuple(notes), found)
+    return FaceTrack(frames, landmarks_xy, to_clip.astype(np.float32), tuple(notes), found, registered)
 
 
 # --- where the face is --------------------------------------------------------------------------------------
@@ -257,10 +260,7 @@ def _find_face(frames: np.ndarray) -> tuple[np.ndarray, int]:
             per_frame = [_detect_in_tiles(detector, frames[i]) for i in looked_at]
     per_frame = [boxes for boxes in per_frame if len(boxes)]
     if not per_frame:
-        raise FaceError(
-            f"no face was found in {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}. "
-            "Give a clip that shows one face from the front, at least a tenth of the picture high."
-        )
+        raise _no_face(frames)
     largest = max((boxes[0] for boxes in per_frame), key=_area)
     same = [boxes[_overlap(largest, boxes).argmax()] for boxes in per_frame]
     same = np.array([box for box in same if _overlap(largest, box) > 0.2])
@@ -278,6 +278,13 @@ def _smoothing_frames(clip: Clip) -> int:
     return max(5, 2 * int(0.05 / frame_s) + 1) if np.isfinite(frame_s) and frame_s > 0 else 5
 
 
+def _no_face(frames: np.ndarray) -> FaceError:
+    return FaceError(
+        f"no face was found in {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}. "
+        "Give a clip that shows one face from the front, at least a tenth of the picture high."
+    )
+
+
 def _mesh_frames(clip: Clip) -> np.ndarray:
     """Indices of the frames on which the mesh runs; always the first and the last."""
     count = len(clip.frames)
@@ -287,12 +294,20 @@ def _mesh_frames(clip: Clip) -> np.ndarray:
 
 
 def _mesh_landmarks(frames: np.ndarray, indices: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Landmarks `(K, 478, 2)` in clip pixels, NaN where the face is not seen.
+    """Landmarks `(K, 478, 2)` in clip pixels, NaN where no face is seen; in the first window with one."""
+    for widths in (3.0, 2.0, 5.0):  # now and then the mesh misses a face at one size and sees it at another
+        landmarks = _mesh_in_window(frames, indices, box, widths)
+        if np.isfinite(landmarks).any():
+            return landmarks
+    raise _no_face(frames)
 
-    The mesh sees a window of three face widths only: in a large picture its landmarks are several times less
-    steady.
+
+def _mesh_in_window(frames: np.ndarray, indices: np.ndarray, box: np.ndarray, widths: float) -> np.ndarray:
+    """Landmarks of the face seen in a window some face widths wide.
+
+    In a large picture the mesh's landmarks are several times less steady.
     """
-    side = 3.0 * (box[2:] - box[:2]).max()
+    side = widths * (box[2:] - box[:2]).max()
     low = np.clip(np.floor((box[:2] + box[2:] - side) / 2), 0, None).astype(int)
     high = np.ceil((box[:2] + box[2:] + side) / 2).astype(int)
     window = frames[:, low[1] : high[1], low[0] : high[0]]

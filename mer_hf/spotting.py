@@ -49,7 +49,7 @@ _REST_S = 1.2
 _LEAST_MOTION = 0.0025
 """Of the distance between the eyes: a quarter of a pixel in a 224 pixel face. Less is not told from a still
 face."""
-_SIGMAS, _MEDIANS = 7.0, 4.0
+_SIGMAS, _MEDIANS = 8.0, 4.5
 """Standard deviations of a region's jitter, or multiples of its median distance from rest: that is motion."""
 
 
@@ -125,7 +125,7 @@ def spot(
     step_s = None if times_s is None else float(times_s[-1] - times_s[0]) / max(len(at) - 1, 1)
     moved_xy = _region_motion(track, at, step_s)
     blinks = _find_blinks(track, at, moved_xy, step_s)
-    curve, threshold = _curve(_without_blinks(moved_xy, blinks), step_s, _unit(track), at, onset)
+    curve, threshold = _curve(_without_blinks(moved_xy, blinks), step_s, track, at, onset)
     candidates = _candidates(curve, threshold, step_s)
     full = np.interp(np.arange(count), at, curve).astype(np.float32)
     candidates = tuple(tuple(int(at[i]) for i in phases) for phases in candidates)
@@ -210,23 +210,39 @@ def _weights(track: FaceTrack, size: int, scale: float) -> np.ndarray:
 def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> np.ndarray:
     """Displacement `(K, R, 2)` of each region since the start, in pixels of the aligned face.
 
-    Flow is measured from a key picture, the mean of a few frames, to every frame of the next second; what the
-    face has moved up to the key is added, so that a long clip needs no match between its ends.
+    Flow is measured from a key picture, the mean of three frames, to all frames up to the next key, and what
+    the face had moved at the key is added, so that a long clip needs no match between its ends. The next key
+    is taken where the face, about a second later, is most like the last one: not in a blink.
     """
     grays, scale = _small_grays(track, at)
     weights = _weights(track, len(grays[0]), scale)
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     every = len(at) if not step_s else max(8, round(_KEY_S / step_s))
-    lost = np.zeros(len(at), dtype=bool) if track.found is None else ~track.found[at]
+    lost = _unusable(track)[at]
     seen = np.flatnonzero(~lost)
-    moved = np.zeros((len(at), len(weights), 2))
-    for start in range(0, len(seen), every):
-        around = seen[max(0, start - 1) : start + 2]
-        key = np.mean([grays[k] for k in around], axis=0).round().astype(np.uint8)
-        before = moved[around].mean(0) if start else 0.0
-        for k in seen[start : start + every + 2]:  # two more: the next key is their mean
-            moved[k] = before + weights @ solver.calc(key, grays[k], None).reshape(-1, 2) / scale
-    return _bridge(moved, lost)
+    moved = np.zeros((len(seen), len(weights), 2))
+    key, done = 0, 0
+    while done < len(seen):
+        around = slice(max(0, key - 1), key + 2)
+        picture = np.mean([grays[k] for k in seen[around]], axis=0).round().astype(np.uint8)
+        before = moved[around].mean(0) if done else 0.0
+        stop = min(len(seen), key + every + every // 4 + 1)
+        for k in range(done, stop):
+            moved[k] = before + weights @ solver.calc(picture, grays[seen[k]], None).reshape(-1, 2) / scale
+        done = stop
+        like = np.abs(moved[key + every // 2 : stop - 1] - before).mean((1, 2))
+        key += every // 2 + int(like.argmin()) if len(like) else every
+    result = np.zeros((len(at), *moved.shape[1:]))
+    result[seen] = moved
+    return _bridge(result, lost)
+
+
+def _unusable(track: FaceTrack) -> np.ndarray:
+    """Frames without a face, and those that shake for want of corners if most of the clip does not."""
+    lost = np.zeros(len(track.frames), dtype=bool) if track.found is None else ~track.found
+    if track.steady is not None and track.steady[~lost].mean() > 0.5:
+        lost = lost | ~track.steady
+    return lost
 
 
 def _bridge(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
@@ -296,28 +312,52 @@ def _without_blinks(moved_xy: np.ndarray, blinks: list[tuple[int, int]]) -> np.n
 
 
 def _curve(
-    moved_xy: np.ndarray, step_s: float | None, unit: float, at: np.ndarray, onset: int | None
+    moved_xy: np.ndarray, step_s: float | None, track: FaceTrack, at: np.ndarray, onset: int | None
 ) -> tuple[np.ndarray, float]:
     """Distance from rest of the region that moves most, `(K,)`, and the threshold that the clip's noise sets.
 
     Rest is the onset where it is given, the start of a short clip, and the running median of a longer one, in
     which an expression fills less than half of the window.
     """
-    jitter = _SIGMAS * _jitter(moved_xy)
-    smooth = gaussian_filter1d(moved_xy, max(0.6, 0.02 / step_s) if step_s else 0.6, axis=0, mode="nearest")
     if onset is not None:
         k = int(np.abs(at - onset).argmin())
-        rest = smooth[max(0, k - 1) : k + 2].mean(0)
+        rest = moved_xy[max(0, k - 1) : k + 2].mean(0)
     elif step_s is None or step_s * (len(at) - 1) <= _REST_S:
-        rest = smooth[: max(1, min(3, len(at) // 4))].mean(0)
+        rest = moved_xy[: max(1, min(3, len(at) // 4))].mean(0)
     else:
-        rest = _running_median(smooth, round(_REST_S / step_s))
-    distance = np.linalg.norm(smooth - rest, axis=-1)
+        rest = _running_median(moved_xy, round(_REST_S / step_s))
+    away_xy = _without_head(moved_xy - rest, track)
+    jitter = _SIGMAS * _jitter(away_xy)
+    away_xy = gaussian_filter1d(away_xy, max(0.6, 0.02 / step_s) if step_s else 0.6, axis=0, mode="nearest")
+    distance = np.linalg.norm(away_xy, axis=-1)
     if rest.ndim == 3:  # most of a long clip is rest: how far does it stray there?
         jitter = np.maximum(jitter, _MEDIANS * np.median(distance, axis=0))
-    thresholds = np.maximum(_LEAST_MOTION * unit, jitter)
+    thresholds = np.maximum(_LEAST_MOTION * _unit(track), jitter)
     threshold = float(np.median(thresholds))
     return (distance * threshold / thresholds).max(1), threshold  # a noisier region has to move further
+
+
+def _without_head(away_xy: np.ndarray, track: FaceTrack) -> np.ndarray:
+    """What is left of `(K, R, 2)` without the similarity that most regions agree on.
+
+    That similarity is what registration missed of the head's motion. Its fit starts from no motion, and
+    regions weigh little as soon as they are some hundredths of a pixel off: expressions do not pull at it.
+    """
+    landmarks = track.landmarks_xy.mean(0)
+    centres = np.stack([landmarks[list(names)].mean(0) for names in REGIONS.values()])
+    x, y = (centres - centres.mean(0)).T / _unit(track)
+    one, nil = np.ones_like(x), np.zeros_like(x)
+    basis = np.stack([np.stack([x, -y, one, nil], axis=-1), np.stack([y, x, nil, one], axis=-1)], axis=1)
+    squares = np.einsum("rci,rcj->rij", basis, basis)
+    model = np.zeros((len(away_xy), 4))
+    for _ in range(6):
+        left = away_xy - np.einsum("rci,ki->krc", basis, model)
+        weight = 1 / (1 + (left**2).sum(-1) / (6e-4 * _unit(track)) ** 2)
+        matrix = np.einsum("kr,rij->kij", weight, squares) + 1e-6 * np.eye(4)
+        model = np.linalg.solve(matrix, np.einsum("kr,rci,krc->ki", weight, basis, away_xy)[..., None])[
+            ..., 0
+        ]
+    return away_xy - np.einsum("rci,ki->krc", basis, model)
 
 
 def _jitter(moved_xy: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ from tests.moving_face import (
     BROWS_XY,
     MOUTH_CORNERS_XY,
     NOSE_XY,
-    brow_raise,
     blink,
+    brow_raise,
     drift,
     raised_cosine,
     render,
@@ -155,6 +155,13 @@ def test_small_face_in_a_large_picture_is_found_on_the_second_look():
     np.testing.assert_allclose(at, (400 + 0.75 * (225 - 120), 300 + 0.75 * (125 - 20)), atol=6)
 
 
+def test_gray_photograph_of_a_turned_face_is_tracked():
+    gray = cv2.resize(data.camera(), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    track = track_face(still_clip(np.repeat(gray[..., None], 3, axis=2), 2))
+    eyes = apply(track.to_clip[0], track.landmarks_xy[0, [33, 263]].astype(np.float64)) / 3
+    np.testing.assert_allclose(eyes, [[226, 147.5], [251, 148]], atol=3)
+
+
 def test_too_small_a_face_is_refused_with_both_sizes():
     with pytest.raises(FaceError, match=r"eyes are 1\d px apart, at least 20 are needed"):
         track_face(still_clip(on_canvas((0.35, 100, 60), size_wh=(320, 180))))
@@ -167,6 +174,7 @@ def test_face_lost_for_a_while_is_named():
     track = track_face(Clip(frames, clip.timestamps_s))
     assert any("the face was lost in frames 12 to 17" in line for line in track.warnings)
     np.testing.assert_array_equal(np.flatnonzero(~track.found), np.arange(12, 18))
+    assert track.steady[track.found].all() and not track.steady[12:18].any()
     assert np.isfinite(track.to_clip).all() and np.isfinite(track.landmarks_xy).all()
 
 
