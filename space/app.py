@@ -6,6 +6,7 @@ serves it on http://127.0.0.1:7860 (`PORT` or `GRADIO_SERVER_PORT` choose anothe
 keeps no copy of its code.
 """
 
+import hashlib
 import html
 import os
 import tempfile
@@ -21,7 +22,7 @@ from mer_hf import draw, registry
 from mer_hf.clip import write_clip
 from mer_hf.flow import optical_flow
 from mer_hf.pipeline import MicroExpressionPipeline, Prediction
-from mer_hf.synthetic.clips import EXAMPLE_KINDS, example_clip
+from mer_hf.synthetic import clips as synthetic_clips
 
 HEADER = """<h1>Micro-expression recognition</h1>
 <p>Upload a short clip of one face. The page finds the moment of the strongest brief motion, shows it, and
@@ -109,14 +110,22 @@ def example_paths(folder: Path | None = None) -> dict[str, Path]:
     if folder is None:
         here = Path(__file__).resolve().parent
         folder = (here if os.access(here, os.W_OK) else Path(tempfile.gettempdir()) / "mer-hf") / "examples"
+    # Clips that an earlier version of the generator made are not taken for this one's.
+    generator = sorted(Path(synthetic_clips.__file__).parent.glob("*.py"))
+    folder /= hashlib.sha256(b"".join(path.read_bytes() for path in generator)).hexdigest()[:10]
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {kind: folder / f"{kind}.mp4" for kind in EXAMPLE_KINDS}
+    paths = {kind: folder / f"{kind}.mp4" for kind in synthetic_clips.EXAMPLE_KINDS}
     for kind, path in paths.items():
         if not path.exists():
             unfinished = path.with_suffix(f".{os.getpid()}.mp4")
-            write_clip(unfinished, example_clip(kind).clip.frames, 30)
+            write_clip(unfinished, synthetic_clips.example_clip(kind).clip.frames, 30)
             unfinished.replace(path)
     return paths
+
+
+def bundled_models() -> list[str]:
+    """The names of the checkpoints that come with the package."""
+    return sorted(path.parent.name for path in registry.CHECKPOINTS.glob("*/config.json"))
 
 
 def analyse(clip: str | None, model: str) -> tuple:
@@ -211,7 +220,7 @@ def curve_of(prediction: Prediction) -> np.ndarray:
 
 def build_demo() -> gr.Blocks:
     """The page, ready for `launch(**LAUNCH)`."""
-    models = [f"{key}-synthetic" for key in registry.ARCHITECTURES]
+    models = bundled_models()
     paths = example_paths()
     with gr.Blocks(title="Micro-expression recognition", fill_width=True) as demo:
         gr.HTML(HEADER, elem_id="header", padding=False)

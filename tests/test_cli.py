@@ -104,6 +104,19 @@ def test_a_failed_run_leaves_old_files_alone(faceless, checkpoint, tmp_path, cap
     assert list(tmp_path.iterdir()) == [npz]
 
 
+def test_a_full_disk_leaves_old_files_alone(smile, checkpoint, tmp_path, capfd, monkeypatch):
+    def full(path, **_):
+        Path(path).write_text("half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("numpy.savez_compressed", full)
+    npz = tmp_path / "arrays.npz"
+    npz.write_text("old")
+    assert "No space left" in refused(capfd, *predict(smile, checkpoint), "--npz", npz)
+    assert npz.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [npz]
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

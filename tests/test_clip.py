@@ -2,6 +2,7 @@
 
 import tracemalloc
 from fractions import Fraction
+from unittest.mock import MagicMock
 
 import av
 import numpy as np
@@ -28,9 +29,18 @@ def square_left(image: np.ndarray) -> float:
 
 
 def write_video(
-    path, codec="libx264", frames=20, fps=25, times_ms=None, container=None, options=None, turn=None
+    path,
+    codec="libx264",
+    frames=20,
+    fps=25,
+    times_ms=None,
+    container=None,
+    options=None,
+    turn=None,
+    title=None,
 ):
     with av.open(str(path), "w", options=container or {}) as output:
+        output.metadata.update({"title": title} if title else {})
         stream = output.add_stream(codec, rate=fps)
         stream.height, stream.width = HEIGHT, WIDTH
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -147,6 +157,7 @@ def test_frames_hidden_by_an_edit_list_are_no_truncation(tmp_path):
     [
         ["img46.jpg", "img47.jpg", "img99.jpg", "img100.jpg"],  # CASME II
         ["reg_img9.jpg", "reg_img10.jpg", "reg_img11.jpg", "reg_img12.jpg"],  # CASME II, cropped
+        ["s2_img9.jpg", "s2_img10.jpg", "s2_img11.jpg", "s2_img100.jpg"],
         ["006_05562.jpg", "006_05563.jpg", "006_05564.jpg", "006_05565.jpg"],  # SAMM
         ["8.bmp", "9.BMP", "10.png", "11.jpeg"],
     ],
@@ -283,14 +294,14 @@ def test_a_cut_video_says_how_many_frames_of_how_many(tmp_path, name, share):
         assert "cut short" in message
 
 
-def test_the_number_of_frames_left_in_a_cut_mp4_is_right(tmp_path):
-    path = write_video(tmp_path / "a.mp4", frames=10, container={"movflags": "+faststart"})
+@pytest.mark.parametrize("name", ["h264.mp4", "mjpeg.avi"])
+@pytest.mark.parametrize(("beyond", "count"), [(-1, 6), (0, 7), (1, 7)])
+def test_the_number_of_frames_left_in_a_cut_video_is_right(tmp_path, name, beyond, count):
+    path = write_video(tmp_path / name, **VIDEOS[name])
     with av.open(str(path)) as container:
-        ends = [entry.pos + entry.size for entry in container.streams.video[0].index_entries]
-    path.write_bytes(path.read_bytes()[: ends[6] + 1])
-    assert "7 of 10 frames" in error_of(read_clip, path)
-    path.write_bytes(path.read_bytes()[: ends[6] - 1])
-    assert "6 of 10 frames" in error_of(read_clip, path)
+        ends = [packet.pos + packet.size for packet in container.demux() if packet.size]
+    path.write_bytes(path.read_bytes()[: ends[6] + beyond])
+    assert f"{count} of 20 frames" in error_of(read_clip, path)
 
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
@@ -312,6 +323,35 @@ def test_a_damaged_video_is_refused(tmp_path, name):
     content[middle : middle + length] = np.random.default_rng(1).bytes(length)
     path.write_bytes(bytes(content))
     assert "damaged" in error_of(read_clip, path)
+
+
+def test_frames_that_the_decoder_leaves_out_or_mends_are_no_frames(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(clip_module, "_survey", lambda *_: clip_module._Survey(22, one_frame_each=True))
+        assert "20 of 22 frames" in error_of(read_clip, path)
+
+    class Mended:  # FFmpeg marks a frame of which it had to make up a part
+        def __init__(self, frame):
+            self.is_corrupt, self.time, self.side_data = frame.pts > 4 * frame.duration, frame.time, {}
+            self.to_ndarray = frame.to_ndarray
+
+    def open_mended(path, opened=clip_module._open):
+        container, stream = opened(path)
+        decode = container.decode
+        stand_in = MagicMock(format=container.format, decode=lambda s: map(Mended, decode(s)))
+        return stand_in, stream
+
+    survey = clip_module._survey(path)
+    monkeypatch.setattr(clip_module, "_survey", lambda *_: survey)
+    monkeypatch.setattr(clip_module, "_open", open_mended)
+    assert "5 of 20 frames" in error_of(read_clip, path)
+
+
+def test_metadata_in_another_encoding_is_no_obstacle(tmp_path):
+    path = write_video(tmp_path / "a.mp4", title="XXXX")
+    path.write_bytes(path.read_bytes().replace(b"XXXX", b"\xff\xfeX\xe4"))
+    assert len(read_clip(path)) == 20
 
 
 def test_a_change_of_size_inside_a_video_names_both(tmp_path):
@@ -373,6 +413,8 @@ def test_a_video_too_large_is_refused_before_a_frame_is_decoded(tmp_path, name, 
     path = write_video(tmp_path / name, **VIDEOS[name])
     assert len(read_clip(path, max_bytes=20 * FRAME_BYTES)) == 20
     monkeypatch.setattr(clip_module, "_decode", None)
+    if not name.endswith("webm"):  # the header tells the count: not even the packets are looked at
+        monkeypatch.setattr(clip_module, "_count_packets", None)
     message = error_of(read_clip, path, max_bytes=20 * FRAME_BYTES - 1)
     assert f"{20 * FRAME_BYTES:,} bytes" in message and "iter_clips" in message
 
@@ -426,13 +468,21 @@ def test_no_window_repeats_only_what_the_one_before_it_held(tmp_path):
     assert [len(clip) for clip in iter_clips(path, 1.0, 0.9)] == [25]
 
 
-def test_windows_begin_anew_after_a_pause(tmp_path):
-    times_ms = [0, 40, 80, 5000, 5040, 5080]
-    path = write_video(tmp_path / "a.mp4", frames=6, fps=1000, times_ms=times_ms)
-    clips = list(iter_clips(path, 0.5, 0.1))
-    np.testing.assert_allclose(
-        [c.timestamps_s for c in clips], np.reshape(times_ms, (2, 3)) / 1000, atol=1e-3
-    )
+def test_windows_go_on_over_a_short_pause(tmp_path):
+    times_ms = [*range(0, 1000, 40), 1500]
+    path = write_video(tmp_path / "a.mp4", frames=26, fps=1000, times_ms=times_ms)
+    first, second = iter_clips(path, 1.0, 0.9)
+    np.testing.assert_allclose(first.timestamps_s, np.arange(25) * 0.04, atol=1e-3)
+    np.testing.assert_allclose(second.timestamps_s, [*np.arange(0.6, 0.98, 0.04), 1.5], atol=1e-3)
+
+
+def test_windows_begin_anew_after_a_long_pause(tmp_path):
+    times_ms = [0, 40, 80, *range(5000, 5560, 40)]
+    path = write_video(tmp_path / "a.mp4", frames=len(times_ms), fps=1000, times_ms=times_ms)
+    clips = [clip.timestamps_s * 1000 for clip in iter_clips(path, 0.5, 0.1)]
+    assert [len(times) for times in clips] == [3, 13, 4]
+    np.testing.assert_allclose(clips[1], times_ms[3:16], atol=1)
+    np.testing.assert_allclose(clips[2], times_ms[13:], atol=1)
 
 
 def test_windows_over_a_folder_need_fps(tmp_path):
@@ -492,7 +542,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.mp4"
     write_clip(path, [picture(0)] * 3, 10)
     before = path.read_bytes()
-    assert "96x64" in error_of(write_clip, path, [picture(0), picture(0)[:-2]], 10)
+    assert "96x64" in error_of(write_clip, path, [picture(0)] * 80 + [picture(0)[:-2]], 10)
     assert "no frames" in error_of(write_clip, path, [], 10)
     assert ".mp4" in error_of(write_clip, tmp_path / "a.avi", [picture(0)], 10)
     assert path.read_bytes() == before

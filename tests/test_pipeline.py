@@ -81,6 +81,22 @@ def test_stages_one_by_one_give_the_same_answer(pipeline, smile, prediction):
     assert np.array_equal(again.relevance, prediction.relevance)
 
 
+def test_landmarks_place_the_regions_of_map_and_overlay(pipeline, smile):
+    track = pipeline.track(smile.clip)
+    moved = replace(track, landmarks_xy=track.landmarks_xy + 24.0)
+    phases = pipeline.spot(track, smile.clip.timestamps_s)
+    here, there = (pipeline.classify(each, phases) for each in (track, moved))
+    assert here.scores != there.scores
+    assert not np.array_equal(here.relevance, there.relevance)
+
+
+def test_warnings_of_every_stage_arrive(pipeline, smile):
+    track = pipeline.track(smile.clip)
+    prediction = pipeline.classify(replace(track, warnings=("two faces",)), pipeline.spot(track))
+    assert "two faces" in prediction.warnings
+    assert any("frame rate is unknown" in warning for warning in prediction.warnings)
+
+
 def test_the_same_clip_as_array_file_or_clip(pipeline, smile, prediction, example_file):
     from_array = pipeline(smile.clip.frames, fps=30)
     assert from_array.scores == prediction.scores

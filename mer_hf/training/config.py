@@ -7,6 +7,7 @@ Nothing heavy is imported here: a mistake on the command line is answered at onc
 import argparse
 import json
 import math
+import os
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,17 @@ class TrainingConfig:
         "decay of the moving average of the weights that is saved; 0 saves the last weights",
     )
     mixed_precision: str = _flag(
-        "no", "optimization", "arithmetic of the forward pass", choices=("no", "bf16", "fp16")
+        "no",
+        "optimization",
+        "arithmetic of the forward pass, or accelerate launch --mixed_precision",
+        choices=("no", "bf16", "fp16"),
     )
 
     def __post_init__(self):
+        for spec in fields(self):
+            choices, value = spec.metadata.get("choices"), getattr(self, spec.name)
+            if choices and value not in choices:
+                raise TrainingError(f"{flag_of(spec.name)} {value} is none of {', '.join(choices)}.")
         least = {
             "max_steps": 1, "save_steps": 1, "log_every": 1, "num_samples": 1, "validation_samples": 0,
             "num_workers": 0, "epochs": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "seed": 0,
@@ -210,4 +218,5 @@ def parse_args(arguments: list[str] | None = None) -> TrainingConfig:
                 f"{flag_of(name)} {given[name]} differs from the run in {given['output_dir']}, which has "
                 f"{stored[name]}. Leave it away, or start anew in another folder."
             )
-    return TrainingConfig(**{**(stored or {}), **given})
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    return TrainingConfig(**{**(stored or {"mixed_precision": launched}), **given})

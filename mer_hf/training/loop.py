@@ -4,8 +4,6 @@ All that decides the weights is a function of the configuration and the number o
 state keeps: weights, their average, optimizer, schedule, gradient scale and random numbers.
 """
 
-import dataclasses
-import inspect
 import os
 import time
 from typing import Any
@@ -22,73 +20,11 @@ from transformers.utils import logging as transformers_logging
 
 from mer_hf import __version__
 from mer_hf.provenance import git_commit
-from mer_hf.registry import ARCHITECTURES, Architecture
 
+from .build import build_model, save_checkpoint
 from .config import TrainingConfig, TrainingError
 from .data import SOURCES, Share, SyntheticSource
 from .run_folder import RunFolder
-
-
-def _check_fields(flag: str, given: dict[str, Any], known: set[str], owner: str) -> None:
-    # Configurations and processors keep names they do not know: a slip of the pen would have no effect.
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise TrainingError(
-            f"{flag} {unknown[0]}: {owner} has no such field. Choose from {', '.join(sorted(known))}."
-        )
-
-
-def build_model(config: TrainingConfig, class_names: tuple[str, ...]) -> tuple[Any, Any]:
-    """The network and its image processor, new or from a checkpoint.
-
-    Args:
-        config ([`TrainingConfig`]): Of the run.
-        class_names (`tuple[str, ...]`): In index order.
-
-    Returns:
-        `tuple`: The classifier in training mode, in float32, and the image processor.
-
-    Raises:
-        TrainingError: If the architecture, a field or a value is unknown, or the checkpoint cannot be read.
-    """
-    if config.model not in ARCHITECTURES:
-        raise TrainingError(f"--model {config.model} is unknown. Choose from {', '.join(ARCHITECTURES)}.")
-    architecture = ARCHITECTURES[config.model]
-    own = {spec.name for spec in dataclasses.fields(architecture.config_class)}
-    own -= {spec.name for spec in dataclasses.fields(architecture.config_class.__base__)}
-    _check_fields("--config", config.config, own, architecture.config_class.__name__)
-    of_processor = set(inspect.signature(architecture.processor_class.__init__).parameters) - {
-        "self",
-        "kwargs",
-    }
-    _check_fields("--processor", config.processor, of_processor, architecture.processor_class.__name__)
-    labels = {
-        "id2label": dict(enumerate(class_names)),
-        "label2id": {name: index for index, name in enumerate(class_names)},
-    }
-    try:
-        if config.init_from:
-            return _load(architecture, config, labels)
-        model = architecture.classifier_class(architecture.config_class(**config.config, **labels))
-        return model.train(), architecture.processor_class(**config.processor)
-    except (ValueError, TypeError, OSError) as error:
-        raise TrainingError(" ".join(str(error).split())) from error
-
-
-def _load(architecture: Architecture, config: TrainingConfig, labels: dict[str, Any]) -> tuple[Any, Any]:
-    """A checkpoint of the same architecture; its classifier is made anew where its classes are others."""
-    stored = architecture.config_class.from_pretrained(config.init_from)
-    other = list(stored.id2label.values()) != list(labels["id2label"].values())
-    model = architecture.classifier_class.from_pretrained(
-        config.init_from,
-        dtype=torch.float32,
-        use_safetensors=True,
-        ignore_mismatched_sizes=other,
-        **config.config,
-        **labels,
-    )
-    processor = architecture.processor_class.from_pretrained(config.init_from, **config.processor)
-    return model.train(), processor
 
 
 def _optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -275,16 +211,6 @@ class Trainer:
         }
 
 
-def save_checkpoint(model, processor, folder, config: TrainingConfig) -> None:
-    """Weights, configuration, image processor and the code of all three, as `from_pretrained` reads them."""
-    weights = model.state_dict()
-    if config.dtype_on_disk == "float16":
-        # config.json still says float32, the type they are loaded as.
-        weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
-    model.save_pretrained(folder, state_dict=weights)
-    processor.save_pretrained(folder)
-
-
 def _accelerator(config: TrainingConfig) -> Accelerator:
     """Join the other processes of the run, on GPUs where there are any."""
     if torch.cuda.is_available():  # the price of the same weights from the same seed
@@ -293,10 +219,9 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     # Processes that torchrun starts on CPUs find each other only if Accelerate is told to use CPUs.
     on_cpu = started > 1 and not torch.accelerator.is_available()
-    try:
-        accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.mixed_precision)
-    except ValueError as error:  # fp16 without a GPU
-        raise TrainingError(f"--mixed-precision {config.mixed_precision}: {error}") from error
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.mixed_precision)
+    if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise TrainingError("--mixed-precision fp16 needs a GPU, and none was found. Use bf16 or no.")
     if accelerator.num_processes != started:
         raise TrainingError(
             f"{started} processes were started, but {accelerator.num_processes} found each other. "

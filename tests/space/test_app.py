@@ -25,6 +25,7 @@ def app(checkpoint, example_file):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.example_paths = lambda: {kind: example_file(kind) for kind in ("positive", "still")}
+    module.bundled_models = lambda: ["htnet-synthetic"]
     load_pipeline = module.load_pipeline
     module.load_pipeline = lambda model: load_pipeline(str(checkpoint))
     return module
@@ -67,11 +68,11 @@ def test_a_still_clip_is_not_named(app, example_file):
     assert overlay is None
 
 
-@pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("no-such.mp4", "no-such.mp4")])
+@pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("uploads/no-such.mp4", "no-such.mp4")])
 def test_a_bad_clip_shows_the_reason(app, clip, reason):
     card, *rest, details = app.analyse(clip, "htnet")
     assert "Not analysed" in card and reason in card
-    assert reason in details["error"]
+    assert reason in details["error"] and "uploads" not in details["error"]
     assert rest[:2] == [None, None] and [picture.value for picture in rest[2:]] == [None] * 4
 
 
@@ -79,14 +80,14 @@ def test_reasons_are_text_and_no_markup(app):
     assert "&lt;b&gt;" in app.refusal("<b>")[0]
 
 
-def test_examples_are_rendered_once(tmp_path):
+def test_examples_are_rendered_once(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("space_app_alone", ROOT / "space" / "app.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.EXAMPLE_KINDS = ("still",)
+    monkeypatch.setattr(module.synthetic_clips, "EXAMPLE_KINDS", ("still",))
     paths = module.example_paths(tmp_path)
     written = paths["still"].stat().st_mtime_ns
-    assert [path.name for path in tmp_path.iterdir()] == ["still.mp4"]
+    assert [path.name for path in tmp_path.rglob("*.mp4")] == ["still.mp4"]
     assert module.example_paths(tmp_path)["still"].stat().st_mtime_ns == written
 
 

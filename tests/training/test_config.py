@@ -49,6 +49,15 @@ def test_a_mistake_is_told_in_one_line(flags, message):
     assert "\n" not in str(caught.value)
 
 
+def test_the_launchers_precision_is_used_where_no_flag_says_another(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert parse_args(["--output-dir", "run"]).mixed_precision == "bf16"
+    assert parse_args(["--output-dir", "run", "--mixed-precision", "no"]).mixed_precision == "no"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(TrainingError, match="--mixed-precision fp8 is none of no, bf16, fp16"):
+        parse_args(["--output-dir", "run"])
+
+
 def started(tmp_path, **changes):
     """A folder with the record of a run."""
     config = TrainingConfig(output_dir=str(tmp_path), **{"seed": 3, "lr": 0.01, **changes})
