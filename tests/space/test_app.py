@@ -89,6 +89,9 @@ def test_examples_are_rendered_once(tmp_path, monkeypatch):
     written = paths["still"].stat().st_mtime_ns
     assert [path.name for path in tmp_path.rglob("*.mp4")] == ["still.mp4"]
     assert module.example_paths(tmp_path)["still"].stat().st_mtime_ns == written
+    (tmp_path / "changed.py").write_text("")
+    monkeypatch.setattr(module.synthetic_clips, "__file__", str(tmp_path / "changed.py"))
+    assert module.example_paths(tmp_path)["still"] != paths["still"]
 
 
 def test_the_endpoint_takes_a_clip_and_a_model(url, example_file, faceless):
