@@ -70,7 +70,7 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	if [ -e $@ ]; then mv $@ $(UNFINISHED); fi
 	echo "Installing into .venv: about 2 GB, a few minutes" >&2
-	$(PY) -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	$(PY) -m pip install --quiet --no-compile --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 		--constraint constraints.txt --editable ".[train,space,dev]"
 	reason=$$($(PY) -c 'import cv2' 2>&1 | tail -1)
 	if [ -n "$$reason" ]; then refuse "OpenCV cannot be imported: $$reason"; fi
