@@ -12,7 +12,9 @@ def checkpoint(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("checkpoint")
     tiny_model("htnet").save_pretrained(folder)
-    HTNetImageProcessor(flow_method="dis", mosaic="corrected", normalization="standardize").save_pretrained(folder)
+    HTNetImageProcessor(flow_method="dis", mosaic="corrected", normalization="standardize").save_pretrained(
+        folder
+    )
     return folder
 
 
