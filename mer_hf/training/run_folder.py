@@ -17,6 +17,11 @@ from typing import Any
 
 from .config import TrainingConfig, TrainingError
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder are not noticed there
+    fcntl = None
+
 WEIGHTS = "model.safetensors"
 
 
@@ -47,6 +52,7 @@ class RunFolder:
         self.config = config
         self.path = Path(config.output_dir)
         self.states = self.path / "checkpoints"
+        self._lock = None
 
     @property
     def finished(self) -> bool:
@@ -60,16 +66,18 @@ class RunFolder:
             setting (`dict`): `num_processes`, and what else is worth a record.
 
         Raises:
-            TrainingError: If the folder holds something and `resume` is not set, or another kind of run.
+            TrainingError: If the folder holds something and `resume` is not set, or another kind of run, or
+                if another process is at work in it.
         """
         if self.path.exists() and not self.path.is_dir():
             raise TrainingError(f"--output-dir {self.path} is a file. Name a folder.")
         record = self.path / "train_config.json"
         if self.config.resume and record.is_file():
+            self._hold()
             self._check(json.loads(record.read_text()), setting)
             self._sweep()
             if self.finished:
-                shutil.rmtree(self.states, ignore_errors=True)
+                self.clear()
             return
         if self.path.exists() and any(not name.startswith(".") for name in os.listdir(self.path)):
             raise TrainingError(
@@ -81,7 +89,19 @@ class RunFolder:
                 )
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        self._hold()
         _write_text(record, json.dumps({**self.config.stored(), **setting}, indent=2) + "\n")
+
+    def _hold(self) -> None:
+        """Keep others out of the folder while this process lives: it may outlive the one that launched it."""
+        if fcntl is None:
+            return
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
+        try:
+            # lockf and not flock, which the processes that draw samples would inherit and outlive us with.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainingError(f"another process is training in {self.path}. End it first.") from error
 
     def _check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         wanted, found = before.get("num_processes"), now["num_processes"]
@@ -155,4 +175,9 @@ class RunFolder:
         for path in sorted(folder.iterdir(), key=lambda path: path.name == WEIGHTS):
             path.replace(self.path / path.name)
         folder.rmdir()
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what a run that has ended needs no more."""
         shutil.rmtree(self.states, ignore_errors=True)
+        (self.path / ".lock").unlink(missing_ok=True)

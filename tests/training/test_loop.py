@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -202,6 +204,23 @@ def test_a_run_is_resumed_only_with_its_number_of_processes(tiny, tmp_path, monk
     record.write_text(json.dumps({**json.loads(record.read_text()), "num_processes": 2}))
     with pytest.raises(TrainingError, match="has 2 process"):
         train(tiny(resume=True))
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tiny, tmp_path, monkeypatch):
+    interrupted(tiny(), monkeypatch, 7)
+    hold = (
+        "import fcntl, sys; fcntl.lockf(f := open(sys.argv[1], 'w'), 2); print(flush=True); sys.stdin.read()"
+    )
+    lock = str(tmp_path / "run" / ".lock")
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(TrainingError, match="another process is training in"):
+            train(tiny(resume=True))
+        other.stdin.close()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert train(tiny(resume=True))["step"] == 12
 
 
 def test_a_state_without_random_numbers_is_refused(tiny, tmp_path, monkeypatch):
