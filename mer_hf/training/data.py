@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
+from tqdm.auto import tqdm
 
 from mer_hf import synthetic
 from mer_hf.synthetic import CLASSES, SyntheticFlowMaps
@@ -86,7 +87,11 @@ def _fingerprint() -> str:
 
 
 def draw_all(
-    maps: SyntheticFlowMaps, indices: range, num_workers: int, cache_dir: str | None = None
+    maps: SyntheticFlowMaps,
+    indices: range,
+    num_workers: int,
+    cache_dir: str | None = None,
+    show: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a process's share of a set, or read it from where an earlier run has kept it.
 
@@ -95,6 +100,7 @@ def draw_all(
         indices (`range`): Samples that this process needs.
         num_workers (`int`): Processes that draw.
         cache_dir (`str`, *optional*): Where drawn shares are kept.
+        show (`bool`, *optional*, defaults to `False`): Whether to show a progress bar.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: Maps uint8 `(N, 28, 28, 3)` and labels int64 `(N,)`.
@@ -107,7 +113,11 @@ def draw_all(
         if path.is_file():
             with np.load(path, allow_pickle=False) as kept:
                 return kept["flow"], kept["label"]
-    parts = list(draw(maps, indices, 64, num_workers))
+    parts = []
+    with tqdm(total=len(indices), desc="drawing samples", unit="map", disable=not show) as bar:
+        for part in draw(maps, indices, 64, num_workers):
+            parts.append(part)
+            bar.update(len(part[1]))
     flow, label = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,12 +181,16 @@ class SyntheticSource:
         start = epoch * self.config.num_samples if self.config.fresh_samples else 0
         return SyntheticFlowMaps(self.seed, self.config.num_samples, start=start)
 
+    def _draw_all(self, maps: SyntheticFlowMaps, indices: range) -> tuple[np.ndarray, np.ndarray]:
+        first = self.share.rank == 0
+        return draw_all(maps, indices, self.config.num_workers, self.config.cache_dir, show=first)
+
     def prepare(self) -> None:
         """Draw the set, if it is one that every epoch shares."""
         if self.config.fresh_samples or self._pool is not None:
             return
         indices = self.share.even(self.config.num_samples)
-        flow, label = draw_all(self._maps(0), indices, self.config.num_workers, self.config.cache_dir)
+        flow, label = self._draw_all(self._maps(0), indices)
         self._pool = to_inputs(self.processor, flow), torch.from_numpy(label)
 
     def batches(self, epoch: int, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -210,7 +224,7 @@ class SyntheticSource:
         indices = self.share.of_set(len(maps))
         if not indices:
             return None
-        flow, label = draw_all(maps, indices, self.config.num_workers, self.config.cache_dir)
+        flow, label = self._draw_all(maps, indices)
         return {"pixel_values": to_inputs(self.processor, flow), "labels": torch.from_numpy(label)}
 
 

@@ -7,7 +7,11 @@ import torch
 
 from mer_hf.evaluation import flow_maps
 from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, format_evaluation, read_flow_maps
+from mer_hf.evaluation.metrics import confusion
 from mer_hf.provenance import sha256_of
+from mer_hf.registry import load
+from mer_hf.synthetic import SyntheticFlowMaps
+from tests.models.tiny import tiny_model, tiny_processor
 
 
 def arrays(clips=12, **changes):
@@ -177,3 +181,23 @@ def test_the_weights_are_named_by_the_hash_of_their_file(tmp_path):
     assert (
         flow_maps.weights_sha256(model) == "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
     )
+
+
+def test_a_saved_htnet_is_scored_and_named_by_its_weights(tmp_path):
+    model, processor = tiny_model("htnet"), tiny_processor("htnet")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    maps = SyntheticFlowMaps(0, 6)
+    samples = [maps[i] for i in range(6)]
+    flow, label = np.stack([s["flow"] for s in samples]), np.array([s["label"] for s in samples])
+    path = saved(
+        tmp_path, flow=flow, label=label, subject=np.array(list("aabbcc")), dataset=np.array(["x"] * 6)
+    )
+    data, (loaded, its_processor) = read_flow_maps(path), load(tmp_path / "model")
+    result = evaluate_flow_maps(loaded, its_processor, data)
+    with torch.no_grad():
+        expected = model(**processor(flow_maps=flow, return_tensors="pt")).logits.argmax(-1).numpy()
+    assert result["confusion"] == confusion(expected, label, 3).tolist()
+    assert result["model"] == str(tmp_path / "model")
+    record = flow_maps.look_record(loaded, data, result)
+    assert record["weights_sha256"] == sha256_of(tmp_path / "model" / "model.safetensors")
