@@ -1,7 +1,5 @@
 """The page: its function, its endpoint, and one run in a browser."""
 
-import importlib.util
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-
 from gradio_client import Client, handle_file
 
 from mer_hf.clip import write_clip
+from tests.space.browser import find_chromium, load_app, opened, served, wait_for_pictures
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "tests" / "screenshots"
@@ -20,10 +19,8 @@ SCREENSHOTS = ROOT / "tests" / "screenshots"
 
 @pytest.fixture(scope="module")
 def app(checkpoint, example_file):
-    """`space/app.py` with the example clips and a small random network in place of the bundled one."""
-    spec = importlib.util.spec_from_file_location("space_app", ROOT / "space" / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """`space/app.py` with a small random network in place of the bundled one."""
+    module = load_app()
     module.example_paths = lambda: {kind: example_file(kind) for kind in ("positive", "still")}
     module.bundled_models = lambda: ["htnet-synthetic"]
     load_pipeline = module.load_pipeline
@@ -33,10 +30,8 @@ def app(checkpoint, example_file):
 
 @pytest.fixture(scope="module")
 def url(app):
-    demo = app.build_demo()
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
-    yield url
-    demo.close()
+    with served(app) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +76,7 @@ def test_reasons_are_text_and_no_markup(app):
 
 
 def test_examples_are_rendered_once(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("space_app_alone", ROOT / "space" / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_app("space_app_alone")
     monkeypatch.setattr(module.synthetic_clips, "EXAMPLE_KINDS", ("still",))
     paths = module.example_paths(tmp_path)
     written = paths["still"].stat().st_mtime_ns
@@ -119,29 +112,19 @@ def test_the_space_header_names_what_is_there():
 
 @pytest.fixture(scope="module")
 def page(url):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
+    chromium = find_chromium()
     if chromium is None:
         pytest.skip("no Chromium is installed: the page was not opened in a browser")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    quiet += ["--disable-component-update", "--disable-sync"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
-        page = browser.new_page(viewport={"width": 1366, "height": 768})
-        page.goto(url)
+    with opened(url, chromium) as page:
         yield page
-        browser.close()
 
 
 def test_the_page_in_a_browser(page, example_file, faceless):
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.set_default_timeout(60_000)
-
     page.locator("input[type=file]").first.set_input_files(str(example_file("positive")))
-    page.get_by_text("Micro-expression:").wait_for()
-    page.wait_for_function("document.querySelectorAll('.picture img').length == 5")
-    page.wait_for_function("[...document.querySelectorAll('.picture img')].every(i => i.naturalWidth > 100)")
+    wait_for_pictures(page)
     assert page.get_by_text("attention weights are all exactly 1").is_visible()
     assert page.evaluate("document.documentElement.scrollHeight") <= 768
     assert page.evaluate("document.documentElement.scrollWidth") <= 1366
