@@ -153,11 +153,11 @@ class RunFolder:
             return
         kept = []
         for line in path.read_text().splitlines():
-            if (
-                line.endswith("}")
-                and "validation" not in (record := json.loads(line))
-                and record["step"] <= step
-            ):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # the process was killed while it wrote this line
+                continue
+            if "validation" not in record and record["step"] <= step:
                 kept.append(line + "\n")
         _write_text(path, "".join(kept))
 
@@ -179,5 +179,6 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run that has ended needs no more."""
-        shutil.rmtree(self.states, ignore_errors=True)
+        if self.states.is_dir():
+            shutil.rmtree(self.states)
         (self.path / ".lock").unlink(missing_ok=True)
