@@ -95,3 +95,5 @@ def save_checkpoint(model, processor, folder: Path, config: TrainingConfig) -> N
         weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
     model.save_pretrained(folder, state_dict=weights)
     processor.save_pretrained(folder)
+    # safetensors lets nobody but the owner read what it writes.
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)

@@ -36,6 +36,8 @@ def test_a_run_ends_in_a_checkpoint_with_its_record(tiny, tmp_path, capsys):
     assert left == code | {
         "config.json", "preprocessor_config.json", "model.safetensors", "train_config.json", "metrics.jsonl"
     }  # fmt: skip
+    modes = {(tmp_path / "run" / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert len(modes) == 1  # whoever may read the one may read the other
     record = json.loads((tmp_path / "run" / "train_config.json").read_text())
     assert record["seed"] == 0 and record["config"] == config.config and record["num_processes"] == 1
     assert [line["step"] for line in lines(config)] == [4, 5, 8, 10, 12, 12]  # the last one holds the scores
