@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# For one small network a second thread costs more in waiting than it saves, above all on a shared machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gradio as gr
 import numpy as np
