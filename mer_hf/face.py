@@ -18,6 +18,7 @@ import numpy as np
 from .clip import Clip
 from .registration import (
     apply,
+    block_of,
     compose,
     fit_similarity,
     invert,
@@ -150,9 +151,10 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
     motion = smooth_motion(motion, registered & found, every_xy[found][0], _smoothing_frames(clip))
     to_clip = _crop_similarities(motion, mesh_xy, sampled, geometry)
     landmarks_xy = _landmarks_in_crop(mesh_xy, sampled, to_clip)
-    frames = np.stack(
-        [sample(frame, matrix, geometry.size) for frame, matrix in zip(clip.frames, to_clip, strict=True)]
-    )
+    block = block_of(np.median(to_clip, axis=0))
+    frames = np.empty((len(to_clip), geometry.size, geometry.size, 3), dtype=np.uint8)
+    for aligned, frame, matrix in zip(frames, clip.frames, to_clip, strict=True):
+        aligned[:] = sample(frame, matrix, geometry.size, block)
     return FaceTrack(frames, landmarks_xy, to_clip.astype(np.float32), tuple(notes), found, registered)
 
 

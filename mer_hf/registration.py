@@ -49,39 +49,48 @@ def fit_similarity(source_xy: np.ndarray, target_xy: np.ndarray) -> np.ndarray:
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def sample(frame: np.ndarray, to_frame: np.ndarray, size: int) -> np.ndarray:
+def sample(
+    frame: np.ndarray, to_frame: np.ndarray, size: int, block: int | None = None, gray: bool = False
+) -> np.ndarray:
     """Cut a square out of a frame.
 
     One cubic interpolation; where the frame is much finer than the square, blocks of its pixels are averaged
     first, on a grid that does not move with the face, so that skin texture does not alias into motion.
 
     Args:
-        frame (`np.ndarray` of shape `(H, W, 3)`): uint8.
+        frame (`np.ndarray` of shape `(H, W, 3)`): uint8, RGB.
         to_frame (`np.ndarray` of shape `(2, 3)`): Similarity from pixels of the square to pixels of the
             frame.
         size (`int`): Height and width of the square.
+        block (`int`, *optional*): Side of the blocks, 1 for none. By default as `to_frame` shrinks; give the
+            same to all frames of a clip, so that none is sharper than the others.
+        gray (`bool`, *optional*, defaults to `False`): Whether luma is wanted.
 
     Returns:
-        `np.ndarray` of shape `(size, size, 3)`: uint8; beyond the frame its border is repeated.
+        `np.ndarray` of shape `(size, size, 3)`, or `(size, size)` if gray: uint8; beyond the frame its border
+        is repeated.
     """
     to_frame = np.asarray(to_frame, dtype=np.float64)
-    block = int(scale_of(to_frame) + 0.5)
-    if block > 1:
-        frame, to_frame = _average_blocks(frame, to_frame, size, block)
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(frame, to_frame, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _average_blocks(frame, to_frame, size, block):
-    """The part of the frame under the square, `block` times smaller, and the map into it."""
+    block = block or block_of(to_frame)
     corners = apply(to_frame, np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=np.float64))
-    limit = np.array(frame.shape[1::-1]) // block
+    limit = np.maximum(np.array(frame.shape[1::-1]) // block, 1)
     low = np.clip(np.floor(corners.min(0) / block).astype(int) - 2, 0, limit - 1)
     high = np.clip(np.ceil(corners.max(0) / block).astype(int) + 3, low + 1, limit)
     (x0, y0), (x1, y1) = low * block, high * block
-    small = cv2.resize(frame[y0:y1, x0:x1], tuple(int(n) for n in high - low), interpolation=cv2.INTER_AREA)
+    part = frame[y0:y1, x0:x1]
+    if gray:
+        part = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
+    if block > 1:
+        part = cv2.resize(part, tuple(int(n) for n in high - low), interpolation=cv2.INTER_AREA)
     shift = np.array([x0, y0]) + (block - 1) / 2
-    return small, np.column_stack([to_frame[:, :2], to_frame[:, 2] - shift]) / block
+    to_part = np.column_stack([to_frame[:, :2], to_frame[:, 2] - shift]) / block
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(part, to_part, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def block_of(to_frame: np.ndarray) -> int:
+    """Side of the blocks of frame pixels that fall on one pixel of a square."""
+    return max(1, int(scale_of(to_frame) + 0.5))
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def make_reference(
     left, right = (size - 1 - PATCH_INTEROCULAR_PX) / 2, (size - 1 + PATCH_INTEROCULAR_PX) / 2
     row = 0.6 * PATCH_INTEROCULAR_PX
     to_frame = fit_similarity(np.array([[left, row], [right, row]]), eyes_xy)
-    gray = cv2.cvtColor(sample(frame, to_frame, size), cv2.COLOR_RGB2GRAY)
+    gray = sample(frame, to_frame, size, gray=True)
     hull = cv2.convexHull(apply(invert(to_frame), rigid_xy).astype(np.float32))
     mask = cv2.fillConvexPoly(np.zeros_like(gray), hull.round().astype(np.int32), 255)
     points = cv2.goodFeaturesToTrack(gray, maxCorners=100, qualityLevel=0.01, minDistance=3, mask=mask)
@@ -131,8 +140,8 @@ def follow(reference: Reference, frame: np.ndarray, guess: np.ndarray) -> np.nda
     """Rigid motion of one frame.
 
     The square is cut out of the frame as the guess says, corners are followed into it, a similarity is fitted
-    to them by least median of squares, and the same is done once more from there, so that what is measured
-    last is small.
+    to them by least median of squares, and if the guess was more than half a pixel off, the same is done once
+    more from there.
 
     Args:
         reference (`Reference`): What to look for.
@@ -144,10 +153,11 @@ def follow(reference: Reference, frame: np.ndarray, guess: np.ndarray) -> np.nda
     """
     size = len(reference.gray)
     window = (WINDOW_PX, WINDOW_PX)
+    block = block_of(reference.to_first)
     if len(reference.points) < MIN_CORNERS:
         return None
     for levels in (2, 0):
-        gray = cv2.cvtColor(sample(frame, compose(guess, reference.to_first), size), cv2.COLOR_RGB2GRAY)
+        gray = sample(frame, compose(guess, reference.to_first), size, block, gray=True)
         moved, status, _ = cv2.calcOpticalFlowPyrLK(
             reference.gray, gray, reference.points, None, winSize=window, maxLevel=levels
         )
@@ -162,6 +172,8 @@ def follow(reference: Reference, frame: np.ndarray, guess: np.ndarray) -> np.nda
         if spread_px > 0.015 * size:
             return None
         guess = compose(compose(guess, compose(reference.to_first, fit)), invert(reference.to_first))
+        if _distance(fit, np.eye(2, 3), before) < 0.5:
+            break
     return guess
 
 

@@ -46,11 +46,11 @@ _RATE_HZ = 66.0
 _SAMPLES_WITHOUT_TIMES = 200
 _KEY_S = 1.0
 _REST_S = 1.2
-_LEAST_MOTION = 0.0025
-"""Of the distance between the eyes: a quarter of a pixel in a 224 pixel face. Less is not told from a still
-face."""
-_SIGMAS, _MEDIANS = 8.0, 4.5
-"""Standard deviations of a region's jitter, or multiples of its median distance from rest: that is motion."""
+_LEAST_MOTION = 0.003
+"""Of the distance between the eyes: 0.3 pixels in a face of 224. Less is not told from a still face."""
+_SIGMAS, _STRAYS = 8.0, 4.2
+"""How many standard deviations of its jitter, and times its usual distance from rest, a region has to move.
+The second counts in compressed video, where skin sticks to its block and then jumps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,12 +299,17 @@ def _find_blinks(
 
 
 def _without_blinks(moved_xy: np.ndarray, blinks: list[tuple[int, int]]) -> np.ndarray:
-    """The same motion with straight lines through every blink, save at the mouth, which stays out of it."""
+    """The same motion with straight lines through every blink.
+
+    The mouth keeps its own motion, less what all its parts do together: lids pull a little at the corners
+    that hold the head still.
+    """
     blinking = np.zeros(len(moved_xy), dtype=bool)
     for a, b in blinks:
         blinking[a : b + 1] = True
     result = _bridge(moved_xy, blinking)
-    result[:, _MOUTH] = moved_xy[:, _MOUTH]
+    mouth = (moved_xy - result)[:, _MOUTH]
+    result[:, _MOUTH] += mouth - np.median(mouth, axis=1, keepdims=True)
     return result
 
 
@@ -330,8 +335,8 @@ def _curve(
     jitter = _SIGMAS * _jitter(away_xy)
     away_xy = gaussian_filter1d(away_xy, max(0.6, 0.02 / step_s) if step_s else 0.6, axis=0, mode="nearest")
     distance = np.linalg.norm(away_xy, axis=-1)
-    if rest.ndim == 3:  # most of a long clip is rest: how far does it stray there?
-        jitter = np.maximum(jitter, _MEDIANS * np.median(distance, axis=0))
+    if rest.ndim == 3:  # three quarters of a long clip are rest: how far does it stray there?
+        jitter = np.maximum(jitter, _STRAYS * np.percentile(distance, 75, axis=0))
     thresholds = np.maximum(_LEAST_MOTION * _unit(track), jitter)
     threshold = float(np.median(thresholds))
     return (distance * threshold / thresholds).max(1), threshold  # a noisier region has to move further

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mer_hf import spotting
-from mer_hf.clip import Clip
+from mer_hf.clip import Clip, read_clip, write_clip
 from mer_hf.face import FaceTrack, track_face
 from mer_hf.spotting import Phases, spot
 from tests.moving_face import blink, brow_raise, drift, raised_cosine, render, smile, squeezed_lids
@@ -56,6 +56,13 @@ def test_a_frozen_clip_is_no_motion():
     clip = Clip(np.stack([frame] * 20), np.arange(20) / 30)
     phases = spot(track_face(clip), clip.timestamps_s)
     assert phases.outcome == "no_motion" and phases.curve.max() < 0.05
+
+
+def test_compression_is_no_motion(tmp_path):
+    clip, _ = render(drift(50, 30, seed=8), scale=1.2, size_wh=(320, 300))
+    write_clip(tmp_path / "still.mp4", clip.frames, 30)
+    compressed = read_clip(tmp_path / "still.mp4")
+    assert spot(track_face(compressed), compressed.timestamps_s).outcome == "no_motion"
 
 
 def test_phases_of_a_brow_raise(raised):
