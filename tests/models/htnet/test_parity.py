@@ -129,6 +129,10 @@ def test_every_stored_tensor_is_reproduced_after_saving_and_loading(name, tmp_pa
         assert_within_tolerance(found, case)
         with torch.no_grad():
             torch.testing.assert_close(found["logits"], model(pixel_values).logits, rtol=0, atol=0)
+    del model, loaded
+    double = AutoModelForVideoClassification.from_pretrained(tmp_path, dtype=torch.float64)
+    for case in (c for c in CASES["cases"] if c["config"] == name):
+        assert_within_tolerance(stored_tensors(double, pixel_values_of(case).double()), case)
 
 
 @pytest.mark.parametrize("name", MOSAICS["cases"])

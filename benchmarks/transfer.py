@@ -1,0 +1,46 @@
+"""Score checkpoints on synthetic maps that no run trains on, and name the best.
+
+    python -m benchmarks.transfer runs/seed0 runs/seed1
+
+With several checkpoints this is how the shipped training seed is chosen: by the mean UF1 over the settings.
+"""
+
+import argparse
+import json
+
+import numpy as np
+
+
+def score(names: list[str], size: int) -> dict:
+    """Scores per setting and checkpoint, the mean of each checkpoint, and the best one."""
+    from mer_hf.evaluation.synthetic import evaluate_synthetic
+    from mer_hf.registry import load
+
+    settings = evaluate_synthetic({name: load(name) for name in names}, size)
+    means = {name: float(np.mean([row[name]["uf1"] for row in settings.values()])) for name in names}
+    return {
+        "maps_per_setting": size,
+        "settings": settings,
+        "mean_uf1": means,
+        "best": max(means, key=means.get),
+    }
+
+
+def run() -> dict:
+    """What `make bench` records: UF1 and UAR of the bundled checkpoint on every held-out setting."""
+    result = score(["htnet-synthetic"], 300)
+    rows = ((name, scores["htnet-synthetic"]) for name, scores in result["settings"].items())
+    return {f"{name}: {metric}": round(value, 4) for name, row in rows for metric, value in row.items()}
+
+
+def main() -> None:
+    """Print the scores as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoints", nargs="+")
+    parser.add_argument("--size", type=int, default=300, help="maps per setting (default: 300)")
+    arguments = parser.parse_args()
+    print(json.dumps(score(arguments.checkpoints, arguments.size), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+import numpy as np
+
+from mer_hf.evaluation import synthetic
+from mer_hf.evaluation.synthetic import HELD_OUT_SEED, evaluate_synthetic, held_out_maps
+from mer_hf.models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor
+
+
+def test_no_training_or_validation_seed_reaches_the_held_out_seed():
+    from mer_hf.training.config import MAX_SEED
+    from mer_hf.training.data import VALIDATION_SEED
+
+    assert HELD_OUT_SEED > MAX_SEED and HELD_OUT_SEED != VALIDATION_SEED
+
+
+def test_a_photograph_gives_other_maps_than_drawings_of_the_same_settings():
+    drawn, labels = held_out_maps("drawn faces, DIS", 2)
+    filmed, same_labels = held_out_maps("photograph, DIS", 2)
+    np.testing.assert_array_equal(labels, same_labels)
+    assert not np.array_equal(drawn, filmed)
+
+
+def test_every_setting_is_scored_for_every_model(monkeypatch):
+    monkeypatch.setattr(synthetic, "SETTINGS", {"imitated flow": synthetic.SETTINGS["imitated flow"]})
+    config = HTNetConfig(hidden_size=8, depths=[1, 1, 1], num_attention_heads=1)
+    model = HTNetForVideoClassification(config).eval()
+    result = evaluate_synthetic({"tiny": (model, HTNetImageProcessor())}, size=4)
+    assert list(result) == ["imitated flow"]
+    assert 0.0 <= result["imitated flow"]["tiny"]["uf1"] <= 1.0
