@@ -177,3 +177,10 @@ def test_an_unknown_model_is_refused_in_one_line():
     with pytest.raises(ValueError, match="no-such-model") as caught:
         MicroExpressionPipeline.from_pretrained("no-such-model")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["negative", "positive", "surprise"])
+def test_the_bundled_network_names_the_examples(example, kind):
+    prediction = MicroExpressionPipeline.from_pretrained("htnet")(example(kind).clip)
+    assert prediction.model == "htnet-synthetic"
+    assert prediction.label == kind
