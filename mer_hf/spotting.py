@@ -48,6 +48,8 @@ _KEY_S = 1.0
 _REST_S = 1.2
 _LEAST_MOTION = 0.003
 """Of the distance between the eyes: 0.3 pixels in a face of 224. Less is not told from a still face."""
+_PLAIN_MOTION = 0.012
+"""Of the distance between the eyes: so much is motion, however much the face moves otherwise."""
 _SIGMAS, _STRAYS = 8.0, 4.2
 """How many standard deviations of its jitter, and times its usual distance from rest, a region has to move.
 The second counts in compressed video, where skin sticks to its block and then jumps."""
@@ -126,7 +128,7 @@ def spot(
     moved_xy = _region_motion(track, at, step_s)
     blinks = _find_blinks(track, at, moved_xy, step_s)
     curve, threshold = _curve(_without_blinks(moved_xy, blinks), step_s, track, at, onset)
-    candidates = _candidates(curve, threshold, step_s)
+    candidates = _candidates(curve, threshold, step_s, _unusable(track)[at])
     full = np.interp(np.arange(count), at, curve).astype(np.float32)
     candidates = tuple(tuple(int(at[i]) for i in phases) for phases in candidates)
     blinks = tuple((int(at[a]), int(at[b])) for a, b in blinks)
@@ -336,7 +338,8 @@ def _curve(
     away_xy = gaussian_filter1d(away_xy, max(0.6, 0.02 / step_s) if step_s else 0.6, axis=0, mode="nearest")
     distance = np.linalg.norm(away_xy, axis=-1)
     if rest.ndim == 3:  # three quarters of a long clip are rest: how far does it stray there?
-        jitter = np.maximum(jitter, _STRAYS * np.percentile(distance, 75, axis=0))
+        strays = _STRAYS * np.percentile(distance, 75, axis=0)
+        jitter = np.maximum(jitter, np.minimum(strays, _PLAIN_MOTION * _unit(track)))
     thresholds = np.maximum(_LEAST_MOTION * _unit(track), jitter)
     threshold = float(np.median(thresholds))
     return (distance * threshold / thresholds).max(1), threshold  # a noisier region has to move further
@@ -380,22 +383,28 @@ def _running_median(values: np.ndarray, window: int) -> np.ndarray:
     return np.stack([np.median(values[max(0, c - half) : c + half + 1], axis=0) for c in centre])
 
 
-def _candidates(curve: np.ndarray, threshold: float, step_s: float | None) -> list[tuple[int, int, int]]:
-    """Sample indices of onset, apex and offset of every interval above the threshold, strongest first."""
+def _candidates(
+    curve: np.ndarray, threshold: float, step_s: float | None, lost: np.ndarray
+) -> list[tuple[int, int, int]]:
+    """Sample indices of onset, apex and offset of every interval above the threshold, strongest first.
+
+    Those in which the face was lost for a moment come last, however strong: a hand passed, the head turned.
+    """
     padded = np.concatenate([[0.0], curve, [0.0]])
     peaks = find_peaks(padded, height=threshold, prominence=0.5 * threshold)[0] - 1
     if step_s is None or step_s * (len(curve) - 1) <= LONGEST_S:
         peaks = peaks[np.argsort(-curve[peaks], kind="stable")][:1]
-        return [_interval(curve, int(p), None, None) for p in peaks]
+        return [_interval(curve, int(p), None, None) for p in peaks if p > 0]
     found: dict[tuple[int, int, int], float] = {}
     for peak in peaks:
         wide = _interval(curve, int(peak), None, None, level=0.5)
         lasts_s = (wide[2] - wide[0]) * step_s
         phases = _interval(curve, int(peak), step_s, LONGEST_S)
-        if (phases[2] - phases[0]) * step_s >= SHORTEST_S:
+        # What has no rise was under way when the clip began: there is no onset to compare its apex with.
+        if phases[0] < phases[1] and (phases[2] - phases[0]) * step_s >= SHORTEST_S:
             found[phases] = float(curve[peak]) * min(1.0, LONGEST_S / lasts_s)
     chosen: list[tuple[int, int, int]] = []
-    for phases in sorted(found, key=lambda p: -found[p]):
+    for phases in sorted(found, key=lambda p: (lost[p[0] : p[2] + 1].any(), -found[p])):
         if all(phases[2] <= other[0] or phases[0] >= other[2] for other in chosen):
             chosen.append(phases)
     return chosen

@@ -1,5 +1,7 @@
 """Clips show the photograph of `moving_face` under drift, noise and a known expression; faces are tracked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,28 @@ def test_the_strongest_of_two_expressions_is_analysed_and_the_other_kept():
     phases = spot(*tracked((weak, brow_raise), (strong, brow_raise), count=90, seed=5))
     assert abs(phases.apex - 66) <= 2 and len(phases.candidates) == 2
     assert abs(phases.candidates[1][1] - 20) <= 2
+
+
+def test_an_interval_that_loses_the_face_comes_last():
+    weak, strong = 0.6 * raised_cosine(90, 15, 20, 26), raised_cosine(90, 60, 66, 72)
+    track, times_s = tracked((weak, brow_raise), (strong, brow_raise), count=90, seed=5)
+    steady = np.ones(90, dtype=bool)
+    steady[63] = False
+    unsteady = replace(track, steady=steady)
+    phases = spot(unsteady, times_s)
+    assert abs(phases.apex - 20) <= 2 and abs(phases.candidates[-1][1] - 66) <= 2
+
+
+def test_strong_motion_counts_in_a_face_that_never_rests():
+    """The mouth moves to and fro all the time, so that its usual distance from rest is large."""
+    talking = 3.0 * np.sin(2 * np.pi * np.arange(90) / 22)
+    phases = spot(*tracked((talking, smile), count=90, seed=5))
+    assert phases.outcome == "micro_expression"
+
+
+def test_an_expression_that_only_fades_at_the_start_has_no_onset_and_is_left():
+    fading = raised_cosine(75, -10, -1, 8)
+    assert spot(*tracked((fading, brow_raise), count=75, seed=5)).outcome == "no_motion"
 
 
 def test_a_long_expression_is_cut_to_half_a_second():
