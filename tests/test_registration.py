@@ -102,6 +102,20 @@ def test_a_frame_of_something_else_gets_the_motion_of_the_landmarks():
     np.testing.assert_allclose(motion[1], moved, atol=1e-9)
 
 
+def test_new_corners_are_taken_after_three_frames_that_match_nothing():
+    """A hand comes before the face at frame 4 and stays: its texture is followed from frame 7."""
+    rng = np.random.default_rng(0)
+    skin, hand = (cv2.GaussianBlur(rng.uniform(0, 255, (140, 160, 3)), (0, 0), 2) * 4 - 382 for _ in "ab")
+    shifts = [similarity(0, 1, (0.3 * t, 0.0)) for t in range(10)]
+    pictures = [np.clip(skin if t < 4 else hand, 0, 255).astype(np.uint8) for t in range(10)]
+    frames = np.stack([cv2.warpAffine(p, s, (160, 140)) for p, s in zip(pictures, shifts, strict=True)])
+    eyes, hull = (np.stack([apply(s, points) for s in shifts]) for points in (EYES_XY, NOSE_HULL_XY))
+    hull += rng.normal(0, 0.5, hull.shape)
+    motion, registered = rigid_motion(frames, eyes, hull, np.ones(10, dtype=bool))
+    assert registered.tolist() == [True] * 4 + [False] * 3 + [True] * 3
+    np.testing.assert_allclose(np.diff(motion[6:, :, 2], axis=0), [[0.3, 0.0]] * 3, atol=0.05)
+
+
 def test_noise_is_smoothed_and_a_jerk_is_kept():
     rng = np.random.default_rng(0)
     motion = np.stack([similarity(0, 1, (0.02 * t, 0.0)) for t in range(60)])
