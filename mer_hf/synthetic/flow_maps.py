@@ -30,8 +30,8 @@ class FlowMapSettings:
     expression's peak.
 
     Attributes:
-        class_shares (`tuple`): Of negative, positive, surprise. Default: the square roots of the composite
-            set's counts (250, 109, 83), between even classes and the set's own shares.
+        class_shares (`tuple`): Of negative, positive, surprise. By default those of the MEGC2019 composite's
+            public list: 250, 109 and 83 of 442 clips.
         muscle (`float`): Spread (log) of the muscles' reach, strength and direction from person to person.
         blink (`float`): Share of maps with a blink in progress.
         gaze (`float`): Share of maps in which the eyes move.
@@ -62,7 +62,7 @@ class FlowMapSettings:
         shrink (`float`): Most that a total-variation prior takes from each vector, relative.
     """
 
-    class_shares: tuple[float, float, float] = (0.447, 0.295, 0.258)
+    class_shares: tuple[float, float, float] = (0.566, 0.247, 0.187)
     muscle: float = 0.25
     blink: float = 0.12
     gaze: float = 0.15

@@ -69,6 +69,12 @@ class TrainingConfig:
     num_workers: int = _flag(2, "data", "processes that draw samples, for each training process")
     cache_dir: str | None = _flag(None, "data", "keep drawn sets in this folder, for the next run")
 
+    disturbance: float = _flag(
+        0.0,
+        "data",
+        "largest slow disturbance added to each input, anew in every epoch, in the input's own unit",
+    )
+
     epochs: int = _flag(12, "optimization", "times each sample is seen")
     batch_size: int = _flag(256, "optimization", "samples per forward pass of one process")
     gradient_accumulation_steps: int = _flag(1, "optimization", "forward passes per optimizer step")
@@ -98,6 +104,7 @@ class TrainingConfig:
             "max_steps": 1, "save_steps": 1, "log_every": 1, "num_samples": 1, "validation_samples": 0,
             "num_workers": 0, "epochs": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "seed": 0,
             "data_seed": 0, "weight_decay": 0, "max_grad_norm": 0, "warmup_ratio": 0, "label_smoothing": 0,
+            "disturbance": 0,
             "ema_decay": 0,
         }  # fmt: skip
         for name, lowest in least.items():

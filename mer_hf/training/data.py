@@ -143,6 +143,36 @@ def to_inputs(processor, flow: np.ndarray, batch_size: int = 1024) -> torch.Tens
     return torch.cat([part["pixel_values"] for part in parts])
 
 
+def disturb(pixel_values: torch.Tensor, largest: float, key: list[int]) -> torch.Tensor:
+    """Add a slow random field to each input and blur a third of them.
+
+    What a real map holds beside the expression (drift, light, other muscles) is never all drawn; a network
+    that has seen the same samples disturbed in many ways leans less on how they were drawn. A channel that is
+    0 throughout stays 0.
+
+    Args:
+        pixel_values (`torch.Tensor` of shape `(B, C, S, S)`): Inputs; not changed.
+        largest (`float`): The field's amplitude is drawn between 0 and this; 0 returns the inputs as they
+            are.
+        key (`list[int]`): The result is a function of the inputs and these numbers.
+
+    Returns:
+        `torch.Tensor` of shape `(B, C, S, S)`: In the inputs' type.
+    """
+    if not largest:
+        return pixel_values
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(seed)
+    count, channels, size, _ = pixel_values.shape
+    field = torch.randn(count, channels, 7, 7, generator=generator)
+    field = torch.nn.functional.interpolate(field, (size, size), mode="bilinear")
+    field *= largest * torch.rand(count, 1, 1, 1, generator=generator)
+    result = pixel_values + field * (pixel_values.abs().amax((2, 3), keepdim=True) > 0)
+    blurred = torch.rand(count, generator=generator) < 1 / 3
+    result[blurred] = torch.nn.functional.avg_pool2d(result[blurred], 3, stride=1, padding=1)
+    return result
+
+
 class SyntheticSource:
     """Batches of synthetic motion maps for one process.
 
@@ -204,19 +234,26 @@ class SyntheticSource:
             `dict[str, torch.Tensor]`: `pixel_values` float32 `(B, 3, S, S)` and `labels` int64 `(B,)`.
         """
         first, last = first_step * self.per_step, self.steps_per_epoch * self.per_step
+
+        def disturbance(position: int) -> tuple[float, list[int]]:
+            return self.config.disturbance, [self.config.seed, epoch, self.share.rank, position]
+
         if self.config.fresh_samples:
             indices = self.share.even(self.config.num_samples)[first:last]
             for flow, label in draw(
                 self._maps(epoch), indices, self.config.batch_size, self.config.num_workers
             ):
-                yield {"pixel_values": to_inputs(self.processor, flow), "labels": torch.from_numpy(label)}
+                inputs = disturb(to_inputs(self.processor, flow), *disturbance(first))
+                yield {"pixel_values": inputs, "labels": torch.from_numpy(label)}
+                first += len(label)
             return
         self.prepare()
         pixel_values, labels = self._pool
         order = np.random.default_rng([self.config.seed, epoch, self.share.rank]).permutation(len(labels))
         for start in range(first, last, self.config.batch_size):
             chosen = torch.from_numpy(order[start : start + self.config.batch_size])
-            yield {"pixel_values": pixel_values[chosen], "labels": labels[chosen]}
+            inputs = disturb(pixel_values[chosen], *disturbance(start))
+            yield {"pixel_values": inputs, "labels": labels[chosen]}
 
     def validation(self) -> dict[str, torch.Tensor] | None:
         """This process's share of the held-out set, as one batch; None if it has no part in it."""

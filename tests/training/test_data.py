@@ -5,7 +5,7 @@ import torch
 from mer_hf.registry import ARCHITECTURES
 from mer_hf.synthetic import SyntheticFlowMaps
 from mer_hf.training.config import TrainingConfig, TrainingError
-from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, draw_all, to_inputs
+from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, disturb, draw_all, to_inputs
 
 
 def source(rank=0, of=1, **changes):
@@ -91,3 +91,22 @@ def test_a_set_too_small_for_a_step_is_refused():
         TrainingError, match="--num-samples 7 is less than one step of 4 samples in each of 2"
     ):
         source(rank=0, of=2, num_samples=7)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_resumed_epoch_is_disturbed_as_the_uninterrupted_one(fresh):
+    data = source(disturbance=0.5, fresh_samples=fresh)
+    whole = keys(data.batches(1, 0))
+    assert keys(data.batches(1, 2)) == whole[8:]
+    assert not set(whole) & set(keys(source(fresh_samples=fresh).batches(1, 0)))
+
+
+def test_a_disturbance_keeps_its_bounds_and_leaves_an_empty_channel_empty():
+    pixels = torch.ones(200, 3, 28, 28)
+    pixels[:, 0] = 0
+    disturbed = disturb(pixels, 0.1, [0])
+    assert not disturbed[:, 0].any()
+    assert 0.02 < (disturbed[:, 1:] - 1).std() < 0.1
+    assert torch.equal(disturbed, disturb(pixels, 0.1, [0]))
+    assert not torch.equal(disturbed, disturb(pixels, 0.1, [1]))
+    assert torch.equal(disturb(pixels, 0.0, [0]), pixels)

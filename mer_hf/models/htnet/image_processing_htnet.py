@@ -59,6 +59,8 @@ class HTNetImageProcessor(BaseImageProcessor):
             the original uses when it finds no face, in the sense of `mosaic`.
         face_geometry (`dict`, *optional*): `size` in pixels, `eye_row` and `interocular_fraction` as
             fractions of it: how faces are to be aligned before they come here.
+        use_strain (`bool`, *optional*, defaults to `True`): False puts zeros in the strain channel: how a
+            set's strain was computed is often not known, and a network may lean on it too much.
         average_frames (`int`, *optional*, defaults to 1): Frames averaged around the onset, and around the
             apex, before flow is computed; fewer at the ends of a clip and where the two would meet.
 
@@ -76,6 +78,7 @@ class HTNetImageProcessor(BaseImageProcessor):
         normalization: str = "none",
         crop_centers_rc: list[list[float]] | None = None,
         face_geometry: dict | None = None,
+        use_strain: bool = True,
         average_frames: int = 1,
         **kwargs,
     ):
@@ -92,6 +95,8 @@ class HTNetImageProcessor(BaseImageProcessor):
             raise ValueError(f"size must be a positive multiple of 4, got {size!r}.")
         if not isinstance(average_frames, int) or average_frames < 1:
             raise ValueError(f"average_frames must be a whole number of at least 1, got {average_frames!r}.")
+        if not isinstance(use_strain, bool):
+            raise ValueError(f"use_strain must be true or false, got {use_strain!r}.")
         if crop_centers_rc is not None and np.shape(crop_centers_rc) != (4, 2):
             raise ValueError(
                 f"crop_centers_rc must be 4 pairs (row, column), got shape {np.shape(crop_centers_rc)}."
@@ -106,6 +111,7 @@ class HTNetImageProcessor(BaseImageProcessor):
             None if crop_centers_rc is None else np.asarray(crop_centers_rc, float).tolist()
         )
         self.face_geometry = dict(DEFAULT_GEOMETRY if face_geometry is None else face_geometry)
+        self.use_strain = use_strain
         self.average_frames = average_frames
 
     def __call__(self, images=None, **kwargs) -> BatchFeature:
@@ -163,6 +169,8 @@ class HTNetImageProcessor(BaseImageProcessor):
         corners = self._corners(landmarks_xy, len(maps), face_sizes)
         if self.normalization == "standardize":
             maps = _standardize(maps)
+        if not self.use_strain:
+            maps = maps * np.array([1, 1, 0], maps.dtype)
         return BatchFeature({"pixel_values": _cut(maps, corners)}, tensor_type=return_tensors)
 
     def to_face(self, map, geometry=None, landmarks_xy=None) -> np.ndarray:

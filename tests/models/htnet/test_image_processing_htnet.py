@@ -278,3 +278,14 @@ def test_to_face_follows_the_geometry_and_the_landmarks():
     assert moved.shape == (1, 112, 112)
     rows, columns = np.nonzero(moved[0] > 0.9)
     assert columns.min() >= 4 * 8 and rows.min() >= 4 * 4  # the area begins at row 4, column 8 of the map
+
+
+@pytest.mark.parametrize("normalization", ["none", "standardize"])
+def test_without_strain_its_channel_is_zero_and_the_flow_is_untouched(normalization):
+    flow_maps = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), dtype=np.uint8)
+    full = HTNetImageProcessor(normalization=normalization)(flow_maps=flow_maps)["pixel_values"]
+    less = HTNetImageProcessor(normalization=normalization, use_strain=False)(flow_maps=flow_maps)[
+        "pixel_values"
+    ]
+    assert np.any(full[:, 0]) and not np.any(less[:, 0])
+    np.testing.assert_array_equal(full[:, 1:], less[:, 1:])
