@@ -14,7 +14,7 @@ from ..clip import Clip
 from ..face import track_face
 from .muscles import vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP
-from .template import interpolation_operator
+from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, interpolation_operator
 
 PHOTOGRAPHS = ("astronaut", "camera")
 
@@ -119,7 +119,7 @@ def _find_landmarks(picture: np.ndarray, enlarge: int = 1) -> np.ndarray:
 
 
 def _eye_centres(landmarks_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return landmarks_xy[[33, 133]].mean(axis=0), landmarks_xy[[263, 362]].mean(axis=0)
+    return landmarks_xy[list(IMAGE_LEFT_EYE)].mean(axis=0), landmarks_xy[list(IMAGE_RIGHT_EYE)].mean(axis=0)
 
 
 def photograph_raster(name: str = "astronaut") -> np.ndarray:

@@ -16,7 +16,7 @@ from ..flow import motion_map, optical_flow, span_to_uint8
 from .expressions import CLASSES, draw_expression
 from .muscles import PULLS, Pull, au_basis, side_field, vertex_displacement
 from .pictures import LEFT, SPAN, TOP, draw_face
-from .template import FEATURE_LINES, face_template, interpolation_operator
+from .template import FEATURE_LINES, IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
 
 FINE = 56
 """Side of the grid on which motion is drawn and measured before it is averaged down."""
@@ -243,7 +243,7 @@ def _eyes(rng, settings) -> np.ndarray:
     if rng.random() < settings.gaze:
         vertices = face_template()[0]
         look = rng.normal(0.0, 0.7, 2) * (1.0, 0.5)
-        for corner_a, corner_b in ((33, 133), (263, 362)):
+        for corner_a, corner_b in (IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE):
             centre = (vertices[corner_a, :2] + vertices[corner_b, :2]) / 2
             offset = (vertices[:, :2] - centre) / (0.14, 0.07)
             moved += np.exp(-0.5 * np.square(offset).sum(axis=1))[:, None] * look

@@ -129,23 +129,11 @@ PULLS: dict[str, tuple[Pull, ...]] = {
 """AU -> pulls; the strongest vertex of an AU moves by 1 when the AU is driven at 1."""
 
 
-def pull_field(pulls: tuple[Pull, ...], centres_xy: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
-    """Displacement of points by the image-left half of an AU.
-
-    Args:
-        pulls (`tuple` of `Pull`): One AU's row of `PULLS`, or a varied copy of it.
-        centres_xy (`np.ndarray` of shape `(468, 2)`): The mesh, where the pulls have their centres.
-        points_xy (`np.ndarray` of shape `(N, 2)`): The points to move.
-
-    Returns:
-        `np.ndarray` of shape `(N, 2)`: In the unit of the drive.
-    """
-    field = np.zeros_like(points_xy)
-    for pull in pulls:
-        offset = (points_xy - centres_xy[pull.vertex]) / (pull.width, pull.height)
-        fade = np.exp(-0.5 * np.square(offset).sum(axis=1))
-        field += fade[:, None] * np.array([-pull.lateral, pull.down])  # lateral = towards the image's left
-    return field
+def _pull_field(pull: Pull, points_xy: np.ndarray) -> np.ndarray:
+    """Displacement of the mesh's vertices `(468, 2)` by one pull."""
+    offset = (points_xy - points_xy[pull.vertex]) / (pull.width, pull.height)
+    fade = np.exp(-0.5 * np.square(offset).sum(axis=1))
+    return fade[:, None] * np.array([-pull.lateral, pull.down])  # lateral = towards the image's left
 
 
 @lru_cache(maxsize=1)
@@ -166,7 +154,7 @@ def side_field(pulls: tuple[Pull, ...]) -> np.ndarray:
     field = np.zeros_like(points)
     for pull in pulls:
         on_midline = abs(points[pull.vertex, 0]) < 1e-3
-        field += pull_field((pull,), points, points) * (0.5 if on_midline else 1.0)
+        field += _pull_field(pull, points) * (0.5 if on_midline else 1.0)
     both = field + field[mirror] * (-1.0, 1.0)
     return field / np.linalg.norm(both, axis=1).max()
 

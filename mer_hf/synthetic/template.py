@@ -15,7 +15,6 @@ from scipy.spatial import Delaunay
 # Picture sides. The person's right eye is on the left of the picture.
 IMAGE_LEFT_EYE = (33, 133)
 IMAGE_RIGHT_EYE = (263, 362)
-MOUTH_CORNERS = (61, 291)
 
 FEATURE_LINES: dict[str, tuple[int, ...]] = {
     "image_left_brow": (70, 63, 105, 66, 107),
