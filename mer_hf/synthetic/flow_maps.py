@@ -115,7 +115,7 @@ def _canvas() -> dict[str, np.ndarray]:
     }
 
 
-def _smooth_noise(rng: np.random.Generator, grain_px: float, planes: int, size: int = FINE) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, grain_px: float, planes: int, size: int = FINE) -> np.ndarray:
     """Noise of unit variance with a given grain, `(size, size, planes)`."""
     noise = rng.standard_normal((size, size, planes)).astype(np.float32)
     if grain_px > 0.3:
@@ -125,7 +125,8 @@ def _smooth_noise(rng: np.random.Generator, grain_px: float, planes: int, size: 
     return noise / (noise.std() + 1e-9)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number whose logarithm is uniform between those of `low` and `high`."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -196,9 +197,9 @@ def draw_flow(
     Returns:
         `np.ndarray` of shape `(S, S, 2)`: float32; S and the unit vary from sample to sample.
     """
-    moved = vertex_displacement(drives, _personal_basis(rng, drives, settings))
+    moved = vertex_displacement(drives, personal_basis(rng, drives, settings))
     moved /= np.linalg.norm(moved, axis=1).max()
-    moved += _eyes(rng, settings)
+    moved += eye_motion(rng, settings)
     canvas = _canvas()
     field = (moved[canvas["index"]] * canvas["weight"][..., None]).sum(axis=1).astype(np.float32)
     side = canvas["layers"].shape[0]
@@ -214,7 +215,7 @@ def draw_flow(
     return _measure(rng, true, seen[..., 2], settings)
 
 
-def _personal_basis(rng, drives, settings) -> dict[str, np.ndarray]:
+def personal_basis(rng, drives, settings) -> dict[str, np.ndarray]:
     """Muscles reach further in one face than in another and pull in slightly other directions."""
     if settings.muscle == 0:
         return au_basis()
@@ -234,7 +235,7 @@ def _personal_basis(rng, drives, settings) -> dict[str, np.ndarray]:
     return basis
 
 
-def _eyes(rng, settings) -> np.ndarray:
+def eye_motion(rng, settings) -> np.ndarray:
     """Lids in a blink or gaze that moves: common in every class, and no part of any."""
     moved = np.zeros((len(face_template()[0]), 2))
     if rng.random() < settings.blink:
@@ -262,7 +263,7 @@ def _crop(rng, size, settings) -> tuple[np.ndarray, float]:
     centre = np.array([13.5 + rng.normal(0, 0.7), rng.uniform(*settings.eye_row)]) * scale
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1) - centre
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-    warp = _smooth_noise(rng, size / 7, 2, size) * settings.identity
+    warp = smooth_noise(rng, size / 7, 2, size) * settings.identity
     if rng.random() < 0.5:  # faces are mostly symmetric in their oddities
         warp = (warp + warp[:, ::-1] * (-1.0, 1.0)) / np.sqrt(2)
     return (grid @ turn) / interocular / (1.0, squash) + warp, squash
@@ -279,7 +280,7 @@ def _look_up(layers, face_xy) -> np.ndarray:
 def _film(rng, true, picture, settings) -> np.ndarray:
     """Move a drawn face by the true field, film it before and after, and measure the flow between."""
     size = len(picture)
-    true = (true * _log_uniform(rng, *settings.peak_px) * size / 112).astype(np.float32)
+    true = (true * log_uniform(rng, *settings.peak_px) * size / 112).astype(np.float32)
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
     source = grid - true
     for _ in range(2):  # the field says where a point goes; find where it came from
@@ -290,9 +291,9 @@ def _film(rng, true, picture, settings) -> np.ndarray:
     apex = cv2.remap(
         picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
-    light = _smooth_noise(rng, size / 5, 1, size)[..., 0] * rng.uniform(0, settings.light_levels)
+    light = smooth_noise(rng, size / 5, 1, size)[..., 0] * rng.uniform(0, settings.light_levels)
     apex = apex * (1 + rng.normal(0, settings.gain)) + light
-    noise, blur_px = _log_uniform(rng, *settings.sensor_noise), rng.uniform(0, settings.blur_px) * size / 112
+    noise, blur_px = log_uniform(rng, *settings.sensor_noise), rng.uniform(0, settings.blur_px) * size / 112
     onset, apex = (_expose(rng, frame, noise, blur_px) for frame in (picture, apex))
     if rng.random() < settings.tvl1:
         return cv2.optflow.DualTVL1OpticalFlow_create(warps=2).calc(onset, apex, None)
@@ -326,9 +327,9 @@ def _measure(rng, true, contrast, settings) -> np.ndarray:
     """Imitate a flow method: smooth with more weight where there is contrast, noise where there is none."""
     grip = rng.uniform(*settings.grip)
     trust = (grip + contrast).astype(np.float32)
-    noise = _smooth_noise(rng, rng.uniform(*settings.noise_grain_px), 2)
-    noise *= _log_uniform(rng, *settings.noise) / np.sqrt(trust)[..., None]
-    light = _smooth_noise(rng, FINE / 5, 2) * settings.light * rng.uniform() ** 2
+    noise = smooth_noise(rng, rng.uniform(*settings.noise_grain_px), 2)
+    noise *= log_uniform(rng, *settings.noise) / np.sqrt(trust)[..., None]
+    light = smooth_noise(rng, FINE / 5, 2) * settings.light * rng.uniform() ** 2
     raw = np.dstack([(true + noise + light) * trust[..., None], trust]).astype(np.float32)
     smooth = cv2.GaussianBlur(raw, (0, 0), rng.uniform(*settings.smoothing_px), borderType=cv2.BORDER_REFLECT)
     flow = smooth[..., :2] / smooth[..., 2:]

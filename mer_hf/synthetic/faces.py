@@ -1,0 +1,319 @@
+"""Labelled aligned faces that move by action units: what the networks that look at pictures train on.
+
+A drawn face, or a photograph bent into other proportions and tints, is moved straight in face coordinates, as
+the pipeline would have aligned it: no clip is written, no face is searched for. What registration leaves
+over, light, noise and compression differ from frame to frame.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from .clips import PHOTOGRAPHS, photograph
+from .expressions import CLASSES, draw_expression
+from .flow_maps import FlowMapSettings, eye_motion, log_uniform, personal_basis, smooth_noise
+from .muscles import vertex_displacement
+from .pictures import SIDE, draw_face, to_raster
+from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
+
+GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
+"""Where the eyes lie, as the pipeline aligns them by default."""
+
+BASE_INTEROCULAR_PX = 110.0
+BASE_SIDE = 380
+"""A photograph's own raster; larger than the crop, which is shifted and turned on it."""
+
+STEP = 4
+"""Pixels of a face at rest between two points at which motion is known."""
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """What is varied from sample to sample; pairs are ranges of uniform draws unless said otherwise.
+
+    Pixels are those of a face whose eye centres lie 60 apart, shares are probabilities.
+
+    Attributes:
+        class_shares (`tuple`): Of negative, positive, surprise.
+        photograph (`float`): Share of photographs; the rest is drawn.
+        photographs (`tuple[str, ...]`): Those that are used.
+        muscle (`float`): Spread (log) of the muscles' reach, strength and direction.
+        peak_px (`tuple`): Largest motion at the apex, drawn log-uniformly.
+        blink (`float`): Share of samples with a blink in progress.
+        gaze (`float`): Share of samples in which the eyes move.
+        apex_at (`tuple`): Where the apex lies between onset and offset.
+        identity (`float`): Standard deviation of the smooth bending of the face, in inter-ocular distances.
+        shift (`float`): Largest shift of the crop, as a share of its side.
+        scale (`float`): Largest relative change of its scale.
+        roll_deg (`float`): Largest tilt.
+        residual_px (`float`): Standard deviation of what registration leaves between two frames.
+        gain (`float`): Spread of the change of brightness between two frames.
+        light_levels (`float`): Largest local change of light between two frames, in grey levels.
+        noise (`tuple`): Standard deviation of the sensor's noise in grey levels, drawn log-uniformly.
+        blur_px (`float`): Largest blur of the camera.
+        compressed (`float`): Share of samples that are compressed, frame by frame.
+        quality (`tuple`): Their JPEG quality.
+    """
+
+    class_shares: tuple[float, float, float] = (0.4, 0.3, 0.3)
+    photograph: float = 0.5
+    photographs: tuple[str, ...] = PHOTOGRAPHS[:1]
+    muscle: float = 0.25
+    peak_px: tuple[float, float] = (0.7, 4.0)
+    blink: float = 0.1
+    gaze: float = 0.1
+    apex_at: tuple[float, float] = (0.35, 0.6)
+    identity: float = 0.04
+    shift: float = 0.03
+    scale: float = 0.05
+    roll_deg: float = 3.0
+    residual_px: float = 0.05
+    gain: float = 0.01
+    light_levels: float = 3.0
+    noise: tuple[float, float] = (0.3, 4.0)
+    blur_px: float = 0.8
+    compressed: float = 0.3
+    quality: tuple[int, int] = (60, 95)
+
+
+class SyntheticFaces:
+    """An unlimited, labelled source of aligned faces in motion; sample i is a pure function of (seed, i).
+
+    Args:
+        seed (`int`): Chooses the stream.
+        size (`int`): Number of samples in the view; sample i does not depend on it.
+        settings ([`FaceSettings`], *optional*): What is varied.
+        start (`int`, *optional*, defaults to 0): Index in the stream of sample 0 of the view.
+        num_frames (`int`, *optional*, defaults to 2): Frames of a sample. With 2 they are onset and apex;
+            with more they run evenly from onset to offset.
+        geometry (`dict`, *optional*): `size`, `eye_row` and `interocular_fraction` of the crop; by default
+            `GEOMETRY`.
+
+    Examples:
+        >>> sample = SyntheticFaces(seed=0, size=10)[3]
+        >>> sample["frames"].shape, sample["onset"], sample["apex"]
+        ((2, 224, 224, 3), 0, 1)
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        settings: FaceSettings | None = None,
+        start: int = 0,
+        num_frames: int = 2,
+        geometry: dict | None = None,
+    ):
+        if size < 0 or seed < 0 or start < 0:
+            raise ValueError(f"seed, size and start must not be negative, got {seed}, {size} and {start}.")
+        if num_frames < 2:
+            raise ValueError(
+                f"a sample needs at least 2 frames, onset and apex, got num_frames={num_frames}."
+            )
+        self.seed, self.size, self.start, self.num_frames = seed, size, start, num_frames
+        self.settings = settings or FaceSettings()
+        self.geometry = GEOMETRY | (geometry or {})
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict:
+        """One clip of a face.
+
+        Returns:
+            `dict`: `frames` uint8 `(T, S, S, 3)` RGB; `onset`, `apex`, `offset` frame indices; `label` int in
+            [0, 3); `action_units` the drawn strengths, AU -> (left, right); `landmarks_xy` float32 `(468, 2)`
+            of the onset, in pixels of the frames.
+        """
+        if not 0 <= index < self.size:
+            raise IndexError(f"sample {index} of {self.size}")
+        rng = np.random.default_rng([self.seed, self.start + index])
+        label = int(rng.choice(len(CLASSES), p=self.settings.class_shares))
+        drives = draw_expression(rng, label).drives
+        strengths, apex = self._strengths(rng)
+        frames, landmarks_xy = render_face(rng, drives, strengths, self.settings, self.geometry)
+        return {
+            "frames": frames,
+            "onset": 0,
+            "apex": apex,
+            "offset": len(frames) - 1,
+            "label": label,
+            "action_units": drives,
+            "landmarks_xy": landmarks_xy,
+        }
+
+    def _strengths(self, rng) -> tuple[np.ndarray, int]:
+        """How far the expression is in each frame, and which frame is the apex."""
+        if self.num_frames == 2:
+            return np.array([0.0, 1.0]), 1
+        last = self.num_frames - 1
+        apex = min(max(round(rng.uniform(*self.settings.apex_at) * last), 1), last)
+        frames = np.arange(self.num_frames)
+        phase = np.where(frames <= apex, frames / apex, (last - frames) / max(last - apex, 1))
+        return 0.5 - 0.5 * np.cos(np.pi * phase), apex
+
+
+def render_face(
+    rng: np.random.Generator,
+    drives: dict[str, tuple[float, float]],
+    strengths: np.ndarray,
+    settings: FaceSettings,
+    geometry: dict,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of one aligned face that shows an expression.
+
+    Args:
+        rng (`np.random.Generator`): Source of chance.
+        drives (`dict`): AU -> (left, right) strength; {} for a face at rest.
+        strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
+        settings ([`FaceSettings`]): What is varied.
+        geometry (`dict`): Of the crop, see `GEOMETRY`.
+
+    Returns:
+        `tuple`: frames uint8 `(T, S, S, 3)` and landmarks float32 `(468, 2)` at rest.
+    """
+    size, unit_px = geometry["size"], geometry["size"] * geometry["interocular_fraction"] / 60
+    face = _base(rng, settings)
+    to_base = _crop(
+        rng, face.points_xy, settings, geometry
+    )  # (S, S, 2): where each pixel lies in the base picture
+    displacement = _displacement(rng, drives, face, to_base, settings, geometry)
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
+    blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
+    quality = int(rng.integers(*settings.quality)) if rng.random() < settings.compressed else None
+    frames = np.empty((len(strengths), size, size, 3), np.uint8)
+    for frame, strength in zip(frames, strengths, strict=True):
+        residual = rng.normal(0, settings.residual_px * unit_px, 2)
+        source = grid - _back(displacement * np.float32(strength), grid) - residual.astype(np.float32)
+        seen = _look(face.picture, _look(to_base, source, cv2.INTER_LINEAR))
+        frame[:] = _expose(rng, seen, blur_px, noise, quality, settings)
+    return frames, _places(face.points_xy, to_base)
+
+
+def _back(displacement: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """The field says where a point goes; this says where what is now at a pixel came from."""
+    moved = displacement
+    for _ in range(2):
+        moved = _look(displacement, grid - moved, cv2.INTER_LINEAR)
+    return moved
+
+
+def _look(values: np.ndarray, at_xy: np.ndarray, method: int = cv2.INTER_CUBIC) -> np.ndarray:
+    return cv2.remap(values, at_xy[..., 0], at_xy[..., 1], method, borderMode=cv2.BORDER_REPLICATE)
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """A face at rest: picture `(H, W, 3)`, 468 landmarks, and how their motion spreads over the picture."""
+
+    picture: np.ndarray
+    points_xy: np.ndarray
+    spread: tuple[np.ndarray, np.ndarray]
+
+
+@lru_cache(maxsize=4)
+def _photograph(name: str, flipped: bool) -> _Face:
+    """A photograph on its own raster; flipped, each landmark is still the one it is called."""
+    picture, landmarks = photograph(name, BASE_INTEROCULAR_PX, BASE_SIDE, BASE_SIDE)
+    points = landmarks[:468].astype(np.float64)
+    if flipped:
+        picture = np.ascontiguousarray(picture[:, ::-1])
+        points = np.stack([BASE_SIDE - 1 - points[:, 0], points[:, 1]], axis=1)[face_template()[1]]
+    return _Face(picture, points, _spread(points, BASE_SIDE))
+
+
+@lru_cache(maxsize=1)
+def _drawing() -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Landmarks of drawn faces, and how their motion spreads."""
+    points = to_raster(face_template()[0][:, :2])
+    return points, _spread(points, SIDE)
+
+
+def _spread(points_xy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """What carries motion from the vertices to a coarse raster; it fades to zero around the face."""
+    hull = cv2.convexHull(points_xy.astype(np.float32))[:, 0]
+    ring = points_xy.mean(axis=0) + 1.3 * (hull - points_xy.mean(axis=0))
+    axis = np.arange(0, side + STEP, STEP)
+    query = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    index, weight, _ = interpolation_operator(np.concatenate([points_xy, ring]), query)
+    weight = np.where(index < len(points_xy), weight, 0.0)  # the ring stands still
+    return np.minimum(index, len(points_xy) - 1), weight
+
+
+def _base(rng, settings) -> _Face:
+    """A face at rest, in a tint of its own."""
+    if rng.random() < settings.photograph:
+        name = settings.photographs[rng.integers(len(settings.photographs))]
+        face = _photograph(name, bool(rng.random() < 0.5))
+        tint, gamma = np.exp(rng.normal(0, 0.12, 3)), np.exp(rng.normal(0, 0.25))
+        table = np.clip(255 * (np.arange(256)[:, None] / 255) ** gamma * tint, 0, 255).astype(np.float32)
+        return replace(face, picture=np.dstack([table[:, c][face.picture[..., c]] for c in range(3)]))
+    gray = np.clip(draw_face(rng), 0, 255)
+    tint = np.array([1.12, 1.0, 0.9]) * np.exp(rng.normal(0, 0.05, 3))
+    return _Face((gray[..., None] * tint).astype(np.float32), *_drawing())
+
+
+def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
+    """Where each pixel of the crop lies in the base picture, `(S, S, 2)`: placed by the eyes, then bent."""
+    size, left, right = geometry["size"], *_eyes(points_xy)
+    across = (right - left) / (geometry["interocular_fraction"] * size)
+    across = across * np.exp(rng.uniform(-settings.scale, settings.scale))
+    roll = np.deg2rad(rng.uniform(-settings.roll_deg, settings.roll_deg))
+    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    axes = np.column_stack([turn @ across, turn @ (-across[1], across[0])])
+    eyes = np.array([0.5, geometry["eye_row"]]) * size + rng.uniform(-1, 1, 2) * settings.shift * size - 0.5
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1) - eyes
+    bend = cv2.resize(smooth_noise(rng, 4, 2, 28), (size, size), interpolation=cv2.INTER_CUBIC)
+    bend *= settings.identity * float(np.linalg.norm(right - left))
+    return (grid @ axes.T + (left + right) / 2 + bend).astype(np.float32)
+
+
+def _eyes(points_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return points_xy[list(IMAGE_LEFT_EYE)].mean(axis=0), points_xy[list(IMAGE_RIGHT_EYE)].mean(axis=0)
+
+
+def _displacement(rng, drives, face, to_base, settings, geometry) -> np.ndarray:
+    """The field of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in pixels of the crop."""
+    unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
+    muscles = FlowMapSettings(muscle=settings.muscle, blink=settings.blink, gaze=settings.gaze)
+    moved = np.zeros((len(face.points_xy), 2))
+    peak_px = log_uniform(rng, *settings.peak_px)
+    if drives:
+        moved = vertex_displacement(drives, personal_basis(rng, drives, muscles))
+        moved *= peak_px / np.linalg.norm(moved, axis=1).max()
+    moved = (moved + eye_motion(rng, muscles)) * unit_px
+    index, weight = face.spread
+    side = round(len(index) ** 0.5)
+    coarse = (moved[index] * weight[..., None]).sum(axis=1).reshape(side, side, 2).astype(np.float32)
+    return _look(cv2.GaussianBlur(coarse, (0, 0), 1.0), to_base / STEP, cv2.INTER_LINEAR)
+
+
+def _places(points_xy: np.ndarray, to_base: np.ndarray) -> np.ndarray:
+    """Where landmarks of the base picture lie in the crop: the lookup turned around."""
+    size = len(to_base)
+    corners = to_base[[0, 0, -1], [0, -1, 0]].astype(np.float64)
+    axes = np.column_stack([corners[1] - corners[0], corners[2] - corners[0]]) / (size - 1)
+    inverse = np.linalg.inv(axes)
+    places = (points_xy - corners[0]) @ inverse.T
+    for _ in range(10):
+        found = _look(to_base, places[None].astype(np.float32), cv2.INTER_LINEAR)[0]
+        places = places + (points_xy - found) @ inverse.T
+    return places.astype(np.float32)
+
+
+def _expose(rng, picture, blur_px, noise, quality, settings) -> np.ndarray:
+    """What the camera makes of a frame: light, blur, noise, 8 bits, compression."""
+    size = len(picture)
+    light = cv2.resize(smooth_noise(rng, 4, 1, 28)[..., 0], (size, size), interpolation=cv2.INTER_CUBIC)
+    picture = picture * np.float32(1 + rng.normal(0, settings.gain))
+    picture += (light * rng.uniform(0, settings.light_levels))[..., None]
+    if blur_px > 0.3:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur_px)
+    picture += np.float32(noise) * rng.standard_normal(picture.shape, dtype=np.float32)
+    frame = np.clip(np.round(picture), 0, 255).astype(np.uint8)
+    if quality is not None:
+        packed = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1]
+    return frame

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from mer_hf.flow import optical_flow
+from mer_hf.synthetic import faces
+from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, SyntheticFaces, render_face
+from mer_hf.synthetic.template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE
+
+QUIET = FaceSettings(
+    muscle=0, blink=0, gaze=0, peak_px=(3.0, 3.0), identity=0, shift=0, scale=0, roll_deg=0,
+    residual_px=0, gain=0, light_levels=0, noise=(0.2, 0.2), blur_px=0, compressed=0,
+)  # fmt: skip
+"""Nothing but the expression."""
+
+
+def rendered(drives, strengths=(0.0, 1.0), settings=QUIET, seed=0):
+    return render_face(np.random.default_rng(seed), drives, np.array(strengths), settings, GEOMETRY)
+
+
+def quiet(photograph: bool) -> FaceSettings:
+    return faces.replace(QUIET, photograph=float(photograph))
+
+
+def test_a_sample_is_a_function_of_seed_and_index():
+    one, other = SyntheticFaces(7, 10)[3], SyntheticFaces(7, 4, start=1)[2]
+    assert np.array_equal(one["frames"], other["frames"]) and one["action_units"] == other["action_units"]
+    assert not np.array_equal(one["frames"], SyntheticFaces(8, 10)[3]["frames"])
+    assert not np.array_equal(one["frames"], SyntheticFaces(7, 10)[4]["frames"])
+
+
+@pytest.mark.parametrize("photograph", [False, True])
+def test_eyes_lie_where_the_geometry_says(photograph):
+    geometry = {"size": 112, "eye_row": 0.3, "interocular_fraction": 0.4}
+    rng = np.random.default_rng(0)
+    frames, landmarks = render_face(rng, {}, np.zeros(1), quiet(photograph), geometry)
+    assert frames.shape == (1, 112, 112, 3) and landmarks.shape == (468, 2)
+    left, right = landmarks[list(IMAGE_LEFT_EYE)].mean(0), landmarks[list(IMAGE_RIGHT_EYE)].mean(0)
+    assert np.allclose(right - left, (0.4 * 112, 0), atol=0.2)
+    assert np.allclose((left + right) / 2, (55.5, 0.3 * 112 - 0.5), atol=0.2)
+
+
+@pytest.mark.parametrize("photograph", [False, True])
+@pytest.mark.parametrize(
+    ("drives", "where", "direction"),
+    [
+        ({"AU2": (1.0, 1.0)}, 105, (0, -1)),  # the person's right brow, on the image's left, goes up
+        ({"AU12": (0.0, 1.0)}, 61, (-0.65, -0.75)),  # the right mouth corner goes out and up
+        ({"AU12": (1.0, 0.0)}, 291, (0.65, -0.75)),
+    ],
+)
+def test_skin_moves_where_and_as_the_muscle_pulls(photograph, drives, where, direction):
+    frames, landmarks = rendered(drives, settings=quiet(photograph))
+    flow = optical_flow(frames[0], frames[1])
+    x, y = np.round(landmarks[where]).astype(int)
+    moved = flow[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 2)
+    moved = moved[np.linalg.norm(moved, axis=1).argmax()]
+    peak = 3.0 * GEOMETRY["size"] * GEOMETRY["interocular_fraction"] / 60
+    assert 0.5 * peak < np.linalg.norm(moved) < 1.5 * peak
+    assert moved @ direction / np.linalg.norm(moved) / np.linalg.norm(direction) > 0.8
+
+
+def test_a_mirrored_photograph_keeps_the_person_s_sides():
+    sides = set()
+    for seed in range(8):
+        frames, _ = rendered({"AU12": (1.0, 0.0)}, settings=quiet(True), seed=seed)
+        flow = np.linalg.norm(optical_flow(frames[0], frames[1]), axis=-1)
+        assert flow[:, 112:].max() > 3 * flow[:, :100].max()  # the person's left is on the image's right
+        sides.add(frames[0][150, 60].tobytes())
+    assert len(sides) > 1
+
+
+def test_more_frames_run_from_onset_over_apex_to_offset():
+    sample = SyntheticFaces(0, 5, faces.replace(QUIET, peak_px=(4.0, 4.0)), num_frames=9)[1]
+    assert sample["frames"].shape[0] == 9 and sample["onset"] == 0 and sample["offset"] == 8
+    first = sample["frames"][0].astype(int)
+    change = [np.abs(frame - first).mean() for frame in sample["frames"].astype(int)]
+    assert np.argmax(change) == sample["apex"] and change[8] < 0.3 * max(change)
+    assert all(np.diff(change[: sample["apex"] + 1]) > 0)
+
+
+def test_classes_come_in_their_shares_and_drawn_faces_differ():
+    samples = [SyntheticFaces(0, 60)[i] for i in range(60)]
+    counts = np.bincount([sample["label"] for sample in samples], minlength=3)
+    assert counts.min() > 9
+    assert len({sample["frames"].tobytes() for sample in samples}) == 60
+    for sample in samples[:10]:
+        assert all(0 <= strength < 8 for pair in sample["action_units"].values() for strength in pair)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"size": -1}, {"start": -1}, {"num_frames": 1}])
+def test_impossible_sets_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"got.*{next(iter(wrong.values()))}"):
+        SyntheticFaces(**{"seed": 0, "size": 3, **wrong})
