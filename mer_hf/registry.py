@@ -17,6 +17,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 
 from .models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor, HTNetModel
+from .models.mmnet import MMNetConfig, MMNetForVideoClassification, MMNetImageProcessor, MMNetModel
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -62,6 +63,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier_class=HTNetForVideoClassification,
         processor_class=HTNetImageProcessor,
         convert_module="mer_hf.models.htnet.convert_htnet",
+    ),
+    "mmnet": Architecture(
+        key="mmnet",
+        config_class=MMNetConfig,
+        model_class=MMNetModel,
+        classifier_class=MMNetForVideoClassification,
+        processor_class=MMNetImageProcessor,
+        convert_module="mer_hf.models.mmnet.convert_mmnet",
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 import shutil
 import tempfile
 import warnings
@@ -55,6 +56,45 @@ def load_original(path: str | Path) -> dict[str, torch.Tensor]:
     if all(name.startswith("module.") for name in content):
         content = {name.removeprefix("module."): value for name, value in content.items()}
     return dict(content)
+
+
+def rename_all(
+    state: Mapping[str, torch.Tensor], names: Iterable[tuple[str, str]], dead: Iterable[str], network: str
+) -> dict[str, torch.Tensor]:
+    """Weights of an original under our names.
+
+    Args:
+        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
+        names (`Iterable[tuple[str, str]]`): Regular expressions of whole names, and their replacements.
+        dead (`Iterable[str]`): Names that are left out.
+        network (`str`): What the original is called, for the message.
+
+    Returns:
+        `dict[str, torch.Tensor]`: Our name -> the same tensor.
+
+    Raises:
+        ValueError: If a name is neither known nor dead.
+    """
+    names, dead, renamed = list(names), set(dead), {}
+    for name, tensor in state.items():
+        if name in dead:
+            continue
+        found = next(((p, r) for p, r in names if re.fullmatch(p, name)), None)
+        if found is None:
+            raise ValueError(
+                f"{name} is not a name of the original {network}: is this one of its weight files?"
+            )
+        renamed[re.sub(*found, name)] = tensor
+    return renamed
+
+
+def name_dead(state: Mapping[str, torch.Tensor], dead: Iterable[str]) -> str:
+    """One line on entries that have no effect in the original and were dropped."""
+    dead = list(dead)
+    if not dead:
+        return "No entry without effect was found; nothing was dropped."
+    count = sum(state[name].numel() for name in dead)
+    return f"Dropped {count:,} values that have no effect in the original: {', '.join(dead)}."
 
 
 def build_config(

@@ -19,6 +19,10 @@ class Tiny:
 
 TINY = {
     "htnet": Tiny(config={"hidden_size": 32, "num_attention_heads": 4, "depths": [1, 1, 2]}),
+    "mmnet": Tiny(
+        config={"image_size": 32, "stem_channels": [8, 8], "hidden_sizes": [8, 8, 16, 32]},
+        processor={"size": 32},
+    ),
 }
 
 

@@ -1,0 +1,163 @@
+"""Turns a state dict of the original MMNet code into a folder of ours.
+
+    mer-hf convert mmnet MODEL.pth OUT_DIR --config resize_antialias=true
+
+Not copied to the Hub: `AutoModelForVideoClassification.from_pretrained` reads the folder it writes.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ..convert import (
+    build_config,
+    check_out_dir,
+    load_original,
+    load_renamed,
+    name_dead,
+    rename_all,
+    save_converted,
+)
+from .configuration_mmnet import MMNetConfig
+from .image_processing_mmnet import MMNetImageProcessor
+from .modeling_mmnet import MMNetForVideoClassification
+
+_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+_STEM, _LAYER = "mmnet.motion_branch.stem.", "mmnet.position_branch.layers."
+
+
+def _block(number: int) -> list[tuple[str, str]]:
+    """Names of one attention block; the original counts from 1."""
+    theirs, ours = rf"main_branch\.layer{number}\.0\.", f"mmnet.motion_branch.blocks.{number - 1}."
+    return [
+        (theirs + r"conv([12])\.weight", ours + r"convolution\1.convolution.weight"),
+        (theirs + r"bn([12])\." + _NORM, ours + r"convolution\1.normalization.\2"),
+        (theirs + r"attn\.0\.weight", ours + "gate.convolution.weight"),
+        (theirs + r"attn\.1\." + _NORM, ours + r"gate.normalization.\1"),
+        (theirs + r"downsample\.0\.weight", ours + "shortcut.convolution.weight"),
+        (theirs + r"downsample\.1\." + _NORM, ours + r"shortcut.normalization.\1"),
+    ]
+
+
+_NAMES = [
+    (r"conv_act\.0\.weight", _STEM + "0.convolution.weight"),
+    (r"conv_act\.1\." + _NORM, _STEM + r"0.normalization.\1"),
+    (r"main_branch\.conv1\.weight", _STEM + "1.convolution.weight"),
+    (r"main_branch\.bn1\." + _NORM, _STEM + r"1.normalization.\1"),
+    *[names for number in range(1, 10) for names in _block(number)],
+    (r"main_branch\.fc\.(weight|bias)", r"classifier.\1"),
+    (r"vit_pos\.patch_embed\.proj\.(weight|bias)", r"mmnet.position_branch.projection.\1"),
+    (r"vit_pos\.pos_embed", "mmnet.position_branch.position_embedding"),
+    (r"vit_pos\.blocks\.(\d+)\.norm1\.(weight|bias)", _LAYER + r"\1.norm_before.\2"),
+    (r"vit_pos\.blocks\.(\d+)\.attn\.qkv\.(weight|bias)", _LAYER + r"\1.attention.qkv.\2"),
+    (r"vit_pos\.blocks\.(\d+)\.attn\.proj\.(weight|bias)", _LAYER + r"\1.attention.projection.\2"),
+    (r"vit_pos\.blocks\.(\d+)\.norm2\.(weight|bias)", _LAYER + r"\1.norm_after.\2"),
+    (r"vit_pos\.blocks\.(\d+)\.mlp\.(fc[12])\.(weight|bias)", _LAYER + r"\1.mlp.\2.\3"),
+    (r"vit_pos\.norm\.(weight|bias)", r"mmnet.position_branch.norm.\1"),
+]
+_DEAD = [
+    r"timeembed",
+    r"pos\.[01]\..*",
+    r"vit_pos\.cls_token",
+    r"vit_pos\.head\.(weight|bias)",
+    r"vit_pos\.to_Mask\..*",
+    r"head1?\.1\.weight",
+]
+"""Entries that never reach the output of the original and get no gradient there."""
+
+
+def dead(state: Mapping[str, torch.Tensor]) -> list[str]:
+    """The names in a state dict of the original that have no effect and are dropped."""
+    return [name for name in state if any(re.fullmatch(pattern, name) for pattern in _DEAD)]
+
+
+def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same values under our names and in our shapes; what has no effect is left out.
+
+    Args:
+        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
+
+    Returns:
+        `dict[str, torch.Tensor]`: Name -> tensor.
+
+    Raises:
+        ValueError: If a name is not one of the original's.
+    """
+    renamed = rename_all(state, _NAMES, dead(state), "MMNet")
+    name = "mmnet.position_branch.projection.weight"
+    if name in renamed:
+        renamed[name] = renamed[name].flatten(1)  # (C, 3, 1, 1) -> (C, 3)
+    return renamed
+
+
+def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[MMNetConfig, list[str]]:
+    """The configuration that the shapes of a state dict give, completed by the user or the published values.
+
+    Args:
+        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
+        overrides (`Mapping`): Fields of `MMNetConfig` given by the user.
+
+    Returns:
+        `tuple[MMNetConfig, list[str]]`: And one line on each thing that the shapes do not show.
+
+    Raises:
+        ValueError: If the shapes and the values do not fit.
+    """
+    blocks = [name for name in state if re.fullmatch(r"main_branch\.layer\d+\.0\.conv1\.weight", name)]
+    layers = [name for name in state if re.fullmatch(r"vit_pos\.blocks\.\d+\.norm1\.weight", name)]
+    try:
+        stem = [state[name].shape[0] for name in ("conv_act.0.weight", "main_branch.conv1.weight")]
+        width, channels = state["vit_pos.patch_embed.proj.weight"].shape[:2]
+        grid = math.isqrt(state["vit_pos.pos_embed"].shape[1])
+        ratio = state["vit_pos.blocks.0.mlp.fc1.weight"].shape[0] / width
+        found = {
+            "image_size": grid * 2 ** len(blocks),
+            "num_channels": channels,
+            "stem_channels": stem,
+            "hidden_sizes": [
+                state[f"main_branch.layer{i + 1}.0.conv1.weight"].shape[0] for i in range(len(blocks))
+            ],
+            "num_hidden_layers": len(layers),
+            "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
+            "qkv_bias": "vit_pos.blocks.0.attn.qkv.bias" in state,
+            "num_labels": state["main_branch.fc.bias"].shape[0],
+        }
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing: these are not the weights of an MMNet.") from error
+    config = build_config(MMNetConfig, found, overrides)
+    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
+    assumed = [name for name in ("num_attention_heads", "resize_antialias") if name not in overrides]
+    if assumed:
+        values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
+        notes.append(f"{values} are not shown by the shapes; --config gives others.")
+    return config, notes
+
+
+def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = None) -> list[str]:
+    """Convert a weight file of the original.
+
+    Args:
+        path (`str` or `Path`): The `.pth` file.
+        out_dir (`str` or `Path`): Folder to be made; it appears when it is complete.
+        overrides (`Mapping`, *optional*): Fields of `MMNetConfig` that the shapes do not show.
+
+    Returns:
+        `list[str]`: One line each on what was read, assumed and dropped.
+
+    Raises:
+        ValueError: If the file, the values or the folder will not do.
+    """
+    check_out_dir(out_dir)
+    state = load_original(path)
+    weights = rename(state)
+    config, notes = read_config(state, overrides or {})
+    model = MMNetForVideoClassification(config)
+    load_renamed(model, weights)
+    save_converted(model, MMNetImageProcessor(size=config.image_size), out_dir)
+    return [*notes, name_dead(state, dead(state))]
+
+
+__all__ = ["convert", "dead", "read_config", "rename"]

@@ -1,0 +1,94 @@
+"""MMNet against stored outputs of the original on seeded weights."""
+
+import pytest
+import torch
+
+from mer_hf.models.mmnet import MMNetConfig, MMNetForVideoClassification
+from mer_hf.models.mmnet.convert_mmnet import dead, read_config, rename
+from tests.fixtures import parity
+
+FIXTURES = parity.load("mmnet")
+DROP = {"three_classes": 0.3}
+
+
+def config_of(name: str) -> MMNetConfig:
+    settings = FIXTURES.content["configs"][name]["kwargs"]
+    return read_config(FIXTURES.weights(name), {"resize_antialias": settings["antialias"]})[0]
+
+
+@pytest.fixture(scope="module")
+def seeded_models():
+    models = {}
+    for name in FIXTURES.shapes:
+        model = MMNetForVideoClassification(config_of(name))
+        left = model.load_state_dict(rename(FIXTURES.weights(name)), strict=False)
+        assert (
+            all(each.endswith("num_batches_tracked") for each in left.missing_keys)
+            and not left.unexpected_keys
+        )
+        models[name] = model.eval()
+    return models
+
+
+def stored_tensors(model, pixel_values) -> dict[str, torch.Tensor]:
+    """The outputs under the fixtures' names."""
+    with torch.no_grad():
+        features = model.mmnet(pixel_values, output_attentions=True, output_hidden_states=True)
+        found = {"logits": model(pixel_values).logits, "position": features.position_embedding}
+        found["small_onset"] = model.mmnet.position_branch.reduce(pixel_values[:, 0])
+    found["stem"] = features.hidden_states[0]
+    for i, (block, attention) in enumerate(zip(features.hidden_states[1:], features.attentions, strict=True)):
+        found |= {f"block_{i + 1}": block, f"attention_{i + 1}": attention}
+    return found
+
+
+def assert_within_tolerance(found: dict[str, torch.Tensor], case: str) -> None:
+    entries, expected = FIXTURES.cases[case]["tensors"], FIXTURES.expected(case)
+    assert set(entries) == set(found)
+    for name, entry in entries.items():
+        assert list(found[name].shape) == entry["full_shape"]
+        kept = tuple(slice(count) for count in entry["first_of_each_axis"] or [])
+        torch.testing.assert_close(
+            found[name][kept].double(),
+            expected[name].double(),
+            rtol=0,
+            atol=entry["suggested_atol"],
+            msg=lambda text, name=name: f"{case} {name}: {text}",
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("case", FIXTURES.cases)
+def test_every_stored_tensor_is_reproduced(case, dtype, seeded_models):
+    model = seeded_models[FIXTURES.cases[case]["config"]].to(dtype)
+    assert_within_tolerance(stored_tensors(model, FIXTURES.inputs(case)["pixel_values"].to(dtype)), case)
+    model.float()
+
+
+@pytest.mark.parametrize("name", FIXTURES.shapes)
+def test_parameters_are_those_of_the_original_that_have_an_effect(name):
+    with torch.device("meta"):
+        model = MMNetForVideoClassification(config_of(name))
+    weights = FIXTURES.weights(name)
+    dropped = sum(weights[each].numel() for each in dead(weights) if "running" not in each)
+    assert dropped == 532_106
+    assert model.num_parameters() == FIXTURES.content["configs"][name]["parameters"] - dropped
+
+
+def test_the_defaults_are_the_published_five_class_network():
+    expected = config_of("five_classes_plain_resize").to_dict()
+    assert MMNetConfig().to_dict() == expected | {
+        "id2label": MMNetConfig().id2label,
+        "label2id": MMNetConfig().label2id,
+    }
+
+
+def test_training_mode_agrees_with_what_is_folded_in_evaluation(seeded_models):
+    """With statistics that are the batch's own, folding must give what the two layers give."""
+    model = seeded_models["three_classes"]
+    pixel_values = FIXTURES.inputs("three_classes/a")["pixel_values"]
+    block = model.mmnet.motion_branch.stem[0]
+    motion = pixel_values[:, 1] - pixel_values[:, 0]
+    with torch.no_grad():
+        plain = block.normalization(block.convolution(motion))
+        torch.testing.assert_close(block(motion), plain, rtol=1e-5, atol=1e-5)
