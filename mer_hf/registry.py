@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .models.hsta import HSTAConfig, HSTAForVideoClassification, HSTAImageProcessor, HSTAModel
 from .models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor, HTNetModel
 from .models.mmnet import MMNetConfig, MMNetForVideoClassification, MMNetImageProcessor, MMNetModel
 
@@ -71,6 +72,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier_class=MMNetForVideoClassification,
         processor_class=MMNetImageProcessor,
         convert_module="mer_hf.models.mmnet.convert_mmnet",
+    ),
+    "hsta": Architecture(
+        key="hsta",
+        config_class=HSTAConfig,
+        model_class=HSTAModel,
+        classifier_class=HSTAForVideoClassification,
+        processor_class=HSTAImageProcessor,
+        convert_module="mer_hf.models.hsta.convert_hsta",
     ),
 }
 

@@ -23,6 +23,19 @@ TINY = {
         config={"image_size": 32, "stem_channels": [8, 8], "hidden_sizes": [8, 8, 16, 32]},
         processor={"size": 32},
     ),
+    "hsta": Tiny(
+        config={
+            "image_size": 32,
+            "patch_sizes": [12, 16],
+            "num_frames": 4,
+            "hidden_sizes": [16, 32],
+            "num_attention_heads": [2, 4],
+            "depths": [[1, 2], [1, 1]],
+            "hidden_dropout_prob": 0.0,
+            "drop_path_rate": 0.0,
+        },
+        processor={"size": 32, "num_frames": 4, "frame_sampling": "uniform"},
+    ),
 }
 
 

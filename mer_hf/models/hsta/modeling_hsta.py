@@ -1,0 +1,565 @@
+"""HSTA in PyTorch: two streams of tokens that attend over space and time and exchange their first tokens.
+
+The network of Hao et al., "Hierarchical Space-Time Attention for Micro-Expression Recognition" (arXiv
+2405.03202, 2024). Branch 0 sees the key frames (onset and apex), branch 1 the frames sampled from the clip.
+On a CPU a large batch goes through the network a few clips at a time in evaluation, so that the tokens stay
+in the processor's cache; this does not change the result beyond rounding.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import can_return_tuple
+
+from .configuration_hsta import HSTAConfig
+
+CLIPS_AT_ONCE = 1
+"""Clips that go through the network together on a CPU."""
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attention written out, for its weights; arguments and results as in `ALL_ATTENTION_FUNCTIONS`."""
+    weights = torch.matmul(query * scaling, key.transpose(-1, -2))
+    weights = nn.functional.softmax(weights, dim=-1)
+    output = torch.matmul(nn.functional.dropout(weights, p=dropout, training=module.training), value)
+    return output.transpose(1, 2), weights
+
+
+def position_table(tokens: int, width: int) -> torch.Tensor:
+    """Sines and cosines over the flattened token index, float32 `(1, tokens, width)`; made in float64."""
+    index = torch.arange(width, dtype=torch.float64, device="cpu")
+    rate = 10000 ** (2 * (index // 2) / width)
+    angle = torch.arange(tokens, dtype=torch.float64, device="cpu")[:, None] / rate
+    return torch.where(index % 2 == 0, angle.sin(), angle.cos()).float()[None]
+
+
+def drop_path_rates(depths: list[list[int]], rate: float) -> list[list[list[float]]]:
+    """Stochastic depth of every block, stage -> branch -> block, as the original deals it out.
+
+    The rates grow from 0 to `rate` over as many entries as the clip's branch has blocks; each stage takes as
+    many entries as its deeper branch needs. Where the branch of the key frames is the deeper one they run
+    out, and the rest of that stage gets 0.
+    """
+    total = sum(depth[1] for depth in depths)
+    entries = iter(torch.linspace(0, rate, total, device="cpu").tolist())
+    result = []
+    for depth in depths:
+        taken = [next(entries, None) for _ in range(max(depth))]
+        branches = []
+        ran_out = False
+        for blocks in depth:
+            rates = []
+            for i in range(blocks):
+                ran_out = ran_out or taken[i] is None
+                rates.append(0.0 if ran_out else taken[i])
+            branches.append(rates)
+        result.append(branches)
+    return result
+
+
+class HSTAEmbeddings(nn.Module):
+    """Tubelets of one branch as vectors, its class token in front, positions added."""
+
+    def __init__(self, config: HSTAConfig, branch: int):
+        super().__init__()
+        self.tubelet_size, self.patch_size = config.tubelet_size, config.patch_sizes[branch]
+        self.grid = config.grids[branch]
+        width = config.hidden_sizes[branch]
+        # A convolution whose kernel is its stride, as the matrix product that it is; rows of the matrix are
+        # (channel, frame, row, column).
+        self.projection = nn.Linear(config.num_channels * self.tubelet_size * self.patch_size**2, width)
+        self.class_token = nn.Parameter(torch.empty(1, 1, width))
+        self.register_buffer("positions", position_table(math.prod(self.grid) + 1, width), persistent=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """`(B, T, 3, S, S)` -> `(B, 1 + N, C)`."""
+        (time, rows, columns), tube, patch = self.grid, self.tubelet_size, self.patch_size
+        seen = frames[:, : time * tube, :, : rows * patch, : columns * patch]
+        seen = seen.unflatten(1, (time, tube)).unflatten(4, (rows, patch)).unflatten(6, (columns, patch))
+        # (B, t, tube, 3, h, p, w, p) -> (B, t, h, w, 3, tube, p, p)
+        tubelets = seen.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)
+        tokens = torch.cat([self.class_token.expand(len(frames), -1, -1), self.projection(tubelets)], dim=1)
+        return self.dropout(tokens + self.positions.to(tokens.dtype))
+
+
+class HSTASelfAttention(nn.Module):
+    """Attention over all tokens of a branch; the keys have no bias."""
+
+    def __init__(self, config: HSTAConfig, branch: int):
+        super().__init__()
+        self.config = config
+        width = config.hidden_sizes[branch]
+        self.num_heads = config.num_attention_heads[branch]
+        self.scaling = (width // self.num_heads) ** -0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.is_causal = False
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.query_bias = nn.Parameter(torch.zeros(width)) if config.qkv_bias else None
+        self.value_bias = nn.Parameter(torch.zeros(width)) if config.qkv_bias else None
+        self.projection = nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, hidden_states: torch.Tensor, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(B, N, C)` -> the same, and weights `(B, heads, N, N)` if asked for."""
+        bias = None
+        if self.query_bias is not None:
+            bias = torch.cat([self.query_bias, torch.zeros_like(self.value_bias), self.value_bias])
+        qkv = nn.functional.linear(hidden_states, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_size)
+        attention = eager_attention_forward
+        if not output_attentions:  # the fused implementations do not return weights
+            implementation = self.config._attn_implementation
+            attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        dropout = self.attention_dropout if self.training else 0.0
+        context, weights = attention(self, query, key, value, None, scaling=self.scaling, dropout=dropout)
+        return self.dropout(self.projection(context.flatten(2))), weights if output_attentions else None
+
+
+class HSTAMLP(nn.Module):
+    """The feed-forward half of a block."""
+
+    def __init__(self, config: HSTAConfig, branch: int):
+        super().__init__()
+        width = config.hidden_sizes[branch]
+        inner = int(config.mlp_ratio * width)
+        self.fc1, self.activation = nn.Linear(width, inner), ACT2FN[config.hidden_act]
+        self.fc2, self.dropout = nn.Linear(inner, width), nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(B, N, C)` -> the same."""
+        hidden_states = self.dropout(self.activation(self.fc1(hidden_states)))
+        return self.dropout(self.fc2(hidden_states))
+
+
+class HSTADropPath(nn.Module):
+    """Stochastic depth: drops a branch for a whole sample."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(B, ...)` -> the same, some samples 0, the others scaled up."""
+        if not (self.training and self.rate):
+            return hidden_states
+        shape = (len(hidden_states), *[1] * (hidden_states.ndim - 1))
+        kept = torch.rand(shape, device=hidden_states.device) >= self.rate
+        return hidden_states * kept.to(hidden_states.dtype) / (1 - self.rate)
+
+
+class HSTALayer(GradientCheckpointingLayer):
+    """Unimodal space-time attention: one transformer block over all tokens of a branch, norms first."""
+
+    def __init__(self, config: HSTAConfig, branch: int, drop_path_rate: float):
+        super().__init__()
+        width, eps = config.hidden_sizes[branch], config.layer_norm_eps
+        self.norm_before, self.norm_after = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
+        self.attention, self.mlp = HSTASelfAttention(config, branch), HSTAMLP(config, branch)
+        self.drop_path = HSTADropPath(drop_path_rate)
+
+    def forward(
+        self, hidden_states: torch.Tensor, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(B, N, C)` -> the same, and the attention weights if asked for."""
+        attended, weights = self.attention(self.norm_before(hidden_states), output_attentions)
+        hidden_states = hidden_states + self.drop_path(attended)
+        return hidden_states + self.drop_path(self.mlp(self.norm_after(hidden_states))), weights
+
+
+class HSTACrossAttention(nn.Module):
+    """One token asks itself and the patch tokens of a branch.
+
+    There is a single query, so keys and values of every token need not be made: the query is carried through
+    the keys' matrix instead, and the weighted mean of the tokens through the values'. The result is the same.
+    """
+
+    def __init__(self, config: HSTAConfig, branch: int):
+        super().__init__()
+        width = config.hidden_sizes[branch]
+        self.num_heads = config.num_attention_heads[branch]
+        self.scaling = (width // self.num_heads) ** -0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=config.qkv_bias) for _ in range(3))
+        self.projection = nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, asking: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(B, 1, C)` and `(B, N, C)`, both normalised -> `(B, 1, C)` and weights `(B, heads, 1, 1 + N)`."""
+        query = self.query(asking).unflatten(2, (self.num_heads, -1))[:, 0] * self.scaling  # (B, heads, head)
+        matrix = self.key.weight.unflatten(0, (self.num_heads, -1))  # (heads, head, C)
+        carried = torch.einsum("bhd,hdc->bhc", query, matrix)
+        scores = [torch.matmul(carried, each.transpose(1, 2)) for each in (asking, patches)]
+        scores = torch.cat(scores, dim=2)  # (B, heads, 1 + N)
+        if self.key.bias is not None:  # the same for every token: without effect, but part of the weights
+            scores = scores + (query * self.key.bias.unflatten(0, (self.num_heads, -1))).sum(-1, keepdim=True)
+        weights = scores[:, :, None].softmax(dim=-1)
+        dropped = nn.functional.dropout(weights[:, :, 0], p=self.attention_dropout, training=self.training)
+        mean = dropped[..., :1] * asking + torch.matmul(dropped[..., 1:], patches)  # (B, heads, C)
+        matrix = self.value.weight.unflatten(0, (self.num_heads, -1))
+        context = torch.einsum("bhc,hdc->bhd", mean, matrix)
+        if self.value.bias is not None:
+            share = dropped.sum(dim=-1, keepdim=True)
+            context = context + share * self.value.bias.unflatten(0, (self.num_heads, -1))
+        return self.dropout(self.projection(context.flatten(1)[:, None])), weights
+
+
+class HSTAExchange(nn.Module):
+    """Crossmodal space-time attention: the class token of one branch asks the patches of the other."""
+
+    def __init__(self, config: HSTAConfig, branch: int):
+        super().__init__()
+        eps, own, other = config.layer_norm_eps, config.hidden_sizes[branch], config.hidden_sizes[1 - branch]
+        self.norm_in, self.projection_in = nn.LayerNorm(own, eps=eps), nn.Linear(own, other)
+        self.norm, self.attention = nn.LayerNorm(other, eps=eps), HSTACrossAttention(config, 1 - branch)
+        self.norm_out, self.projection_out = nn.LayerNorm(other, eps=eps), nn.Linear(other, own)
+
+    def forward(self, class_token: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(B, 1, C_own)` and `(B, N, C_other)` -> the new class token `(B, 1, C_own)`, and the weights."""
+        asking = self.projection_in(nn.functional.gelu(self.norm_in(class_token)))
+        attended, weights = self.attention(self.norm(asking), self.norm(patches))
+        fused = asking + attended
+        return self.projection_out(nn.functional.gelu(self.norm_out(fused))), weights
+
+
+class HSTAStage(nn.Module):
+    """The blocks of both branches, then the exchange, which replaces both class tokens."""
+
+    def __init__(self, config: HSTAConfig, rates: list[list[float]]):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList(HSTALayer(config, branch, rate) for rate in rates[branch]) for branch in (0, 1)
+        )
+        self.exchanges = nn.ModuleList(HSTAExchange(config, branch) for branch in (0, 1))
+
+    def forward(
+        self, branches: list[torch.Tensor], output_attentions: bool = False
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Tokens of both branches -> the same; attentions of the blocks, then those of the exchanges."""
+        tokens, attentions = [], []
+        for layers, hidden_states in zip(self.layers, branches, strict=True):
+            for layer in layers:
+                hidden_states, weights = layer(hidden_states, output_attentions)
+                attentions.append(weights)
+            tokens.append(hidden_states)
+        exchanged = []
+        for branch, exchange in enumerate(self.exchanges):
+            class_token, weights = exchange(tokens[branch][:, :1], tokens[1 - branch][:, 1:])
+            exchanged.append(torch.cat([class_token, tokens[branch][:, 1:]], dim=1))
+            attentions.append(weights)
+        return exchanged, attentions
+
+
+class HSTAPreTrainedModel(PreTrainedModel):
+    """Initialisation, saving, and what transformers needs to know of HSTA."""
+
+    config: HSTAConfig
+    config_class = HSTAConfig
+    base_model_prefix = "hsta"
+    main_input_name = "pixel_values"
+    input_modalities = ("video",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ("HSTALayer", "HSTAExchange")
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            init.trunc_normal_(module.weight, std=std)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, HSTASelfAttention) and module.query_bias is not None:
+            init.zeros_(module.query_bias)
+            init.zeros_(module.value_bias)
+        elif isinstance(module, HSTAEmbeddings):
+            bound = 1 / math.sqrt(module.projection.in_features)  # PyTorch's own, as the original leaves it
+            init.uniform_(module.projection.weight, -bound, bound)
+            init.uniform_(module.projection.bias, -bound, bound)
+            init.trunc_normal_(module.class_token, std=std)
+            init.copy_(module.positions, position_table(*module.positions.shape[1:]))
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load as every transformers model; weights on the CPU are moved to aligned memory.
+
+        A mapped file puts them at any address, and from an unaligned one matrix products with a single
+        sample round differently: a model saved and loaded would not give the same logits bit for bit.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for parameter in model.parameters():
+            if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
+                parameter.data = parameter.data.clone()
+        return loaded
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Save as every transformers model; the `auto_map` names both classes, whichever is saved."""
+        self.config.auto_map = {
+            "AutoConfig": "configuration_hsta.HSTAConfig",
+            "AutoModel": "modeling_hsta.HSTAModel",
+            "AutoModelForVideoClassification": "modeling_hsta.HSTAForVideoClassification",
+        }
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+
+class HSTAModel(HSTAPreTrainedModel):
+    """HSTA without its classifier: a clip and its key frames in, features out."""
+
+    def __init__(self, config: HSTAConfig):
+        super().__init__(config)
+        self.embeddings = nn.ModuleList(HSTAEmbeddings(config, branch) for branch in (0, 1))
+        rates = drop_path_rates(config.depths, config.drop_path_rate)
+        self.stages = nn.ModuleList(HSTAStage(config, rate) for rate in rates)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(width, eps=config.layer_norm_eps) for width in config.hidden_sizes
+        )
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Features of clips.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, T + 2, num_channels, image_size, image_size)`): The T
+                sampled frames, then onset, then apex, from the processor.
+            output_attentions (`bool`, *optional*): Return the attention weights of every stage: those of the
+                blocks of the key frames' branch and of the clip's branch, `(B, heads, 1 + N, 1 + N)`, then
+                those of the two exchanges, `(B, heads, 1, 1 + N)`, in which the first key is the asking token
+                itself. They are computed by the eager implementation, whichever is set.
+            output_hidden_states (`bool`, *optional*): Return the tokens `(B, 1 + N, C)` of both branches, key
+                frames first, after the embeddings and after each stage (before the final norm).
+            return_dict (`bool`, *optional*): False gives a tuple.
+
+        Returns:
+            `BaseModelOutputWithPooling`: `last_hidden_state` `(B, 1 + N, C)`, the tokens of the clip's branch
+            after the final norm, and `pooler_output` `(B, P)`, what the classifier sees.
+        """
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        self._check(pixel_values)
+        pixel_values = pixel_values.to(self.dtype)
+        parts = [pixel_values]
+        if not self.training and not torch.compiler.is_compiling() and pixel_values.device.type == "cpu":
+            parts = pixel_values.split(CLIPS_AT_ONCE)
+        made = [self._encode(part, bool(output_attentions), bool(output_hidden_states)) for part in parts]
+        last, pooled, maps, attentions = (_join(each) for each in zip(*made, strict=True))
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last,
+            pooler_output=pooled,
+            hidden_states=tuple(maps) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+    def _check(self, pixel_values: torch.Tensor) -> None:
+        config = self.config
+        frames = config.num_frames + config.num_key_frames
+        expected = (frames, config.num_channels, config.image_size, config.image_size)
+        if pixel_values.ndim != 5 or tuple(pixel_values.shape[1:]) != expected:
+            raise ValueError(
+                f"expected pixel_values of shape (B, {', '.join(map(str, expected))}), {config.num_frames} "
+                f"sampled frames, onset and apex, got {tuple(pixel_values.shape)}. Prepare them with "
+                f"HSTAImageProcessor(size={config.image_size}, num_frames={config.num_frames})."
+            )
+
+    def _encode(self, pixel_values: torch.Tensor, output_attentions: bool, output_hidden_states: bool):
+        clip, key_frames = pixel_values.split((self.config.num_frames, self.config.num_key_frames), dim=1)
+        branches = [self.embeddings[0](key_frames), self.embeddings[1](clip)]
+        maps, attentions = [*branches], []
+        for stage in self.stages:
+            branches, weights = stage(branches, output_attentions)
+            maps += branches if output_hidden_states else []
+            attentions += weights if output_attentions else []
+        return *self._pool(branches), maps, attentions
+
+    def _pool(self, branches: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        branches = [norm(tokens) for norm, tokens in zip(self.norms, branches, strict=True)]
+        if self.config.pooling == "mean":  # the class token is one of those averaged
+            return branches[1], torch.cat([tokens.mean(dim=1) for tokens in branches], dim=1)
+        pooled = [tokens[:, 0] for tokens in branches]
+        if self.config.pooling == "cls_last":
+            pooled += [tokens[:, -1] for tokens in branches]
+        return branches[1], torch.cat(pooled, dim=1)
+
+
+def _join(parts: tuple):
+    """Results of several parts of a batch as one: tensors, or lists of tensors."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], torch.Tensor):
+        return torch.cat(parts)
+    return [torch.cat(each) for each in zip(*parts, strict=True)]
+
+
+class HSTAForVideoClassification(HSTAPreTrainedModel):
+    """HSTA with its linear classifier: a clip and its key frames in, class scores out."""
+
+    # The loss is a mean over the batch: a trainer that accumulates gradients has to divide it itself.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: HSTAConfig):
+        super().__init__(config)
+        self.hsta = HSTAModel(config)
+        pooled = sum(config.hidden_sizes) * (2 if config.pooling == "cls_last" else 1)
+        self.classifier = nn.Linear(pooled, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> ImageClassifierOutput:
+        """Class scores of clips.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, T + 2, num_channels, image_size, image_size)`): The T
+                sampled frames, then onset, then apex, from the processor.
+            labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices; given, the result has the mean
+                cross entropy as `loss`.
+            output_attentions (`bool`, *optional*): See `HSTAModel.forward`.
+            output_hidden_states (`bool`, *optional*): See `HSTAModel.forward`.
+            return_dict (`bool`, *optional*): False gives a tuple.
+
+        Returns:
+            `ImageClassifierOutput`: `loss` (with `labels`), `logits` `(B, num_labels)`, and on request
+            `hidden_states` and `attentions`.
+        """
+        outputs = self.hsta(
+            pixel_values,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.classifier(outputs.pooler_output)
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return ImageClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+    def relevance(
+        self, target: int | list[int] | torch.Tensor | None = None, *, pixel_values: torch.Tensor
+    ) -> torch.Tensor:
+        """Where and when the evidence for a class lies: attention rollout weighed by gradients.
+
+        Each block passes relevance from a token to the tokens that it attends to, by the mean over heads of
+        its attention weights times the positive part of their gradient for the target, and on to itself (its
+        residual); an exchange passes that of a class token to the patches of the other branch in the same
+        way. Plain attention knows no class, and after an exchange nothing is left of a class token but what
+        it asked for, so the rollout runs back through both branches together.
+
+        Args:
+            target (`int`, `list[int]` or `torch.Tensor` of shape `(B,)`, *optional*): Class indices; by
+                default each sample's highest class.
+            pixel_values (`torch.Tensor` of shape `(B, T + 2, num_channels, image_size, image_size)`): From
+                the processor.
+
+        Returns:
+            `torch.Tensor` of shape `(B, T + 2, image_size, image_size)`: float32, not negative. A map for
+            each of the sampled frames, by the clip's branch (the frames of a tubelet share one), then for
+            onset and apex, by the branch of the key frames (they share one).
+
+        Raises:
+            ValueError: If a target is no class index.
+        """
+        training = self.training
+        self.eval()
+        try:
+            # A tensor made in inference mode has no gradient: clone it.
+            with torch.inference_mode(False), torch.enable_grad():
+                found = [
+                    self._roll_out(part.clone(), each)
+                    for part, each in self._one_by_one(pixel_values.to(self.device), target)
+                ]
+        finally:
+            self.train(training)
+        return torch.cat(found)
+
+    def _one_by_one(self, pixel_values: torch.Tensor, target) -> list[tuple[torch.Tensor, int | None]]:
+        if target is None:
+            targets = [None] * len(pixel_values)
+        else:
+            targets = torch.as_tensor(target).reshape(-1)
+            if targets.dtype.is_floating_point or targets.numel() not in (1, len(pixel_values)):
+                raise ValueError(
+                    f"target must be one class index, or {len(pixel_values)} of them, got {targets.tolist()}."
+                )
+            if targets.min() < 0 or targets.max() >= self.config.num_labels:
+                raise ValueError(
+                    f"target must lie in 0 to {self.config.num_labels - 1}, got {targets.tolist()}."
+                )
+            targets = targets.expand(len(pixel_values)).tolist()
+        return list(zip(pixel_values.split(1), targets, strict=True))
+
+    def _roll_out(self, pixel_values: torch.Tensor, target: int | None) -> torch.Tensor:
+        """`relevance` of one clip."""
+        outputs = self.hsta(pixel_values, output_attentions=True, return_dict=True)
+        logits = self.classifier(outputs.pooler_output)[0]
+        target = int(logits.argmax()) if target is None else target
+        # What speaks for the target against the others; a constant part of all logits says nothing.
+        gradients = torch.autograd.grad(logits[target] - logits.mean(), outputs.attentions)
+        steps = [
+            (weights * gradient).clamp(min=0)[0].mean(dim=0).float().detach()
+            for weights, gradient in zip(outputs.attentions, gradients, strict=True)
+        ]
+        sizes = [math.prod(grid) + 1 for grid in self.config.grids]
+        rows = [torch.zeros(size, device=pixel_values.device) for size in sizes]
+        for row in rows:
+            row[0] = 1.0
+        position = len(steps)
+        for depth in reversed(self.config.depths):
+            blocks = sum(depth)
+            position -= blocks + 2
+            own, exchanges = (
+                steps[position : position + blocks],
+                steps[position + blocks : position + blocks + 2],
+            )
+            # Both exchanges read what the blocks left, so both rows are taken before either is changed.
+            asked = [rows[branch][0] * exchanges[branch][0] for branch in (0, 1)]
+            for branch in (0, 1):
+                rows[branch][0] = rows[branch][0] + asked[branch][0]
+                rows[1 - branch][1:] += asked[branch][1:]
+            for branch, layers in ((0, own[: depth[0]]), (1, own[depth[0] :])):
+                for weights in reversed(layers):
+                    rows[branch] = rows[branch] + rows[branch] @ weights
+        return self._as_frames([row[1:] for row in rows])
+
+    def _as_frames(self, rows: list[torch.Tensor]) -> torch.Tensor:
+        """Relevance of the patches of both branches -> `(1, T + 2, S, S)`."""
+        config, maps = self.config, []
+        for row, grid, patch in zip(rows, config.grids, config.patch_sizes, strict=True):
+            side, rest = grid[1] * patch, config.image_size - grid[1] * patch
+            seen = nn.functional.interpolate(row.view(1, *grid), (side, side), mode="bilinear")
+            maps.append(
+                nn.functional.pad(seen, (0, rest, 0, rest)).repeat_interleave(config.tubelet_size, dim=1)
+            )
+        frames = [
+            nn.functional.pad(each, (0, 0, 0, 0, 0, count - each.shape[1]))
+            for each, count in ((maps[1], config.num_frames), (maps[0], config.num_key_frames))
+        ]
+        return torch.cat(frames, dim=1)
+
+
+__all__ = ["HSTAForVideoClassification", "HSTAModel", "HSTAPreTrainedModel"]
