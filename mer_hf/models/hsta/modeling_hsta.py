@@ -20,7 +20,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_hsta import HSTAConfig
 
-CLIPS_AT_ONCE = 1
+CLIPS_AT_ONCE = 2
 """Clips that go through the network together on a CPU."""
 
 
@@ -64,6 +64,31 @@ def drop_path_rates(depths: list[list[int]], rate: float) -> list[list[list[floa
     return result
 
 
+class HSTALinear(nn.Linear):
+    """A linear layer over many tokens; on a CPU in evaluation it is computed as a 1 x 1 convolution.
+
+    The product is the same, but PyTorch gives convolutions to oneDNN, whose kernels are quicker for these
+    shapes than those of the library that it gives matrix products to.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(B, N, C)` -> `(B, N, out_features)`."""
+        return dense(hidden_states, self.weight, self.bias, self.training)
+
+
+def dense(
+    tokens: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, training: bool
+) -> torch.Tensor:
+    """`linear`, see `HSTALinear`; gradients and traced graphs take the ordinary way."""
+    ordinary = training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+    if ordinary or tokens.device.type != "cpu" or tokens.dtype != torch.float32 or tokens.shape[1] < 64:
+        return nn.functional.linear(tokens, weight, bias)
+    batch, count, width = tokens.shape
+    columns = tokens.reshape(1, batch * count, 1, width).permute(0, 3, 1, 2)  # channels last
+    result = nn.functional.conv2d(columns, weight[:, :, None, None], bias)
+    return result.permute(0, 2, 3, 1).reshape(batch, count, -1)
+
+
 class HSTAEmbeddings(nn.Module):
     """Tubelets of one branch as vectors, its class token in front, positions added."""
 
@@ -74,7 +99,7 @@ class HSTAEmbeddings(nn.Module):
         width = config.hidden_sizes[branch]
         # A convolution whose kernel is its stride, as the matrix product that it is; rows of the matrix are
         # (channel, frame, row, column).
-        self.projection = nn.Linear(config.num_channels * self.tubelet_size * self.patch_size**2, width)
+        self.projection = HSTALinear(config.num_channels * self.tubelet_size * self.patch_size**2, width)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         self.register_buffer("positions", position_table(math.prod(self.grid) + 1, width), persistent=False)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -101,10 +126,10 @@ class HSTASelfAttention(nn.Module):
         self.scaling = (width // self.num_heads) ** -0.5
         self.attention_dropout = config.attention_probs_dropout_prob
         self.is_causal = False
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = HSTALinear(width, 3 * width, bias=False)
         self.query_bias = nn.Parameter(torch.zeros(width)) if config.qkv_bias else None
         self.value_bias = nn.Parameter(torch.zeros(width)) if config.qkv_bias else None
-        self.projection = nn.Linear(width, width)
+        self.projection = HSTALinear(width, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
@@ -114,7 +139,8 @@ class HSTASelfAttention(nn.Module):
         bias = None
         if self.query_bias is not None:
             bias = torch.cat([self.query_bias, torch.zeros_like(self.value_bias), self.value_bias])
-        qkv = nn.functional.linear(hidden_states, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))
+        qkv = dense(hidden_states, self.qkv.weight, bias, self.training)
+        qkv = qkv.unflatten(2, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_size)
         attention = eager_attention_forward
         if not output_attentions:  # the fused implementations do not return weights
@@ -132,8 +158,8 @@ class HSTAMLP(nn.Module):
         super().__init__()
         width = config.hidden_sizes[branch]
         inner = int(config.mlp_ratio * width)
-        self.fc1, self.activation = nn.Linear(width, inner), ACT2FN[config.hidden_act]
-        self.fc2, self.dropout = nn.Linear(inner, width), nn.Dropout(config.hidden_dropout_prob)
+        self.fc1, self.activation = HSTALinear(width, inner), ACT2FN[config.hidden_act]
+        self.fc2, self.dropout = HSTALinear(inner, width), nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, N, C)` -> the same."""
