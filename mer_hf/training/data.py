@@ -1,4 +1,4 @@
-"""What a run trains on: synthetic motion maps, turned into the network's inputs.
+"""What a run trains on: synthetic motion, drawn by several processes, in batches.
 
 Each process owns every n-th sample of the set and sees only those, in an order that is a function of (seed,
 epoch, process): a run's position in its data is a number, and nothing else is needed to go on from it.
@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from mer_hf import synthetic
-from mer_hf.synthetic import CLASSES, SyntheticFlowMaps
+from mer_hf.synthetic import CLASSES
 
 from .config import MAX_SEED, TrainingConfig, TrainingError
+from .samples import Arrays, Faces, MotionMaps
 
 VALIDATION_SEED = MAX_SEED + 1
 """Seed of the held-out synthetic set, the same for every run; no training run can use it."""
@@ -46,28 +47,28 @@ def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _stack(samples: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+def _stack(samples: list[dict]) -> Arrays:
     # Plain arrays, because tensors would travel through shared memory, which is small in containers.
-    return np.stack([sample["flow"] for sample in samples]), np.array([sample["label"] for sample in samples])
+    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def draw(
-    maps: SyntheticFlowMaps, indices: range, batch_size: int, num_workers: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator[Arrays]:
     """Draw samples in order, in batches, by several processes.
 
     Args:
-        maps ([`SyntheticFlowMaps`]): The set.
+        samples: A map-style dataset of dicts, from `view` of [`MotionMaps`] or [`Faces`].
         indices (`range`): Samples that are drawn.
         batch_size (`int`): Samples per batch.
         num_workers (`int`): Processes; 0 draws in this one.
 
     Yields:
-        `tuple[np.ndarray, np.ndarray]`: Maps uint8 `(B, 28, 28, 3)` and labels int64 `(B,)`.
+        `dict[str, np.ndarray]`: The samples' columns, stacked.
     """
     cv2.setNumThreads(0)  # its threads do not survive the fork that makes the workers
+    if num_workers:
+        samples[indices[0]]  # what is made once (landmarks of photographs) is made before the fork
     yield from DataLoader(
-        Subset(maps, indices),
+        Subset(samples, indices),
         batch_size,
         num_workers=num_workers,
         collate_fn=_stack,
@@ -81,122 +82,75 @@ def _fingerprint() -> str:
     """Hash of the generator's code: a kept set is used only by the code that drew it."""
     digest = hashlib.sha256()
     folder = Path(inspect.getfile(synthetic)).parent
-    for path in sorted([*folder.glob("*.py"), *folder.glob("*.npz"), folder.parent / "flow.py"]):
+    beside = [path for path in folder.parent.glob("*.py") if path.stem in ("flow", "action_units")]
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*.npz"), *beside]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def draw_all(
-    maps: SyntheticFlowMaps,
+    kind,
+    seed: int,
+    size: int,
     indices: range,
     num_workers: int,
+    start: int = 0,
     cache_dir: str | None = None,
     show: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Arrays:
     """Draw a process's share of a set, or read it from where an earlier run has kept it.
 
     Args:
-        maps ([`SyntheticFlowMaps`]): The set.
+        kind ([`MotionMaps`] or [`Faces`]): What is drawn.
+        seed (`int`): Chooses the stream.
+        size (`int`): Of the set.
         indices (`range`): Samples that this process needs.
         num_workers (`int`): Processes that draw.
+        start (`int`, *optional*, defaults to 0): Index in the stream of the set's sample 0.
         cache_dir (`str`, *optional*): Where drawn shares are kept.
         show (`bool`, *optional*, defaults to `False`): Whether to show a progress bar.
 
     Returns:
-        `tuple[np.ndarray, np.ndarray]`: Maps uint8 `(N, 28, 28, 3)` and labels int64 `(N,)`.
+        `dict[str, np.ndarray]`: The samples' columns, with `label` int64 `(N,)`.
     """
     path = None
     if cache_dir:
         slice_ = f"{indices.start}-{indices.stop}-{indices.step}"
-        name = f"maps-{maps.seed}-{maps.start}-{slice_}-{_fingerprint()}.npz"
-        path = Path(cache_dir) / name
+        path = Path(cache_dir) / f"{kind.key()}-{seed}-{start}-{slice_}-{_fingerprint()}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as kept:
-                return kept["flow"], kept["label"]
+                return dict(kept)
     parts = []
-    with tqdm(total=len(indices), desc="drawing samples", unit="map", disable=not show) as bar:
-        for part in draw(maps, indices, 64, num_workers):
+    with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=not show) as bar:
+        for part in draw(kind.view(seed, size, start), indices, 64, num_workers):
             parts.append(part)
-            bar.update(len(part[1]))
-    flow, label = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            bar.update(len(part["label"]))
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(unfinished, flow=flow, label=label)
+        np.savez(unfinished, **arrays)
         unfinished.replace(path)
-    return flow, label
-
-
-def to_inputs(processor, flow: np.ndarray, batch_size: int = 1024) -> torch.Tensor:
-    """Motion maps as the network takes them.
-
-    Args:
-        processor (`BaseImageProcessor`): The network's image processor; it must take `flow_maps`.
-        flow (`np.ndarray` of shape `(N, 28, 28, 3)`): uint8, channels (u, v, strain).
-        batch_size (`int`, *optional*, defaults to 1024): Maps per call of the processor.
-
-    Returns:
-        `torch.Tensor` of shape `(N, 3, S, S)`: float32.
-    """
-    starts = range(0, len(flow), batch_size)
-    parts = [processor(flow_maps=flow[start : start + batch_size], return_tensors="pt") for start in starts]
-    return torch.cat([part["pixel_values"] for part in parts])
-
-
-def disturb(pixel_values: torch.Tensor, largest: float, key: list[int]) -> torch.Tensor:
-    """Add a slow random field to each input and blur a third of them.
-
-    What a real map holds beside the expression (drift, light, other muscles) is never all drawn; a network
-    that has seen the same samples disturbed in many ways leans less on how they were drawn. A channel that is
-    0 throughout stays 0.
-
-    Args:
-        pixel_values (`torch.Tensor` of shape `(B, C, S, S)`): Inputs; not changed.
-        largest (`float`): The field's amplitude is drawn between 0 and this; 0 returns the inputs as they
-            are.
-        key (`list[int]`): The result is a function of the inputs and these numbers.
-
-    Returns:
-        `torch.Tensor` of shape `(B, C, S, S)`: In the inputs' type.
-    """
-    if not largest:
-        return pixel_values
-    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(seed)
-    count, channels, size, _ = pixel_values.shape
-    field = torch.randn(count, channels, 7, 7, generator=generator)
-    field = torch.nn.functional.interpolate(field, (size, size), mode="bilinear")
-    field *= largest * torch.rand(count, 1, 1, 1, generator=generator)
-    result = pixel_values + field * (pixel_values.abs().amax((2, 3), keepdim=True) > 0)
-    blurred = torch.rand(count, generator=generator) < 1 / 3
-    result[blurred] = torch.nn.functional.avg_pool2d(result[blurred], 3, stride=1, padding=1)
-    return result
+    return arrays
 
 
 class SyntheticSource:
-    """Batches of synthetic motion maps for one process.
+    """Batches of synthetic motion for one process.
 
     Args:
         config ([`TrainingConfig`]): Of the run.
-        processor (`BaseImageProcessor`): The network's image processor; it must take `flow_maps`.
+        processor (`BaseImageProcessor`): The network's image processor.
         share ([`Share`]): The part of the set that this process sees.
 
     Raises:
-        TrainingError: If the processor takes no motion maps, or the set is too small for one optimizer step.
+        TrainingError: If the set is too small for one optimizer step.
     """
 
     class_names = tuple(CLASSES)
 
     def __init__(self, config: TrainingConfig, processor, share: Share):
-        taken = set()
-        for method in (processor.__call__, processor.preprocess):
-            taken |= set(inspect.signature(method).parameters)
-        if "flow_maps" not in taken:
-            raise TrainingError(
-                f"--data synthetic gives motion maps, which {config.model} does not take. "
-                "Choose another --model."
-            )
-        self.config, self.processor, self.share = config, processor, share
+        self.kind = MotionMaps(processor) if MotionMaps.fit(processor) else Faces(processor)
+        self.config, self.share = config, share
         self.seed = config.seed if config.data_seed is None else config.data_seed
         self.per_step = config.batch_size * config.gradient_accumulation_steps
         self.steps_per_epoch = len(share.even(config.num_samples)) // self.per_step
@@ -207,21 +161,16 @@ class SyntheticSource:
             )
         self._pool = None
 
-    def _maps(self, epoch: int) -> SyntheticFlowMaps:
-        start = epoch * self.config.num_samples if self.config.fresh_samples else 0
-        return SyntheticFlowMaps(self.seed, self.config.num_samples, start=start)
-
-    def _draw_all(self, maps: SyntheticFlowMaps, indices: range) -> tuple[np.ndarray, np.ndarray]:
-        first = self.share.rank == 0
-        return draw_all(maps, indices, self.config.num_workers, self.config.cache_dir, show=first)
+    def _draw_all(self, seed: int, size: int, indices: range) -> Arrays:
+        options = {"cache_dir": self.config.cache_dir, "show": self.share.rank == 0}
+        return draw_all(self.kind, seed, size, indices, self.config.num_workers, **options)
 
     def prepare(self) -> None:
         """Draw the set, if it is one that every epoch shares."""
         if self.config.fresh_samples or self._pool is not None:
             return
-        indices = self.share.even(self.config.num_samples)
-        flow, label = self._draw_all(self._maps(0), indices)
-        self._pool = to_inputs(self.processor, flow), torch.from_numpy(label)
+        arrays = self._draw_all(self.seed, self.config.num_samples, self.share.even(self.config.num_samples))
+        self._pool = self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
 
     def batches(self, epoch: int, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
         """The batches of one epoch, `gradient_accumulation_steps` for each optimizer step.
@@ -231,38 +180,48 @@ class SyntheticSource:
             first_step (`int`): Optimizer steps of this epoch that are already done.
 
         Yields:
-            `dict[str, torch.Tensor]`: `pixel_values` float32 `(B, 3, S, S)` and `labels` int64 `(B,)`.
+            `dict[str, torch.Tensor]`: The network's inputs in float32, and `labels` int64 `(B,)`.
         """
         first, last = first_step * self.per_step, self.steps_per_epoch * self.per_step
+        chunks = (
+            self._fresh(epoch, first, last) if self.config.fresh_samples else self._kept(epoch, first, last)
+        )
+        for position, inputs, labels in chunks:
+            key = [self.config.seed, epoch, self.share.rank, position]
+            yield self.kind.disturb(inputs, self.config.disturbance, key) | {"labels": labels}
 
-        def disturbance(position: int) -> tuple[float, list[int]]:
-            return self.config.disturbance, [self.config.seed, epoch, self.share.rank, position]
+    def _fresh(self, epoch: int, first: int, last: int):
+        """Batches of samples that no other epoch has."""
+        size = self.config.num_samples
+        samples = self.kind.view(self.seed, size, start=epoch * size)
+        indices = self.share.even(size)[first:last]
+        for arrays in draw(samples, indices, self.config.batch_size, self.config.num_workers):
+            yield first, self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
+            first += len(arrays["label"])
 
-        if self.config.fresh_samples:
-            indices = self.share.even(self.config.num_samples)[first:last]
-            for flow, label in draw(
-                self._maps(epoch), indices, self.config.batch_size, self.config.num_workers
-            ):
-                inputs = disturb(to_inputs(self.processor, flow), *disturbance(first))
-                yield {"pixel_values": inputs, "labels": torch.from_numpy(label)}
-                first += len(label)
-            return
+    def _kept(self, epoch: int, first: int, last: int):
+        """Batches of the set that all epochs share, in an order of this epoch's own."""
         self.prepare()
-        pixel_values, labels = self._pool
+        inputs, labels = self._pool
         order = np.random.default_rng([self.config.seed, epoch, self.share.rank]).permutation(len(labels))
         for start in range(first, last, self.config.batch_size):
             chosen = torch.from_numpy(order[start : start + self.config.batch_size])
-            inputs = disturb(pixel_values[chosen], *disturbance(start))
-            yield {"pixel_values": inputs, "labels": labels[chosen]}
+            yield start, {name: tensor[chosen] for name, tensor in inputs.items()}, labels[chosen]
 
-    def validation(self) -> dict[str, torch.Tensor] | None:
-        """This process's share of the held-out set, as one batch; None if it has no part in it."""
-        maps = SyntheticFlowMaps(VALIDATION_SEED, self.config.validation_samples)
-        indices = self.share.of_set(len(maps))
+    def validation(self) -> Iterator[dict[str, torch.Tensor]]:
+        """This process's share of the held-out set, in batches."""
+        size = self.config.validation_samples
+        indices = self.share.of_set(size)
         if not indices:
-            return None
-        flow, label = self._draw_all(maps, indices)
-        return {"pixel_values": to_inputs(self.processor, flow), "labels": torch.from_numpy(label)}
+            return
+        arrays = self._draw_all(VALIDATION_SEED, size, indices)
+        inputs = self.kind.inputs(arrays) | {"labels": torch.from_numpy(arrays["label"])}
+        for parts in zip(*(tensor.split(self.config.batch_size) for tensor in inputs.values()), strict=True):
+            batch = dict(zip(inputs, parts, strict=True))
+            yield {
+                name: tensor.float() if tensor.is_floating_point() else tensor
+                for name, tensor in batch.items()
+            }
 
 
 SOURCES = {"synthetic": SyntheticSource}

@@ -190,13 +190,11 @@ class Trainer:
         if not self.config.validation_samples:
             return {}
         model.eval()
-        own, found = self.source.validation(), []
-        if own is not None:
-            for pixel_values, labels in zip(
-                *(own[name].split(256) for name in ("pixel_values", "labels")), strict=True
-            ):
-                answers = model(pixel_values=pixel_values.to(self.accelerator.device)).logits.argmax(-1).cpu()
-                found += list(zip(answers.tolist(), labels.tolist(), strict=True))
+        found = []
+        for batch in self.source.validation():
+            labels = batch.pop("labels").tolist()
+            inputs = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+            found += list(zip(model(**inputs).logits.argmax(-1).tolist(), labels, strict=True))
         predictions, labels = zip(*gather_object(found), strict=True)
         options = {
             "labels": list(range(len(self.source.class_names))),

@@ -4,8 +4,11 @@ import torch
 
 from mer_hf.registry import ARCHITECTURES
 from mer_hf.synthetic import SyntheticFlowMaps
+from mer_hf.synthetic.faces import SyntheticFaces
 from mer_hf.training.config import TrainingConfig, TrainingError
-from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, disturb, draw_all, to_inputs
+from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, draw_all
+from mer_hf.training.samples import Faces, MotionMaps, disturb, disturb_faces, to_inputs
+from tests.models.tiny import tiny_processor
 
 
 def source(rank=0, of=1, **changes):
@@ -27,7 +30,7 @@ def test_an_epoch_shows_every_sample_once_and_the_next_in_another_order():
 
 def test_a_label_stays_with_its_map():
     data, maps = source(), SyntheticFlowMaps(0, 24)
-    expected = to_inputs(data.processor, np.stack([maps[i]["flow"] for i in range(24)]))
+    expected = to_inputs(data.kind.processor, np.stack([maps[i]["flow"] for i in range(24)]))
     label_of = {pixels.numpy().tobytes(): maps[i]["label"] for i, pixels in enumerate(expected)}
     for batch in data.batches(0, 0):
         assert batch["pixel_values"].dtype == torch.float32
@@ -68,21 +71,25 @@ def test_drawing_leaves_the_global_random_numbers_alone():
 def test_held_out_samples_come_from_a_seed_that_training_cannot_use():
     with pytest.raises(TrainingError, match="at most"):
         source(seed=VALIDATION_SEED)
-    parts = [source(rank, 2, seed=rank).validation() for rank in (0, 1)]
-    assert [len(part["labels"]) for part in parts] == [3, 2]
+    parts = [list(source(rank, 2, seed=rank, batch_size=2).validation()) for rank in (0, 1)]
+    assert [[len(batch["labels"]) for batch in part] for part in parts] == [[2, 1], [2]]
     maps = SyntheticFlowMaps(VALIDATION_SEED, 5)
-    assert parts[1]["labels"].tolist() == [maps[1]["label"], maps[3]["label"]]
+    assert parts[1][0]["labels"].tolist() == [maps[1]["label"], maps[3]["label"]]
 
 
 def test_a_kept_set_is_read_again_and_belongs_to_its_seed(tmp_path):
-    maps = SyntheticFlowMaps(0, 6)
-    flow, label = draw_all(maps, range(0, 6, 2), 0, str(tmp_path))
+    kind = MotionMaps(ARCHITECTURES["htnet"].processor_class())
+
+    def labels(seed=0, start=0, first=0):
+        indices = range(first, 6, 2)
+        return draw_all(kind, seed, 6, indices, 0, start=start, cache_dir=str(tmp_path))["label"]
+
+    drawn = labels()
     (kept,) = tmp_path.iterdir()
-    np.savez(kept, flow=flow, label=label + 100)  # to see that it is read
-    assert draw_all(maps, range(0, 6, 2), 0, str(tmp_path))[1].tolist() == (label + 100).tolist()
-    for other in (SyntheticFlowMaps(1, 6), SyntheticFlowMaps(0, 6, start=6)):
-        assert draw_all(other, range(0, 6, 2), 0, str(tmp_path))[1].max() < 100
-    assert draw_all(maps, range(1, 6, 2), 0, str(tmp_path))[1].max() < 100
+    with np.load(kept) as arrays:
+        np.savez(kept, flow=arrays["flow"], label=drawn + 100)  # to see that it is read
+    assert labels().tolist() == (drawn + 100).tolist()
+    assert max(labels(seed=1).max(), labels(start=6).max(), labels(first=1).max()) < 100
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -110,3 +117,52 @@ def test_a_disturbance_keeps_its_bounds_and_leaves_an_empty_channel_empty():
     assert torch.equal(disturbed, disturb(pixels, 0.1, [0]))
     assert not torch.equal(disturbed, disturb(pixels, 0.1, [1]))
     assert torch.equal(disturb(pixels, 0.0, [0]), pixels)
+
+
+def face_source(key="mmnet", **changes):
+    settings = {"num_samples": 12, "batch_size": 4, "num_workers": 0, "validation_samples": 5, **changes}
+    config = TrainingConfig(output_dir="unused", model=key, **settings)
+    return SyntheticSource(config, tiny_processor(key), Share(0, 1))
+
+
+def test_a_network_that_looks_at_frames_gets_faces_through_its_processor():
+    data, faces = face_source(), SyntheticFaces(0, 12)
+    assert isinstance(data.kind, Faces)
+    batch = next(data.batches(0, 0))
+    assert batch["pixel_values"].shape == (4, 2, 3, 32, 32) and batch["pixel_values"].dtype == torch.float32
+    samples = [faces[i] for i in range(12)]
+    made = data.kind.processor(images=[s["frames"] for s in samples], onset=0, apex=1, return_tensors="pt")
+    for pixels, label in zip(batch["pixel_values"], batch["labels"], strict=True):
+        distance = (made["pixel_values"] - pixels).abs().amax((1, 2, 3, 4))
+        assert distance.min() < 2e-3 and samples[distance.argmin()]["label"] == label
+
+
+def test_a_network_that_samples_frames_gets_more_than_it_needs():
+    batch = next(face_source("hsta").batches(0, 0))
+    assert batch["pixel_values"].shape == (4, 6, 3, 32, 32)
+    assert face_source("hsta").kind.num_frames == 6
+
+
+def test_faces_are_kept_for_the_processor_that_made_them(tmp_path):
+    for size in (32, 32, 48):
+        data = face_source(cache_dir=str(tmp_path))
+        data.kind.processor.size = size
+        data.prepare()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_disturbed_faces_keep_their_motion_but_for_its_side_and_a_slow_light():
+    inputs = {"pixel_values": torch.zeros(64, 2, 3, 32, 32), "action_units": torch.ones(64, 5)}
+    inputs["pixel_values"][..., :16] = 1.0
+    disturbed = disturb_faces(inputs, 0.1, [3])
+    pixels = disturbed["pixel_values"]
+    mirrored = pixels[:, 0, 0, :, 16:].mean((1, 2)) > 0.5
+    assert 16 < mirrored.sum() < 48
+    undone = torch.where(mirrored[:, None, None, None, None], pixels.flip(-1), pixels)
+    difference = undone - inputs["pixel_values"]
+    assert 0.01 < difference.std() < 0.1
+    assert (difference[..., 1:, :] - difference[..., :-1, :]).abs().max() < 0.1  # slow
+    kept = disturbed["action_units"].sum(1)
+    assert set(kept.tolist()) == {0.0, 5.0} and 10 < (kept == 0).sum() < 32
+    assert torch.equal(pixels, disturb_faces(inputs, 0.1, [3])["pixel_values"])
+    assert disturb_faces(inputs, 0.0, [3]) is inputs

@@ -14,8 +14,9 @@ from mer_hf.registry import load
 from mer_hf.synthetic import SyntheticFlowMaps
 from mer_hf.training import loop
 from mer_hf.training.config import TrainingError
-from mer_hf.training.data import VALIDATION_SEED, to_inputs
+from mer_hf.training.data import VALIDATION_SEED
 from mer_hf.training.loop import train
+from mer_hf.training.samples import to_inputs
 from tests.models.tiny import tiny_model, tiny_processor
 
 
