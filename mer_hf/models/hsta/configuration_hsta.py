@@ -4,6 +4,7 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 DEFAULT_LABELS = ("happiness", "surprise", "anger", "disgust", "sadness", "fear", "others")
 
@@ -75,6 +76,10 @@ class HSTAConfig(PreTrainedConfig):
             setattr(self, name, default if value is None else list(value))
         self.depths = [[1, 2]] * 4 if self.depths is None else self.depths
         self.depths = [list(stage) if isinstance(stage, list | tuple) else stage for stage in self.depths]
+        # The original writes a third number, which is 0 in every published network.
+        self.depths = [
+            stage[:2] if isinstance(stage, list) and stage[2:] == [0] else stage for stage in self.depths
+        ]
         if self.id2label is None and kwargs.get("num_labels") in (None, len(DEFAULT_LABELS)):
             self.id2label = dict(enumerate(DEFAULT_LABELS))
         if self.id2label is not None and self.label2id is None:
@@ -110,7 +115,7 @@ class HSTAConfig(PreTrainedConfig):
     def validate_depths(self):
         """Check that every stage has a number of blocks for each branch."""
         for stage in self.depths:
-            if isinstance(stage, list) and len(stage) == 3 and stage[2]:
+            if isinstance(stage, list) and len(stage) == 3:
                 raise ValueError(
                     f"depths holds {stage}: a third number (a chain of exchanges) is used by no published "
                     "network and not supported. Leave it out."
@@ -123,6 +128,19 @@ class HSTAConfig(PreTrainedConfig):
                 )
         if not self.depths:
             raise ValueError("depths needs at least one stage, got none.")
+
+    def validate_rates(self):
+        """Check ranges and the activation's name."""
+        for name in ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+        for name in ("mlp_ratio", "layer_norm_eps"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(
+                f"hidden_act {self.hidden_act!r} is unknown. Take one of transformers' such as gelu."
+            )
 
     @property
     def grids(self) -> list[tuple[int, int, int]]:

@@ -17,11 +17,6 @@ from .face_frames import (
     per_clip,
 )
 
-try:
-    import cv2
-except ImportError:
-    cv2 = None
-
 SAMPLINGS = ("random", "uniform")
 FILLS = ("repeat", "zeros")
 RESIZES = ("opencv", "pillow")
@@ -152,13 +147,34 @@ class HSTAImageProcessor(BaseImageProcessor):
         """
         return maps_to_face(map, self.face_geometry if geometry is None else geometry)
 
-    def phases_of(
+    def frame_indices(
+        self, frames: int, onset: int | None = None, apex: int | None = None, offset: int | None = None
+    ) -> list[int | None]:
+        """Which frames of a clip the result holds, in its order.
+
+        Args:
+            frames (`int`): Frames of the clip.
+            onset (`int`, *optional*): See `preprocess`.
+            apex (`int`, *optional*): See `preprocess`.
+            offset (`int`, *optional*): See `preprocess`.
+
+        Returns:
+            `list[int | None]`: `num_frames + 2` indices; None is a black frame.
+
+        Raises:
+            ValueError: If the clip has no such frame, or phases are in the wrong order and `correct_phases`
+            is
+                off.
+        """
+        onset, apex, offset = self._phases(frames, onset, apex, offset)
+        return [*self._sampled(onset, offset), onset, apex]
+
+    def _phases(
         self, frames: int, onset: int | None, apex: int | None, offset: int | None
     ) -> tuple[int, int, int]:
-        """Phases in order, in a clip of `frames` frames; see `correct_phases` and `max_frames`."""
         onset = check_index(0 if onset is None else onset, frames, "onset")
         apex = check_index(max(onset, frames // 2) if apex is None else apex, frames, "apex")
-        offset = check_index(max(frames - 1, onset) if offset is None else offset, frames, "offset")
+        offset = check_index(frames - 1 if offset is None else offset, frames, "offset")
         if self.correct_phases:
             apex, offset = max(apex, onset), max(offset, onset)
             apex = (onset + offset) // 2 if apex > offset else apex
@@ -169,7 +185,7 @@ class HSTAImageProcessor(BaseImageProcessor):
             )
         return onset, apex, offset if self.max_frames is None else min(offset, onset + self.max_frames)
 
-    def sampled_frames(self, onset: int, offset: int) -> list[int | None]:
+    def _sampled(self, onset: int, offset: int) -> list[int | None]:
         """Indices of the frames that the clip's branch sees; None for a black one."""
         count, wanted = offset - onset + 1, self.num_frames
         if self.frame_sampling == "uniform":
@@ -184,8 +200,7 @@ class HSTAImageProcessor(BaseImageProcessor):
 
     def _clip(self, clip, onset: int | None, apex: int | None, offset: int | None) -> np.ndarray:
         """Sampled frames, onset and apex, uint8 `(num_frames + 2, size, size, 3)`."""
-        onset, apex, offset = self.phases_of(len(clip), onset, apex, offset)
-        indices = [*self.sampled_frames(onset, offset), onset, apex]
+        indices = self.frame_indices(len(clip), onset, apex, offset)
         resized = {None: np.zeros((self.size, self.size, 3), np.uint8)}
         for index in set(indices) - {None}:
             resized[index] = self._resized(aligned_face(clip, index))
@@ -194,19 +209,30 @@ class HSTAImageProcessor(BaseImageProcessor):
     def _resized(self, frame: np.ndarray) -> np.ndarray:
         if self.resize == "pillow":
             return np.asarray(Image.fromarray(frame).resize((self.size, self.size), Image.BILINEAR))
-        if cv2 is None:
-            return _bilinear(frame, self.size)
-        return cv2.resize(frame, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        return _resize_as_opencv(frame, self.size)
 
 
-def _bilinear(frame: np.ndarray, size: int) -> np.ndarray:
-    """OpenCV's bilinear resize without OpenCV: the same to one grey level."""
-    at = np.clip((np.arange(size) + 0.5) * len(frame) / size - 0.5, 0, len(frame) - 1)
-    low = np.minimum(at.astype(int), max(len(frame) - 2, 0))
-    high, share = np.minimum(low + 1, len(frame) - 1), (at - low)[:, None]
-    rows = frame[low] * (1 - share[..., None]) + frame[high] * share[..., None]
-    result = rows[:, low] * (1 - share) + rows[:, high] * share
-    return np.round(result).astype(np.uint8)
+def _resize_as_opencv(frame: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear, without averaging, in the fixed-point numbers of OpenCV's `resize` for uint8."""
+    (top, bottom, row_weights), (left, right, column_weights) = (_taps(n, size) for n in frame.shape[:2])
+    # OpenCV takes a column at the border whole, a row in parts.
+    inside = (left >= 0) & (left < frame.shape[1] - 1)
+    column_weights = np.where(inside, column_weights, np.array([[2048], [0]]))
+    left, right = (np.clip(each, 0, frame.shape[1] - 1) for each in (left, right))
+    top, bottom = (np.clip(each, 0, frame.shape[0] - 1) for each in (top, bottom))
+    pixels = frame.astype(np.int32)
+    rows = pixels[:, left] * column_weights[0][:, None] + pixels[:, right] * column_weights[1][:, None]
+    rows >>= 4
+    above, below = (weights[:, None, None] for weights in row_weights)
+    return ((((rows[top] * above) >> 16) + ((rows[bottom] * below) >> 16) + 2) >> 2).astype(np.uint8)
+
+
+def _taps(size_in: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two source indices of each place, not yet clipped, and their weights `(2, size)` in 1/2048."""
+    places = ((np.arange(size) + 0.5) * (size_in / size) - 0.5).astype(np.float32)
+    first = np.floor(places).astype(np.int32)
+    fraction = places - first
+    return first, first + 1, np.rint(np.stack([1 - fraction, fraction]) * 2048).astype(np.int32)
 
 
 __all__ = ["HSTAImageProcessor"]

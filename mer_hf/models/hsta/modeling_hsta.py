@@ -111,7 +111,9 @@ class HSTAEmbeddings(nn.Module):
         seen = seen.unflatten(1, (time, tube)).unflatten(4, (rows, patch)).unflatten(6, (columns, patch))
         # (B, t, tube, 3, h, p, w, p) -> (B, t, h, w, 3, tube, p, p)
         tubelets = seen.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)
-        tokens = torch.cat([self.class_token.expand(len(frames), -1, -1), self.projection(tubelets)], dim=1)
+        tokens = torch.cat(
+            [self.class_token.expand(frames.shape[0], -1, -1), self.projection(tubelets)], dim=1
+        )
         return self.dropout(tokens + self.positions.to(tokens.dtype))
 
 
@@ -157,7 +159,7 @@ class HSTAMLP(nn.Module):
     def __init__(self, config: HSTAConfig, branch: int):
         super().__init__()
         width = config.hidden_sizes[branch]
-        inner = int(config.mlp_ratio * width)
+        inner = round(config.mlp_ratio * width)
         self.fc1, self.activation = HSTALinear(width, inner), ACT2FN[config.hidden_act]
         self.fc2, self.dropout = HSTALinear(inner, width), nn.Dropout(config.hidden_dropout_prob)
 
@@ -411,7 +413,7 @@ class HSTAModel(HSTAPreTrainedModel):
     def _encode(self, pixel_values: torch.Tensor, output_attentions: bool, output_hidden_states: bool):
         clip, key_frames = pixel_values.split((self.config.num_frames, self.config.num_key_frames), dim=1)
         branches = [self.embeddings[0](key_frames), self.embeddings[1](clip)]
-        maps, attentions = [*branches], []
+        maps, attentions = [*branches] if output_hidden_states else [], []
         for stage in self.stages:
             branches, weights = stage(branches, output_attentions)
             maps += branches if output_hidden_states else []
@@ -510,7 +512,7 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
         Raises:
             ValueError: If a target is no class index.
         """
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             # A tensor made in inference mode has no gradient: clone it.
@@ -520,7 +522,8 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
                     for part, each in self._one_by_one(pixel_values.to(self.device), target)
                 ]
         finally:
-            self.train(training)
+            for module, mode in modes:
+                module.training = mode
         return torch.cat(found)
 
     def _one_by_one(self, pixel_values: torch.Tensor, target) -> list[tuple[torch.Tensor, int | None]]:
@@ -552,8 +555,12 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
         ]
         sizes = [math.prod(grid) + 1 for grid in self.config.grids]
         rows = [torch.zeros(size, device=pixel_values.device) for size in sizes]
-        for row in rows:
-            row[0] = 1.0
+        for row in rows:  # what the classifier sees
+            if self.config.pooling == "mean":
+                row += 1 / len(row)
+            row[0] += 1.0
+            if self.config.pooling == "cls_last":
+                row[-1] += 1.0
         position = len(steps)
         for depth in reversed(self.config.depths):
             blocks = sum(depth)

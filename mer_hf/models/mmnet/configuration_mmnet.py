@@ -2,6 +2,7 @@
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 DEFAULT_LABELS = ("happiness", "repression", "disgust", "surprise", "others")
 
@@ -85,6 +86,11 @@ class MMNetConfig(PreTrainedConfig):
                 f"num_channels={self.num_channels}, num_attention_heads={self.num_attention_heads}, "
                 f"stem_channels={self.stem_channels} and hidden_sizes={self.hidden_sizes}."
             )
+        if self.num_hidden_layers < 0 or not self.hidden_sizes:
+            raise ValueError(
+                f"there must be at least one block and no negative number of layers, got hidden_sizes="
+                f"{self.hidden_sizes} and num_hidden_layers={self.num_hidden_layers}."
+            )
         if len(self.stem_channels) != 2:
             raise ValueError(f"stem_channels needs two widths, got {self.stem_channels}.")
         blocks = len(self.hidden_sizes)
@@ -101,6 +107,18 @@ class MMNetConfig(PreTrainedConfig):
             raise ValueError(
                 f"num_attention_heads must divide the last of hidden_sizes, got "
                 f"{self.num_attention_heads} and {self.hidden_sizes[-1]}."
+            )
+
+    def validate_rates(self):
+        """Check ranges and the activation's name."""
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate must lie in [0, 1), got {self.drop_path_rate}.")
+        for name in ("mlp_ratio", "layer_norm_eps", "batch_norm_eps"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(
+                f"hidden_act {self.hidden_act!r} is unknown. Take one of transformers' such as gelu."
             )
 
     @property

@@ -25,6 +25,9 @@ from .configuration_mmnet import MMNetConfig
 from .image_processing_mmnet import MMNetImageProcessor
 from .modeling_mmnet import MMNetForVideoClassification
 
+THREE_CLASSES = ("positive", "surprise", "negative")
+"""Of the original's three-class script; not the order of HTNet's."""
+
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 _STEM, _LAYER = "mmnet.motion_branch.stem.", "mmnet.position_branch.layers."
 
@@ -127,12 +130,20 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
         }
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of an MMNet.") from error
-    config = build_config(MMNetConfig, found, overrides)
+    given = dict(overrides)
+    if found["num_labels"] == len(THREE_CLASSES):
+        given.setdefault("id2label", dict(enumerate(THREE_CLASSES)))
+    config = build_config(MMNetConfig, found, given)
     notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
     assumed = [name for name in ("num_attention_heads", "resize_antialias") if name not in overrides]
     if assumed:
         values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
         notes.append(f"{values} are not shown by the shapes; --config gives others.")
+    if "id2label" not in overrides:
+        classes = ", ".join(config.id2label.values())
+        notes.append(
+            f"The classes are taken to be {classes}, in this order; --config id2label=... gives others."
+        )
     return config, notes
 
 

@@ -168,7 +168,7 @@ class MMNetMLP(nn.Module):
     def __init__(self, config: MMNetConfig):
         super().__init__()
         width = config.hidden_sizes[-1]
-        inner = int(width * config.mlp_ratio)
+        inner = round(width * config.mlp_ratio)
         self.fc1, self.activation = nn.Linear(width, inner), ACT2FN[config.hidden_act]
         self.fc2 = nn.Linear(inner, width)
 
@@ -438,18 +438,20 @@ class MMNetForVideoClassification(MMNetPreTrainedModel):
         Raises:
             ValueError: If a target is no class index.
         """
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.no_grad():
-                outputs = self.mmnet(pixel_values.to(self.device), output_attentions=True, return_dict=True)
+                asked = {"output_attentions": True, "output_hidden_states": True, "return_dict": True}
+                outputs = self.mmnet(pixel_values.to(self.device), **asked)
                 logits = self.classifier(outputs.pooler_output)
         finally:
-            self.train(training)
+            for module, mode in modes:
+                module.training = mode
         target = self._target_of(logits, target)
-        gated = (outputs.last_hidden_state - outputs.position_embedding).float()
+        gated = outputs.hidden_states[-1].float()
         weight = self.classifier.weight.detach().float()
-        weight = (weight[target] - weight.mean(dim=0)).view_as(gated)
+        weight = (weight[target] - weight.mean(dim=0)).reshape(gated.shape)
         evidence = (weight * gated).sum(dim=1, keepdim=True).clamp(min=0)  # (B, 1, grid, grid)
         return self._refine(evidence, [attention.float() for attention in outputs.attentions])[:, 0]
 
@@ -473,4 +475,4 @@ class MMNetForVideoClassification(MMNetPreTrainedModel):
         return target.long().expand(len(logits))
 
 
-__all__ = ["MMNetForVideoClassification", "MMNetModel", "MMNetPreTrainedModel"]
+__all__ = ["MMNetForVideoClassification", "MMNetModel", "MMNetModelOutput", "MMNetPreTrainedModel"]

@@ -8,7 +8,6 @@ from mer_hf.models.mmnet.convert_mmnet import dead, read_config, rename
 from tests.fixtures import parity
 
 FIXTURES = parity.load("mmnet")
-DROP = {"three_classes": 0.3}
 
 
 def config_of(name: str) -> MMNetConfig:
@@ -83,8 +82,7 @@ def test_the_defaults_are_the_published_five_class_network():
     }
 
 
-def test_training_mode_agrees_with_what_is_folded_in_evaluation(seeded_models):
-    """With statistics that are the batch's own, folding must give what the two layers give."""
+def test_a_folded_batch_norm_gives_what_the_two_layers_give(seeded_models):
     model = seeded_models["three_classes"]
     pixel_values = FIXTURES.inputs("three_classes/a")["pixel_values"]
     block = model.mmnet.motion_branch.stem[0]
