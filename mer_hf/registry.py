@@ -16,6 +16,12 @@ from transformers import (
 )
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .models.facesleuth import (
+    FaceSleuthConfig,
+    FaceSleuthForVideoClassification,
+    FaceSleuthImageProcessor,
+    FaceSleuthModel,
+)
 from .models.hsta import HSTAConfig, HSTAForVideoClassification, HSTAImageProcessor, HSTAModel
 from .models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor, HTNetModel
 from .models.mmnet import MMNetConfig, MMNetForVideoClassification, MMNetImageProcessor, MMNetModel
@@ -80,6 +86,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier_class=HSTAForVideoClassification,
         processor_class=HSTAImageProcessor,
         convert_module="mer_hf.models.hsta.convert_hsta",
+    ),
+    "facesleuth": Architecture(
+        key="facesleuth",
+        config_class=FaceSleuthConfig,
+        model_class=FaceSleuthModel,
+        classifier_class=FaceSleuthForVideoClassification,
+        processor_class=FaceSleuthImageProcessor,
+        convert_module="mer_hf.models.facesleuth.convert_facesleuth",
     ),
 }
 

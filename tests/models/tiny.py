@@ -36,6 +36,20 @@ TINY = {
         },
         processor={"size": 32, "num_frames": 4, "frame_sampling": "uniform"},
     ),
+    "facesleuth": Tiny(
+        config={
+            "image_size": 64,
+            "stem_channels": 8,
+            "hidden_sizes": [16, 16, 32, 64],
+            "fc_hidden_sizes": [32, 16],
+            "swin_embed_dim": 16,
+            "swin_depths": [1, 1, 2],
+            "swin_num_heads": [1, 2, 4],
+            "swin_window_size": 2,
+            "drop_path_rate": 0.0,
+        },
+        processor={"size": 64},
+    ),
 }
 
 

@@ -1,0 +1,294 @@
+"""Turns a state dict of the original FaceSleuth code into a folder of ours.
+
+    mer-hf convert facesleuth MODEL.pth OUT_DIR --config attention_type='"coordinate"'
+
+Not copied to the Hub: `AutoModelForVideoClassification.from_pretrained` reads the folder it writes.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ..convert import (
+    build_config,
+    check_out_dir,
+    load_original,
+    load_renamed,
+    name_dead,
+    rename_all,
+    save_converted,
+)
+from .configuration_facesleuth import FaceSleuthConfig
+from .image_processing_facesleuth import FaceSleuthImageProcessor
+from .modeling_facesleuth import FaceSleuthForVideoClassification
+
+_NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+_AFFINE = r"(weight|bias)"
+_MOTION, _POSITION, _HEAD = "facesleuth.motion_branch.", "facesleuth.position_branch.", "facesleuth.head."
+_TYPES = ("cva", "soa", "coordinate", "ca")
+
+
+def _convolution(theirs: tuple[str, str], ours: str, parts: str = "weight") -> list[tuple[str, str]]:
+    """A convolution and its batch norm, which the original keeps side by side."""
+    return [
+        (rf"{theirs[0]}\.({parts})", rf"{ours}.convolution.\1"),
+        (rf"{theirs[1]}\.{_NORM}", rf"{ours}.normalization.\1"),
+    ]
+
+
+def _stage(number: int, plain: bool) -> list[tuple[str, str]]:
+    """Names of one stage; the original counts from 1."""
+    theirs, ours = rf"main_branch\.layer{number}\.0\.", f"{_MOTION}stages.{number - 1}."
+    shortcut = _convolution((theirs + r"downsample\.0", theirs + r"downsample\.1"), ours + "shortcut")
+    if plain:  # conv1 is the residual convolution here, and the bottleneck of the gate elsewhere
+        return [
+            *_convolution((theirs + "conv1", theirs + "bn1"), ours + "convolution1"),
+            *_convolution((theirs + "conv2", theirs + "bn2"), ours + "convolution2"),
+            *_convolution((theirs + r"attn\.0", theirs + r"attn\.1"), ours + "gate.convolution"),
+            *shortcut,
+        ]
+    return [
+        *_convolution((theirs + r"preprocess\.0", theirs + r"preprocess\.1"), ours + "convolution1"),
+        *_convolution((theirs + r"preprocess\.3", theirs + r"preprocess\.4"), ours + "convolution2"),
+        *_convolution((theirs + "conv1", theirs + "bn1"), ours + "gate.squeeze", "weight|bias"),
+        (rf"{theirs}conv_h\.{_AFFINE}", ours + r"gate.excite.0.\1"),
+        (rf"{theirs}conv_w\.{_AFFINE}", ours + r"gate.excite.1.\1"),
+        (rf"{theirs}pool\.vec", ours + "gate.direction"),
+        (rf"{theirs}squeeze\.weight", ours + "gate.squeeze.weight"),
+        (rf"{theirs}excitate\.weight", ours + "gate.excite.weight"),
+        *shortcut,
+    ]
+
+
+def _names(plain: bool) -> list[tuple[str, str]]:
+    """All names; `plain` for the version with plain CA."""
+    swin = r"swin_pos_224\."
+    block, layer = rf"{swin}layers\.(\d+)\.blocks\.(\d+)\.", rf"{_POSITION}stages.\1.\2."
+    return [
+        *_convolution((r"conv_act\.0", r"conv_act\.1"), _MOTION + "stem.0"),
+        *_convolution((r"main_branch\.conv1", r"main_branch\.bn1"), _MOTION + "stem.1"),
+        *[names for number in range(1, 5) for names in _stage(number, plain)],
+        (r"main_branch\.conv2\.weight", _MOTION + "projections.0.weight"),
+        (r"main_branch\.conv3\.weight", _MOTION + "projections.1.weight"),
+        (rf"main_branch\.(fc[12])\.{_AFFINE}", _HEAD + r"\1.\2"),
+        (rf"main_branch\.bn2\.{_NORM}", _HEAD + r"norm1.\1"),
+        (rf"main_branch\.bn3\.{_NORM}", _HEAD + r"norm2.\1"),
+        (rf"main_branch\.fc3\.{_AFFINE}", r"classifier.\1"),
+        (rf"{swin}patch_embed\.proj\.{_AFFINE}", _POSITION + r"projection.\1"),
+        (rf"{swin}patch_embed\.norm\.{_AFFINE}", _POSITION + r"norm_patches.\1"),
+        (rf"{block}norm1\.{_AFFINE}", layer + r"norm_before.\3"),
+        (rf"{block}norm2\.{_AFFINE}", layer + r"norm_after.\3"),
+        (rf"{block}attn\.qkv\.{_AFFINE}", layer + r"attention.qkv.\3"),
+        (rf"{block}attn\.proj\.{_AFFINE}", layer + r"attention.projection.\3"),
+        (
+            rf"{block}attn\.relative_position_bias_table",
+            layer + "attention.relative_position_bias_table",
+        ),
+        (rf"{block}mlp\.(fc[12])\.{_AFFINE}", layer + r"mlp.\3.\4"),
+        (rf"{swin}layers\.(\d+)\.downsample\.(norm|reduction)\.{_AFFINE}", _POSITION + r"merges.\1.\2.\3"),
+        (rf"{swin}norm\.{_AFFINE}", _POSITION + r"norm.\1"),
+    ]
+
+
+_DEAD = [
+    r"timeembed",
+    r"pos\.[01]\..*",
+    r"head\.1\.weight",
+    r"swin_pos_224\.head\.(weight|bias)",
+    r"main_branch\.MLP[123]\.(weight|bias)",
+    r".*\.relative_position_index",  # a table that follows from the window, made anew
+]
+"""Entries that never reach the output of the original and get no gradient there."""
+
+
+def _type_of(state: Mapping[str, torch.Tensor], attention_type: str | None) -> str:
+    """The attention that the names show: `"cva"` where they do not tell it from `"coordinate"`."""
+    if "main_branch.layer1.0.pool.vec" in state:
+        shown = ("soa",)
+    elif "main_branch.layer1.0.attn.0.weight" in state:
+        shown = ("ca",)
+    elif "main_branch.layer1.0.conv_w.weight" in state:
+        shown = ("cva", "coordinate")
+    else:
+        shown = ("cva",)
+    if attention_type is None:
+        return shown[0]
+    if attention_type not in shown:
+        found = " or ".join(repr(each) for each in shown)
+        raise ValueError(
+            f"attention_type={attention_type!r} contradicts the weights, whose names show {found}."
+        )
+    return attention_type
+
+
+def dead(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -> list[str]:
+    """The names in a state dict of the original that have no effect and are dropped.
+
+    Args:
+        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
+        attention_type (`str`, *optional*): As in `FaceSleuthConfig`; by default what the names show, which
+            for both `"cva"` and `"coordinate"` is `"cva"`.
+
+    Returns:
+        `list[str]`: Names; those of the columns' gates are among them for `"cva"` alone.
+    """
+    patterns = list(_DEAD)
+    if _type_of(state, attention_type) == "cva":
+        patterns.append(r"main_branch\.layer\d\.0\.conv_w\.(weight|bias)")
+    return [name for name in state if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def rename(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -> dict[str, torch.Tensor]:
+    """The same values under our names and in our shapes; what has no effect is left out.
+
+    Args:
+        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
+        attention_type (`str`, *optional*): See `dead`.
+
+    Returns:
+        `dict[str, torch.Tensor]`: Name -> tensor.
+
+    Raises:
+        ValueError: If a name is not one of the original's.
+    """
+    plain = _type_of(state, attention_type) == "ca"
+    renamed = rename_all(state, _names(plain), dead(state, attention_type), "FaceSleuth")
+    name = _POSITION + "projection.weight"
+    if name in renamed:
+        renamed[name] = renamed[name].flatten(1)  # (C, 3, p, p) -> (C, 3 * p * p)
+    return renamed
+
+
+def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[FaceSleuthConfig, list[str]]:
+    """The configuration that the shapes of a state dict give, completed by the user or the published values.
+
+    Args:
+        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
+        overrides (`Mapping`): Fields of `FaceSleuthConfig` given by the user.
+
+    Returns:
+        `tuple[FaceSleuthConfig, list[str]]`: And one line on each thing that the shapes do not show.
+
+    Raises:
+        ValueError: If the shapes and the values do not fit.
+    """
+    attention_type = _type_of(state, overrides.get("attention_type"))
+    try:
+        found = {"attention_type": attention_type} | _shapes_of_motion(state, attention_type)
+        found |= _shapes_of_position(state)
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing: these are not the weights of a FaceSleuth.") from error
+    config = build_config(FaceSleuthConfig, found, overrides)
+    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the weights."]
+    assumed = ["skip_batch_norm_for_single_sample"]
+    if "main_branch.layer1.0.conv_w.weight" in state:
+        assumed.insert(0, "attention_type")
+    assumed = [name for name in assumed if name not in overrides]
+    if assumed:
+        values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
+        verb = "is" if len(assumed) == 1 else "are"
+        notes.append(f"{values} {verb} not shown by the weights; --config gives another.")
+    return config, notes
+
+
+def _shapes_of_motion(state: Mapping[str, torch.Tensor], attention_type: str) -> dict:
+    plain = attention_type == "ca"
+    first = "conv1" if plain else "preprocess.0"
+    widths = [state[f"main_branch.layer{k}.0.{first}.weight"].shape[0] for k in range(1, 5)]
+    dense, joined = state["main_branch.fc1.weight"].shape, state["main_branch.fc2.weight"].shape
+    found = {
+        "image_size": 16 * math.isqrt(dense[1] // widths[-1]),
+        "num_channels": state["conv_act.0.weight"].shape[1],
+        "stem_channels": state["conv_act.0.weight"].shape[0],
+        "hidden_sizes": widths,
+        "fc_hidden_sizes": [dense[0], joined[0]],
+        "num_action_units": joined[1] - dense[0],
+        "num_labels": state["main_branch.fc3.bias"].shape[0],
+    }
+    if not plain:
+        name = "squeeze" if attention_type == "soa" else "conv1"
+        middle = [state[f"main_branch.layer{k}.0.{name}.weight"].shape[0] for k in range(1, 5)]
+        divided = widths if attention_type == "soa" else [widths[0], *widths[:3]]
+        reduction = _reduction(middle, divided)
+        if reduction is not None:
+            found["attention_reduction"] = reduction
+    return found
+
+
+def _reduction(middle: list[int], widths: list[int]) -> int | None:
+    """The divisor that widths inside the gates show; None where all have the least width, as any gives it."""
+    shown = [(inner, width) for inner, width in zip(middle, widths, strict=True) if inner > 8]
+    if not shown:
+        return None
+    inner, width = shown[-1]
+    fitting = [
+        divisor
+        for divisor in range(1, width + 1)
+        if all(max(8, w // divisor) == m for m, w in zip(middle, widths, strict=True))
+    ]
+    return fitting[-1] if fitting else max(1, width // inner)
+
+
+def _shapes_of_position(state: Mapping[str, torch.Tensor]) -> dict:
+    prefix = "swin_pos_224."
+    depths, heads = [], []
+    while f"{prefix}layers.{len(depths)}.blocks.0.norm1.weight" in state:
+        stage = f"{prefix}layers.{len(depths)}.blocks."
+        heads.append(state[f"{stage}0.attn.relative_position_bias_table"].shape[1])
+        depths.append(
+            sum(bool(re.fullmatch(re.escape(stage) + r"\d+\.norm1\.weight", name)) for name in state)
+        )
+    width, _, patch, _ = state[f"{prefix}patch_embed.proj.weight"].shape
+    first = f"{prefix}layers.0.blocks.0."
+    ratio = state[f"{first}mlp.fc1.weight"].shape[0] / width
+    table = state[f"{first}attn.relative_position_bias_table"].shape[0]
+    return {
+        "swin_embed_dim": width,
+        "swin_depths": depths,
+        "swin_num_heads": heads,
+        "swin_window_size": (math.isqrt(table) + 1) // 2,
+        "swin_patch_size": patch,
+        "swin_mlp_ratio": ratio,
+        "swin_qkv_bias": f"{first}attn.qkv.bias" in state,
+    }
+
+
+def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = None) -> list[str]:
+    """Convert a weight file of the original.
+
+    Args:
+        path (`str` or `Path`): The `.pth` file.
+        out_dir (`str` or `Path`): Folder to be made; it appears when it is complete.
+        overrides (`Mapping`, *optional*): Fields of `FaceSleuthConfig` that the weights do not show:
+            `attention_type` `"coordinate"`, which has the names of `"cva"`.
+
+    Returns:
+        `list[str]`: One line each on what was read, assumed and dropped.
+
+    Raises:
+        ValueError: If the file, the values or the folder will not do.
+    """
+    check_out_dir(out_dir)
+    state = load_original(path)
+    config, notes = read_config(state, overrides or {})
+    weights = rename(state, config.attention_type)
+    model = FaceSleuthForVideoClassification(config)
+    load_renamed(model, weights)
+    processor = FaceSleuthImageProcessor(size=config.image_size)
+    if config.num_action_units != len(processor.action_unit_names):
+        names = [] if not config.num_action_units else None
+        if names is None:
+            notes.append(
+                f"The processor knows {len(processor.action_unit_names)} action units, the network takes "
+                f"{config.num_action_units}: set action_unit_names in preprocessor_config.json."
+            )
+        else:
+            processor = FaceSleuthImageProcessor(size=config.image_size, action_unit_names=names)
+    save_converted(model, processor, out_dir)
+    return [*notes, name_dead(state, dead(state, config.attention_type))]
+
+
+__all__ = ["convert", "dead", "read_config", "rename"]
