@@ -378,7 +378,7 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
         Raises:
             ValueError: If a target is no class index.
         """
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.inference_mode(False), torch.enable_grad():
@@ -390,7 +390,8 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
                 target = self._target_of(logits, target)
                 (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), embeddings)
         finally:
-            self.train(training)
+            for module, mode in modes:
+                module.training = mode
         patches = (gradient * embeddings).detach().float().sum(-1).clamp(min=0)  # (B, grid, grid)
         size = self.config.patch_size
         return patches.repeat_interleave(size, dim=1).repeat_interleave(size, dim=2)
