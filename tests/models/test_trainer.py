@@ -26,7 +26,7 @@ def trained(key: str, folder, **options):
     model = tiny_model(key)
     arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=30,
+        max_steps=60,
         per_device_train_batch_size=4,
         learning_rate=5e-4,
         logging_steps=1,

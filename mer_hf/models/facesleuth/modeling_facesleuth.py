@@ -380,7 +380,7 @@ class FaceSleuthModel(FaceSleuthPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         pixel_values = self._frames(pixel_values)
         action_units = self._action_units(action_units, pixel_values)
-        single = self.config.skip_batch_norm_for_single_sample and len(pixel_values) == 1
+        single = self.config.skip_batch_norm_for_single_sample and pixel_values.shape[0] == 1
         position, maps, attentions = self._in_chunks(pixel_values, single, bool(output_hidden_states))
         features = maps[-1] + position
         return FaceSleuthModelOutput(
@@ -393,8 +393,8 @@ class FaceSleuthModel(FaceSleuthPreTrainedModel):
 
     def _in_chunks(self, pixel_values: torch.Tensor, single: bool, keep: bool):
         """Both branches, a sample at a time where that is quicker and changes nothing."""
-        whole = self.training or torch.compiler.is_compiling() or pixel_values.device.type != "cpu"
-        if whole or len(pixel_values) <= SAMPLES_AT_ONCE:
+        whole = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
+        if whole or pixel_values.device.type != "cpu" or len(pixel_values) <= SAMPLES_AT_ONCE:
             return self._branches(pixel_values, single, keep)
         parts = [self._branches(part, single, keep) for part in pixel_values.split(SAMPLES_AT_ONCE)]
         position, maps, attentions = zip(*parts, strict=True)
@@ -423,10 +423,10 @@ class FaceSleuthModel(FaceSleuthPreTrainedModel):
         if not count:
             return None
         if action_units is None:
-            return like.new_zeros(len(like), count)
-        if action_units.ndim != 2 or action_units.shape[1] != count or len(action_units) != len(like):
+            return like.new_zeros(like.shape[0], count)
+        if action_units.ndim != 2 or action_units.shape[1] != count or action_units.shape[0] != like.shape[0]:
             raise ValueError(
-                f"expected action_units of shape {(len(like), count)}, one row per pair of frames, got "
+                f"expected action_units of shape {(like.shape[0], count)}, one row per pair of frames, got "
                 f"{tuple(action_units.shape)}. Prepare them with FaceSleuthImageProcessor, or leave them out."
             )
         return action_units.to(like.dtype)
@@ -530,7 +530,7 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
         Raises:
             ValueError: If a target is no class index.
         """
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             # A tensor made in inference mode has no gradient: clone it.
@@ -545,7 +545,8 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
                 maps = outputs.hidden_states[1:]
                 gradients = torch.autograd.grad(margin.sum(), maps)
         finally:
-            self.train(training)
+            for module, mode in modes:
+                module.training = mode
         evidence = [
             (gradient * values).detach().float().sum(dim=1, keepdim=True).clamp(min=0)
             for gradient, values in zip(gradients, maps, strict=True)

@@ -388,7 +388,8 @@ class HSTAModel(HSTAPreTrainedModel):
         self._check(pixel_values)
         pixel_values = pixel_values.to(self.dtype)
         parts = [pixel_values]
-        if not self.training and not torch.compiler.is_compiling() and pixel_values.device.type == "cpu":
+        whole = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
+        if not whole and pixel_values.device.type == "cpu":
             parts = pixel_values.split(CLIPS_AT_ONCE)
         made = [self._encode(part, bool(output_attentions), bool(output_hidden_states)) for part in parts]
         last, pooled, maps, attentions = (_join(each) for each in zip(*made, strict=True))

@@ -129,8 +129,8 @@ class MMNetMotionBranch(nn.Module):
 
     def in_chunks(self, motion: torch.Tensor, keep: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """`forward`, a few samples at a time where that is quicker and changes nothing."""
-        whole = self.training or torch.compiler.is_compiling() or motion.device.type != "cpu"
-        if whole or len(motion) <= SAMPLES_AT_ONCE:
+        whole = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
+        if whole or motion.device.type != "cpu" or len(motion) <= SAMPLES_AT_ONCE:
             return self(motion, keep)
         parts = [self(part, keep) for part in motion.split(SAMPLES_AT_ONCE)]
         maps, attentions = zip(*parts, strict=True)
