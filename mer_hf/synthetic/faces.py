@@ -161,6 +161,7 @@ def render_face(
     strengths: np.ndarray,
     settings: FaceSettings,
     geometry: dict,
+    basis: dict[str, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames of one aligned face that shows an expression.
 
@@ -170,6 +171,7 @@ def render_face(
         strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
         settings ([`FaceSettings`]): What is varied.
         geometry (`dict`): Of the crop, see `GEOMETRY`.
+        basis (`dict`, *optional*): Muscles, AU -> image-left field; by default drawn around `PULLS`.
 
     Returns:
         `tuple`: frames uint8 `(T, S, S, 3)` and landmarks float32 `(468, 2)` at rest.
@@ -179,7 +181,7 @@ def render_face(
     to_base = _crop(
         rng, face.points_xy, settings, geometry
     )  # (S, S, 2): where each pixel lies in the base picture
-    displacement = _displacement(rng, drives, face, to_base, settings, geometry)
+    displacement = _displacement(rng, drives, face, to_base, settings, geometry, basis)
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
     blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
     quality = int(rng.integers(*settings.quality)) if rng.random() < settings.compressed else None
@@ -274,14 +276,14 @@ def _eyes(points_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points_xy[list(IMAGE_LEFT_EYE)].mean(axis=0), points_xy[list(IMAGE_RIGHT_EYE)].mean(axis=0)
 
 
-def _displacement(rng, drives, face, to_base, settings, geometry) -> np.ndarray:
+def _displacement(rng, drives, face, to_base, settings, geometry, basis=None) -> np.ndarray:
     """The field of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in pixels of the crop."""
     unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
     muscles = FlowMapSettings(muscle=settings.muscle, blink=settings.blink, gaze=settings.gaze)
     moved = np.zeros((len(face.points_xy), 2))
     peak_px = log_uniform(rng, *settings.peak_px)
     if drives:
-        moved = vertex_displacement(drives, personal_basis(rng, drives, muscles))
+        moved = vertex_displacement(drives, basis or personal_basis(rng, drives, muscles))
         moved *= peak_px / np.linalg.norm(moved, axis=1).max()
     moved = (moved + eye_motion(rng, muscles)) * unit_px
     index, weight = face.spread
