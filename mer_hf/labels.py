@@ -39,15 +39,18 @@ ACTION_UNITS: dict[str, str] = {
     "AU12": "lip corner puller",
     "AU14": "dimpler",
     "AU15": "lip corner depressor",
+    "AU16": "lower lip depressor",
     "AU17": "chin raiser",
+    "AU18": "lip pucker",
     "AU20": "lip stretcher",
     "AU23": "lip tightener",
     "AU24": "lip pressor",
     "AU25": "lips part",
     "AU26": "jaw drop",
+    "AU28": "lip suck",
     "AU45": "blink",
 }
-"""FACS code -> name (Ekman and Friesen)."""
+"""FACS code -> name (Ekman and Friesen): the 21 units that FaceSleuth takes, in its order."""
 
 
 def normalise_emotion(name: str) -> str:
