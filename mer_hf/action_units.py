@@ -12,6 +12,8 @@ shares the measured motion out among AUs and the head, so that AUs that move the
 `docs/action-units.md` says how well that works, and where it does not.
 """
 
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -442,3 +444,64 @@ def _share_out(moved: np.ndarray, inside: np.ndarray, centres: np.ndarray) -> tu
 def _of_both_sides(amounts: np.ndarray, owners: list[tuple[int, int]]) -> np.ndarray:
     units = np.array([i for i, _ in owners])
     return (np.bincount(units, amounts) / np.maximum(np.bincount(units), 1))[units]
+
+
+# --- what a person annotated, and faces at rest -------------------------------------------------------------
+
+
+def given_action_units(values: Mapping | Collection[str]) -> Intensities:
+    """A person's annotation in the form of an estimate.
+
+    Args:
+        values (`Mapping` or `Collection[str]`): Names of the AUs that are present (`"AU4"`, `"4"`; `"L12"` or
+            `"R12"` for one of the person's sides), or AU -> intensity, or AU -> (left, right, intensity) or
+            None.
+
+    Returns:
+        `dict[str, tuple[float, float, float] | None]`: Every AU of the vocabulary; 0 for those not named.
+
+    Raises:
+        ValueError: If a name is not in the vocabulary, or an intensity not in [0, 1].
+    """
+    if isinstance(values, str):
+        values = [values]
+    found: Intensities = dict.fromkeys(VOCABULARY, (0.0, 0.0, 0.0))
+    entries = values.items() if isinstance(values, Mapping) else [(name, 1.0) for name in values]
+    for text, value in entries:
+        name, side = _parse(text)
+        if value is None:
+            found[name] = None
+            continue
+        sides = value if isinstance(value, tuple | list) else (value, value, value)
+        if len(sides) != 3 or not all(0 <= each <= 1 for each in sides):
+            raise ValueError(f"{name} must be a number in [0, 1] or (left, right, intensity), got {value!r}.")
+        left, right, whole = (float(each) for each in sides)
+        before = found[name] or (0.0, 0.0, 0.0)  # L12 and R12 together are both sides
+        left, right = (0.0 if side == "R" else left), (0.0 if side == "L" else right)
+        found[name] = (max(left, before[0]), max(right, before[1]), max(whole, before[2]))
+    return found
+
+
+def _parse(text: str) -> tuple[str, str]:
+    """`"L12"` -> `("AU12", "L")`."""
+    match = re.fullmatch(r"([LR]?)(?:AU)?0*(\d+)", str(text).strip().upper())
+    name = f"AU{match[2]}" if match else ""
+    if name not in VOCABULARY:
+        raise ValueError(
+            f"unknown action unit {text!r}. Known: {', '.join(VOCABULARY)}, with L or R for a side."
+        )
+    return name, match[1]
+
+
+def resting_action_units(blink: bool = False) -> Intensities:
+    """The estimate for a face that does not move, or only blinks.
+
+    Args:
+        blink (`bool`, *optional*, defaults to `False`): Whether the face blinks.
+
+    Returns:
+        `dict[str, tuple[float, float, float] | None]`: 0 for all that motion can show, but for a blink's
+        AU45.
+    """
+    rest = {unit.name: None if unit.hidden else (0.0, 0.0, 0.0) for unit in TABLE}
+    return rest | ({"AU45": (1.0, 1.0, 1.0)} if blink else {})

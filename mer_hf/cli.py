@@ -73,6 +73,13 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     for phase in ("onset", "apex", "offset"):
         predict.add_argument(f"--{phase}", metavar="FRAME", help="0-based index, or a frame's file name")
     predict.add_argument("--fps", type=_positive, metavar="F", help="frames per second of a folder of frames")
+    predict.add_argument(
+        "--action-units",
+        default="estimated",
+        metavar="AUS",
+        help="what a network that takes them is given: estimated (default), none, or a person's "
+        "annotation such as AU4,AU7 (L12 for the left side)",
+    )
     predict.add_argument("--json", action="store_true", help="print one JSON object")
     predict.add_argument("--npz", type=Path, metavar="FILE", help="write curve, relevance and faces")
     predict.add_argument(
@@ -121,7 +128,8 @@ def _predict(args: argparse.Namespace) -> str:
     from .pipeline import MicroExpressionPipeline
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model)
-    prediction = pipeline(args.clip, onset=args.onset, apex=args.apex, offset=args.offset, fps=args.fps)
+    frames = {name: getattr(args, name) for name in ("onset", "apex", "offset")}
+    prediction = pipeline(args.clip, **frames, fps=args.fps, action_units=_action_units(args.action_units))
     if args.npz:
         import numpy as np
 
@@ -133,8 +141,15 @@ def _predict(args: argparse.Namespace) -> str:
         from .draw import overlay_picture
 
         with _replacing(args.overlay) as temporary:
-            Image.fromarray(overlay_picture(prediction.apex_face, prediction.relevance)).save(temporary)
+            Image.fromarray(overlay_picture(prediction.apex_face, prediction.apex_relevance)).save(temporary)
     return prediction.to_json() if args.json else summary(prediction)
+
+
+def _action_units(text: str) -> str | list[str] | None:
+    """`estimated`, `none`, or a list of names."""
+    if text in ("estimated", "none"):
+        return None if text == "none" else text
+    return [name.strip() for name in text.split(",")]
 
 
 def _evaluate(args: argparse.Namespace) -> str:
@@ -187,11 +202,23 @@ def summary(prediction: "Prediction") -> str:
             lines.append((name, f"frame {frame}" + ("" if seconds is None else f" at {seconds:.3f} s")))
     lines.append(("phases", f"{answer['phases']['source']}, of {len(prediction.phases.curve)} frames"))
     lines.append(("scores", "  ".join(f"{name} {score:.3f}" for name, score in answer["scores"].items())))
+    lines.append(("AUs", _shown_action_units(answer)))
     lines.append(("model", answer["model"]))
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in answer["timings_s"].items())
     lines.append(("took", f"{sum(answer['timings_s'].values()):.2f} s ({stages})"))
     lines += [("warning", warning) for warning in answer["warnings"]]
     return "\n".join(f"{name:<8}{text}" for name, text in lines)
+
+
+def _shown_action_units(answer: dict) -> str:
+    """The action units that are present, strongest first, with the side where it is one; and their source."""
+    present = {name: found for name, found in answer["action_units"].items() if found and found[2] >= 0.5}
+    shown = []
+    for name in sorted(present, key=lambda name: -present[name][2]):
+        left, right, intensity = present[name]
+        side = "" if min(left, right) >= 0.5 * max(left, right) else " left" if left > right else " right"
+        shown.append(f"{name}{side} {intensity:.2f}")
+    return f"{', '.join(shown) or 'none'} ({answer['action_units_source']})"
 
 
 def _positive(text: str) -> float:

@@ -9,7 +9,7 @@ print(prediction.outcome, prediction.label, prediction.scores)
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,14 @@ from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from . import registry
+from .action_units import Intensities, estimate_action_units, given_action_units, resting_action_units
 from .clip import Clip, ClipError, read_clip
 from .face import FaceGeometry, FaceTrack, track_face
 from .relevance import face_relevance
 from .spotting import Phases, spot
 
 PHASE_NAMES = ("onset", "apex", "offset")
+ESTIMATED = "estimated"
 
 UNSCORED = {
     "no_motion": "no motion stands out, so nothing was classified: the scores are equal by definition",
@@ -47,15 +49,21 @@ class Prediction:
         phases (`Phases`): Onset, apex and offset as frame indices, the motion curve, and where they come
             from.
         timestamps_s (`np.ndarray` of shape `(T,)`): Seconds of the clip's frames; NaN where they are unknown.
-        action_units (`dict`): Action unit -> (left, right, intensity), each in [0, 1]. Empty for now.
+        action_units (`dict`): Action unit -> (left, right, intensity), each in [0, 1], or None where motion
+            in the picture cannot show it.
+        action_units_source (`str`): `estimated` from the motion, `given` by the caller, or `withheld`:
+            estimated, but kept from the network.
         relevance (`np.ndarray` of shape `(S, S)` or `(T, S, S)`): What the network looked at, float32 in
             [0, 1], in the aligned face's pixels; zeros where nothing was classified.
+        relevance_frames (`tuple[int, ...]`): The frame that each map of `relevance` belongs to, the apex
+            last.
         onset_face (`np.ndarray` of shape `(S, S, 3)`): The aligned face at the onset, or the first frame;
             uint8, RGB.
         apex_face (`np.ndarray` of shape `(S, S, 3)`): At the apex, or the middle frame; uint8, RGB.
         warnings (`tuple[str, ...]`): What to know before believing the answer.
         model (`str`): Name or folder of the checkpoint.
-        timings_s (`dict[str, float]`): Stage -> seconds: `read`, `track`, `spot`, `classify` and `relevance`.
+        timings_s (`dict[str, float]`): Stage -> seconds: `read`, `track`, `spot`, `action_units`, `classify`
+            and `relevance`.
     """
 
     outcome: str
@@ -63,8 +71,10 @@ class Prediction:
     scores: dict[str, float]
     phases: Phases
     timestamps_s: np.ndarray
-    action_units: dict[str, tuple[float, float, float] | None]
+    action_units: Intensities
+    action_units_source: str
     relevance: np.ndarray
+    relevance_frames: tuple[int, ...]
     onset_face: np.ndarray
     apex_face: np.ndarray
     warnings: tuple[str, ...]
@@ -85,7 +95,11 @@ class Prediction:
                 "candidates": [list(interval) for interval in self.phases.candidates],
                 "blinks": [list(span) for span in self.phases.blinks],
             },
-            "action_units": dict(self.action_units),
+            "action_units": {
+                name: found if found is None else [round(value, 4) for value in found]
+                for name, found in self.action_units.items()
+            },
+            "action_units_source": self.action_units_source,
             "warnings": list(self.warnings),
             "model": self.model,
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings_s.items()},
@@ -95,12 +109,18 @@ class Prediction:
         """`to_dict` as one JSON object."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
+    @property
+    def apex_relevance(self) -> np.ndarray:
+        """The relevance map that belongs to `apex_face`, `(S, S)`."""
+        return self.relevance if self.relevance.ndim == 2 else self.relevance[-1]
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that `to_dict` leaves out: `curve`, `timestamps_s`, `relevance` and the two faces."""
+        """The arrays that `to_dict` leaves out: curve, times, relevance and its frames, and the two faces."""
         return {
             "curve": self.phases.curve,
             "timestamps_s": self.timestamps_s,
             "relevance": self.relevance,
+            "relevance_frames": np.array(self.relevance_frames),
             "onset_face": self.onset_face,
             "apex_face": self.apex_face,
         }
@@ -155,6 +175,7 @@ class MicroExpressionPipeline:
         apex: int | str | None = None,
         offset: int | str | None = None,
         fps: float | None = None,
+        action_units: Collection[str] | Mapping | str | None = "estimated",
     ) -> Prediction:
         """Reads, tracks, spots and classifies one clip.
 
@@ -166,6 +187,7 @@ class MicroExpressionPipeline:
             apex (`int` or `str`, *optional*): As `onset`.
             offset (`int` or `str`, *optional*): As `onset`.
             fps (`float`, *optional*): Frames per second, for clips that do not carry their times.
+            action_units (*optional*, defaults to `"estimated"`): See `classify`.
 
         Returns:
             `Prediction`: With the seconds of every stage.
@@ -173,9 +195,11 @@ class MicroExpressionPipeline:
         Raises:
             ClipError: If the clip cannot be read, or a given frame is not in it.
             FaceError: If no usable face is in it.
-            ValueError: If the given frames contradict each other.
+            ValueError: If the given frames contradict each other, or an action unit is unknown.
         """
         timings_s: dict[str, float] = {}
+        if action_units not in (None, ESTIMATED):
+            action_units = given_action_units(action_units)
         with _timed(timings_s, "read"):
             clip = clip if isinstance(clip, Clip) else read_clip(clip, fps=fps)
         given = {
@@ -186,7 +210,7 @@ class MicroExpressionPipeline:
             track = self.track(clip)
         with _timed(timings_s, "spot"):
             phases = self.spot(track, clip.timestamps_s, **given)
-        prediction = self.classify(track, phases, clip.timestamps_s)
+        prediction = self.classify(track, phases, clip.timestamps_s, action_units)
         return replace(prediction, timings_s=timings_s | prediction.timings_s)
 
     def track(self, clip: Clip) -> FaceTrack:
@@ -205,7 +229,11 @@ class MicroExpressionPipeline:
         return spot(track, timestamps_s, onset=onset, apex=apex, offset=offset)
 
     def classify(
-        self, track: FaceTrack, phases: Phases, timestamps_s: np.ndarray | None = None
+        self,
+        track: FaceTrack,
+        phases: Phases,
+        timestamps_s: np.ndarray | None = None,
+        action_units: Collection[str] | Mapping | str | None = "estimated",
     ) -> Prediction:
         """The network's answer, and where it looked.
 
@@ -216,16 +244,26 @@ class MicroExpressionPipeline:
             track (`FaceTrack`): Aligned faces.
             phases (`Phases`): From `spot`.
             timestamps_s (`np.ndarray` of shape `(T,)`, *optional*): Seconds of the frames.
+            action_units (*optional*, defaults to `"estimated"`): What a network that takes action units is
+                given: those estimated from the motion, or a person's annotation (names such as `"AU4"`, or
+                `"L12"` for the left side, or a dict of intensities), or None.
 
         Returns:
-            `Prediction`: `timings_s` holds `classify` and `relevance`.
+            `Prediction`: `timings_s` holds `action_units`, `classify` and `relevance`.
+
+        Raises:
+            ValueError: If an action unit is unknown.
         """
         frames = len(track.frames)
         asked = phases.outcome not in UNSCORED
         onset, apex = (phases.onset, phases.apex) if asked else (0, frames // 2)
         timings_s: dict[str, float] = {}
+        with _timed(timings_s, "action_units"):
+            found, source = self._action_units(track, phases, action_units)
         scores, relevance = (
-            self._ask(track, phases, timings_s) if asked else self._leave_open(track, timings_s)
+            self._ask(track, phases, None if source == "withheld" else found, timings_s)
+            if asked
+            else self._leave_open(track, timings_s)
         )
         return Prediction(
             outcome=phases.outcome,
@@ -233,8 +271,10 @@ class MicroExpressionPipeline:
             scores=scores,
             phases=phases,
             timestamps_s=np.full(frames, np.nan) if timestamps_s is None else np.asarray(timestamps_s),
-            action_units={},
+            action_units=found,
+            action_units_source=source,
             relevance=relevance,
+            relevance_frames=self._relevance_frames(relevance, frames, phases),
             onset_face=track.frames[onset],
             apex_face=track.frames[apex],
             warnings=(*track.warnings, *phases.warnings, *(() if asked else (UNSCORED[phases.outcome],))),
@@ -242,8 +282,29 @@ class MicroExpressionPipeline:
             timings_s=timings_s,
         )
 
+    def _relevance_frames(self, relevance: np.ndarray, frames: int, phases: Phases) -> tuple[int, ...]:
+        """A network that looks at single frames has a map for each of them, all others one for the apex."""
+        if relevance.ndim == 3:
+            seen = self.processor.frame_indices(frames, phases.onset, phases.apex, phases.offset)
+            return tuple(-1 if index is None else index for index in seen)
+        return (frames // 2 if phases.apex is None else phases.apex,)
+
+    @staticmethod
+    def _action_units(track: FaceTrack, phases: Phases, wanted) -> tuple[Intensities, str]:
+        """What to show, and where it comes from."""
+        if wanted is not None and wanted != ESTIMATED:
+            return given_action_units(wanted), "given"
+        source = ESTIMATED if wanted else "withheld"
+        if phases.outcome in UNSCORED:
+            return resting_action_units(blink=phases.outcome == "blink"), source
+        return estimate_action_units(track.frames, phases.onset, phases.apex, track.landmarks_xy), source
+
     def _ask(
-        self, track: FaceTrack, phases: Phases, timings_s: dict[str, float]
+        self,
+        track: FaceTrack,
+        phases: Phases,
+        action_units: Intensities | None,
+        timings_s: dict[str, float],
     ) -> tuple[dict[str, float], np.ndarray]:
         """The network's scores and its relevance map."""
         with _timed(timings_s, "classify"):
@@ -253,6 +314,7 @@ class MicroExpressionPipeline:
                 apex=phases.apex,
                 offset=phases.offset,
                 landmarks_xy=track.landmarks_xy,
+                action_units=action_units,
                 return_tensors="pt",
             ).to(self.model.device)
             with torch.inference_mode():

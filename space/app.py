@@ -191,7 +191,9 @@ def pictures(prediction: Prediction) -> tuple:
         labels = (f"Onset, frame {phases.onset}", f"Apex, frame {phases.apex}", FACE_LABELS[2])
     flow_xy = optical_flow(prediction.onset_face, prediction.apex_face)
     flow = draw.flow_picture(flow_xy, max_px=max(draw.full_color_px(flow_xy), FAINT_PX))
-    overlay = draw.overlay_picture(prediction.apex_face, prediction.relevance) if prediction.label else None
+    overlay = (
+        draw.overlay_picture(prediction.apex_face, prediction.apex_relevance) if prediction.label else None
+    )
     return (
         curve_of(prediction),
         gr.Image(prediction.onset_face, label=labels[0]),

@@ -11,7 +11,9 @@ from mer_hf.action_units import (
     TABLE,
     VOCABULARY,
     estimate_action_units,
+    given_action_units,
     intensities_from_flow,
+    resting_action_units,
 )
 from mer_hf.flow import optical_flow
 from mer_hf.labels import ACTION_UNITS
@@ -161,3 +163,43 @@ def test_what_does_not_fit_is_refused(change, message):
     }
     with pytest.raises(ValueError, match=message):
         estimate_action_units(**given | change)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["AU4", "12"], {"AU4": (1, 1, 1), "AU12": (1, 1, 1)}),
+        (["L12", "r14"], {"AU12": (1, 0, 1), "AU14": (0, 1, 1)}),
+        (["L12", "R12"], {"AU12": (1, 1, 1)}),
+        ("AU06", {"AU6": (1, 1, 1)}),
+        (
+            {"AU4": 0.5, "AU9": None, "AU2": (0.1, 0.4, 0.4)},
+            {"AU4": (0.5,) * 3, "AU9": None, "AU2": (0.1, 0.4, 0.4)},
+        ),
+        ([], {}),
+    ],
+)
+def test_a_person_s_annotation_has_the_form_of_an_estimate(given, expected):
+    found = given_action_units(given)
+    assert tuple(found) == VOCABULARY
+    assert {name: value for name, value in found.items() if value != (0, 0, 0)} == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["AU3"], "unknown action unit 'AU3'"),
+        (["smile"], "smile"),
+        ({"AU4": 2}, r"\[0, 1\].*got 2"),
+        ({"AU4": (1, 1)}, "left, right"),
+    ],
+)
+def test_an_annotation_that_makes_no_sense_is_told(given, message):
+    with pytest.raises(ValueError, match=message):
+        given_action_units(given)
+
+
+def test_a_face_at_rest_has_no_action_unit_and_a_blink_one():
+    rest, blink = resting_action_units(), resting_action_units(blink=True)
+    assert tuple(rest) == VOCABULARY and set(rest.values()) == {None, (0, 0, 0)}
+    assert {name for name in rest if rest[name] != blink[name]} == {"AU45"}

@@ -3,11 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mer_hf import registry
+from mer_hf.action_units import PRESENT, VOCABULARY
 from mer_hf.clip import ClipError, read_clip
 from mer_hf.pipeline import MicroExpressionPipeline, frame_index
+from mer_hf.registry import ARCHITECTURES
+from tests.models.tiny import tiny_model, tiny_processor
 
 FIELDS = {
     "outcome",
@@ -15,6 +19,7 @@ FIELDS = {
     "scores",
     "phases",
     "action_units",
+    "action_units_source",
     "warnings",
     "model",
     "timings_s",
@@ -64,8 +69,61 @@ def test_json_has_every_field_and_no_array(prediction, smile):
     assert set(answer) == FIELDS
     assert answer["phases"]["apex"] == prediction.phases.apex
     assert answer["phases"]["apex_s"] == pytest.approx(smile.clip.timestamps_s[prediction.phases.apex])
-    assert set(answer["timings_s"]) == {"read", "track", "spot", "classify", "relevance"}
-    assert set(prediction.arrays()) == {"curve", "timestamps_s", "relevance", "onset_face", "apex_face"}
+    stages = {"read", "track", "spot", "action_units", "classify", "relevance"}
+    assert set(answer["timings_s"]) == stages
+    arrays = {"curve", "timestamps_s", "relevance", "relevance_frames", "onset_face", "apex_face"}
+    assert set(prediction.arrays()) == arrays
+    assert prediction.relevance_frames == (prediction.phases.apex,)
+
+
+def test_a_smile_pulls_the_lip_corners(prediction):
+    answer = json.loads(prediction.to_json())
+    assert tuple(answer["action_units"]) == VOCABULARY and answer["action_units_source"] == "estimated"
+    left, right, intensity = answer["action_units"]["AU12"]
+    assert min(left, right) > 0.5 and intensity == max(left, right)
+    present = {name for name, found in answer["action_units"].items() if found and found[2] >= PRESENT}
+    assert "AU12" in present and not present & {"AU1", "AU2", "AU4", "AU15"}
+
+
+@pytest.mark.parametrize("key", ARCHITECTURES)
+def test_every_architecture_answers_a_clip(key, smile, tmp_path):
+    tiny_model(key).save_pretrained(tmp_path)
+    tiny_processor(key).save_pretrained(tmp_path)
+    pipeline = MicroExpressionPipeline.from_pretrained(tmp_path)
+    prediction = pipeline(smile.clip)
+    assert prediction.label in pipeline.model.config.id2label.values()
+    assert prediction.action_units["AU12"][2] > 0.5
+    size = pipeline.geometry.size
+    maps = prediction.relevance.reshape(-1, size, size)
+    assert len(maps) == len(prediction.relevance_frames)
+    assert prediction.relevance_frames[-1] == prediction.phases.apex
+    np.testing.assert_array_equal(prediction.apex_relevance, maps[-1])
+
+
+def test_action_units_reach_the_network_that_takes_them(smile, tmp_path):
+    torch.manual_seed(3)
+    model, processor = tiny_model("facesleuth"), tiny_processor("facesleuth")
+    torch.nn.init.normal_(model.facesleuth.head.fc2.weight)
+    pipeline = MicroExpressionPipeline(model, processor, "tiny")
+    track = pipeline.track(smile.clip)
+    phases = pipeline.spot(track, smile.clip.timestamps_s)
+    answers = {
+        name: pipeline.classify(track, phases, action_units=given)
+        for name, given in {
+            "estimated": "estimated",
+            "none": None,
+            "smile": ["AU12"],
+            "brows": ["AU1", "AU2"],
+        }.items()
+    }
+    assert len({tuple(answer.scores.values()) for answer in answers.values()}) >= 3
+    assert answers["none"].scores == pipeline.classify(track, phases, action_units=[]).scores
+    assert answers["none"].action_units == answers["estimated"].action_units
+    sources = [answers[name].action_units_source for name in ("estimated", "none", "smile")]
+    assert sources == ["estimated", "withheld", "given"]
+    assert answers["smile"].action_units["AU12"] == (1, 1, 1)
+    with pytest.raises(ValueError, match="AU99"):
+        pipeline(smile.clip, action_units=["AU99"])
 
 
 def test_an_unknown_time_is_null(prediction):
@@ -115,6 +173,8 @@ def test_nothing_to_classify_gives_equal_scores_and_says_so(pipeline, example, o
     assert any("nothing was classified" in warning for warning in prediction.warnings)
     answer = json.loads(prediction.to_json())
     assert answer["label"] is None
+    moving = {name for name, found in answer["action_units"].items() if found and found[2] > 0}
+    assert moving == ({"AU45"} if kind == "blink" else set())
 
 
 def test_given_frames_win_over_spotting(pipeline, example):

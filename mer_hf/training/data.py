@@ -82,7 +82,7 @@ def _fingerprint() -> str:
     """Hash of the generator's code: a kept set is used only by the code that drew it."""
     digest = hashlib.sha256()
     folder = Path(inspect.getfile(synthetic)).parent
-    beside = [path for path in folder.parent.glob("*.py") if path.stem in ("flow", "action_units")]
+    beside = [folder.parent / name for name in ("flow.py", "action_units.py")]
     for path in sorted([*folder.glob("*.py"), *folder.glob("*.npz"), *beside]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

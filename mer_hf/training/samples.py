@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mer_hf.action_units import estimate_action_units
 from mer_hf.synthetic import SyntheticFlowMaps
 from mer_hf.synthetic.faces import SyntheticFaces
 
@@ -120,8 +121,6 @@ class _Processed:
         phases = {name: sample[name] for name in ("onset", "apex", "offset")}
         given = {}
         if getattr(self.processor, "action_unit_names", None):
-            from mer_hf.action_units import estimate_action_units
-
             first, last = sample["onset"], sample["apex"]
             given["action_units"] = estimate_action_units(
                 sample["frames"], first, last, sample["landmarks_xy"]
