@@ -1,4 +1,4 @@
-"""Whether the bundled networks look where the face moves: the pointing game, beside chance and random weights.
+"""Whether the bundled networks look where the face moves: the pointing game, beside random weights.
 
 python -m benchmarks pointing
 """

@@ -111,7 +111,8 @@ def pointing_game(model, processor, count: int = 10) -> dict:
         size = sample["frames"].shape[1]
         area, face = moving_area(name, sample["landmarks_xy"], size)
         own, other = (_maps(each, processor, sample) for each in (model, random))
-        similarity = spearmanr(own[::8, ::8], other[::8, ::8], axis=None).statistic
+        constant = own.min() == own.max() or other.min() == other.max()
+        similarity = np.nan if constant else spearmanr(own[::8, ::8], other[::8, ::8], axis=None).statistic
         rows[name].append((_hit(own, area), _hit(other, area), area.sum() / face.sum(), similarity))
     table = np.array([row for each in rows.values() for row in each], dtype=float)
     return {
@@ -119,7 +120,7 @@ def pointing_game(model, processor, count: int = 10) -> dict:
         "hits": float(table[:, 0].mean()),
         "hits_randomised": float(table[:, 1].mean()),
         "chance": float(table[:, 2].mean()),
-        "similarity": float(np.nanmean(table[:, 3])),
+        "similarity": float(np.nanmean(table[:, 3])) if np.isfinite(table[:, 3]).any() else 0.0,
         "per_action_unit": {
             name: tuple(float(value) for value in np.array(each, dtype=float)[:, [0, 2]].mean(axis=0))
             for name, each in rows.items()

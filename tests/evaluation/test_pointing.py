@@ -14,7 +14,7 @@ def test_the_area_of_a_brow_is_above_the_eyes_and_that_of_a_lip_corner_below():
     for unit, above in (("AU2", True), ("AU12", False)):
         area, face = moving_area(unit, landmarks, size)
         rows = np.argwhere(area)[:, 0]
-        assert (rows.mean() < eyes) is above and not (area & ~face).any()
+        assert bool(rows.mean() < eyes) is above and not (area & ~face).any()
         assert 0.03 < area.sum() / face.sum() < 0.4
     assert name == pointing.SINGLE[0] and sample["apex"] == 1
 
