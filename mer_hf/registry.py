@@ -41,6 +41,8 @@ class Architecture:
         processor_class (`type`): From aligned faces to `pixel_values`.
         convert_module (`str`): Module whose `convert(path, out_dir, overrides)` turns the original's weights
             into a folder of ours.
+        looks_at (`str`): What it sees of a face, for tables.
+        relevance_by (`str`): How its relevance is made, for those who look at the picture.
     """
 
     key: str
@@ -49,6 +51,8 @@ class Architecture:
     classifier_class: type[PreTrainedModel]
     processor_class: type[BaseImageProcessor]
     convert_module: str
+    looks_at: str
+    relevance_by: str
 
     def register(self) -> None:
         """Make the Auto classes know this architecture, and saved folders carry its code."""
@@ -70,6 +74,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier_class=HTNetForVideoClassification,
         processor_class=HTNetImageProcessor,
         convert_module="mer_hf.models.htnet.convert_htnet",
+        looks_at="optical flow of eye and lip areas",
+        relevance_by="bright regions changed the answer most; it is made with gradients, not with attention, "
+        "because HTNet's published configuration has one token per block, so that its attention weights are "
+        "all exactly 1",
     ),
     "mmnet": Architecture(
         key="mmnet",
@@ -78,6 +86,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier_class=MMNetForVideoClassification,
         processor_class=MMNetImageProcessor,
         convert_module="mer_hf.models.mmnet.convert_mmnet",
+        looks_at="the difference between onset and apex, and the face at rest",
+        relevance_by="bright regions spoke for the answer: the classifier's own share of each position, "
+        "spread along MMNet's four continuous-attention maps",
     ),
     "hsta": Architecture(
         key="hsta",
@@ -86,6 +97,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier_class=HSTAForVideoClassification,
         processor_class=HSTAImageProcessor,
         convert_module="mer_hf.models.hsta.convert_hsta",
+        looks_at="frames between onset and offset, and the key frames",
+        relevance_by="attention is rolled out over space and time and weighed by gradients; of HSTA's maps, "
+        "one for each frame it saw, the apex's is shown",
     ),
     "facesleuth": Architecture(
         key="facesleuth",
@@ -94,6 +108,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         classifier_class=FaceSleuthForVideoClassification,
         processor_class=FaceSleuthImageProcessor,
         convert_module="mer_hf.models.facesleuth.convert_facesleuth",
+        looks_at="the difference between onset and apex, both faces, and action units",
+        relevance_by="bright regions spoke for the answer: FaceSleuth's gates say which rows count, gradients "
+        "where in a row",
     ),
 }
 

@@ -21,8 +21,10 @@ import gradio as gr
 import numpy as np
 
 from mer_hf import draw, registry
+from mer_hf.action_units import PRESENT
 from mer_hf.clip import write_clip
 from mer_hf.flow import optical_flow
+from mer_hf.labels import ACTION_UNITS
 from mer_hf.pipeline import MicroExpressionPipeline, Prediction
 from mer_hf.synthetic import clips as synthetic_clips
 
@@ -35,9 +37,7 @@ EMPTY = """<div class="verdict idle"><strong>No clip yet</strong>
 talking.</span></div>"""
 
 NOTE = """**How to read it.** The dotted line is what counts as motion in this clip. Arrows in the motion
-picture are drawn longer than the motion. In the relevance picture, bright regions changed the answer most; it
-is made with gradients, not with attention, because HTNet's published configuration has one token per block,
-so that its attention weights are all exactly 1."""
+picture are drawn longer than the motion. In the relevance picture, {relevance_by}."""
 
 INTENDED_USE = """**For research.** The bundled network was trained on synthetic motion only and is often
 wrong. A facial movement is not a feeling: do not use this to detect lies, or to judge, screen or rate
@@ -52,7 +52,7 @@ OUTCOMES = {
 FAINT_PX = 0.5
 """Motion below this never gets the full colour: the noise of a still clip would look like a storm."""
 
-FACE_LABELS = ("Onset", "Apex", "Motion, onset to apex", "Relevance (gradients)")
+FACE_LABELS = ("Onset", "Apex", "Motion, onset to apex", "Relevance")
 
 CSS = """
 .gradio-container { max-width: 1400px; margin: 0 auto !important; padding: 0 !important; }
@@ -126,8 +126,16 @@ def example_paths(folder: Path | None = None) -> dict[str, Path]:
 
 
 def bundled_models() -> list[str]:
-    """The names of the checkpoints that come with the package."""
-    return sorted(path.parent.name for path in registry.CHECKPOINTS.glob("*/config.json"))
+    """The names of the checkpoints that come with the package, in the registry's order."""
+    names = sorted(path.parent.name for path in registry.CHECKPOINTS.glob("*/config.json"))
+    keys = list(registry.ARCHITECTURES)
+    return sorted(names, key=lambda name: keys.index(name.partition("-")[0]))
+
+
+def note(model: str) -> str:
+    """How to read the pictures of a network."""
+    architecture = registry.ARCHITECTURES[model.partition("-")[0]]
+    return NOTE.format(relevance_by=architecture.relevance_by)
 
 
 def analyse(clip: str | None, model: str) -> tuple:
@@ -164,7 +172,7 @@ def verdict(prediction: Prediction) -> str:
     title = OUTCOMES[prediction.outcome]
     if prediction.label:
         title += f": {prediction.label}, {prediction.scores[prediction.label]:.0%}"
-    lines = [phases_line(prediction)]
+    lines = [phases_line(prediction), action_units_line(prediction)]
     lines += [f'<span class="warning">⚠ {html.escape(warning)}</span>' for warning in prediction.warnings]
     kind = "found" if prediction.label else "open"
     return f'<div class="verdict {kind}"><strong>{html.escape(title)}</strong>{"".join(lines)}</div>'
@@ -181,6 +189,18 @@ def phases_line(prediction: Prediction) -> str:
         return f"<span>frames {found['onset']} to {found['offset']} of {frames}, {took}</span>"
     where = f"{found['onset_s']:.2f} to {found['offset_s']:.2f} s, strongest at {found['apex_s']:.2f} s"
     return f"<span>{where}; {took}</span>"
+
+
+def action_units_line(prediction: Prediction) -> str:
+    """The action units that motion shows, strongest first."""
+    found = prediction.action_units
+    present = [name for name, values in found.items() if values and values[2] >= PRESENT]
+    shown = []
+    for name in sorted(present, key=lambda name: -found[name][2]):
+        left, right, _ = found[name]
+        side = "" if min(left, right) >= PRESENT else " on the left" if left > right else " on the right"
+        shown.append(f"{name} {ACTION_UNITS[name]}{side}")
+    return f"<span>Action units: {html.escape(', '.join(shown[:4])) or 'none'}</span>"
 
 
 def pictures(prediction: Prediction) -> tuple:
@@ -249,7 +269,8 @@ def build_demo() -> gr.Blocks:
                 curve = _picture("Motion over the clip", 188)
                 with gr.Row():
                     faces = [_picture(label, 220) for label in FACE_LABELS]
-                gr.Markdown(NOTE, elem_classes="note")
+                how_to_read = gr.Markdown(note(models[0]), elem_classes="note")
+        model.change(note, model, how_to_read, api_visibility="private")
         call = {"fn": analyse, "inputs": [clip, model], "outputs": [card, scores, curve, *faces, details]}
         call |= {"show_progress_on": card, "concurrency_id": "network", "concurrency_limit": 1}
         gr.on([button.click, clip.upload, clip.stop_recording], **call, api_name="analyse")

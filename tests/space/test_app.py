@@ -11,6 +11,8 @@ pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-
 from gradio_client import Client, handle_file
 
 from mer_hf.clip import write_clip
+from mer_hf.registry import ARCHITECTURES
+from tests.models.tiny import tiny_model, tiny_processor
 from tests.space.browser import find_chromium, load_app, opened, served, wait_for_pictures
 
 ROOT = Path(__file__).parents[2]
@@ -18,13 +20,19 @@ SCREENSHOTS = ROOT / "tests" / "screenshots"
 
 
 @pytest.fixture(scope="module")
-def app(checkpoint, example_file):
-    """`space/app.py` with a small random network in place of the bundled one."""
+def app(checkpoint, example_file, tmp_path_factory):
+    """`space/app.py` with small random networks in place of the bundled ones."""
     module = load_app()
     module.example_paths = lambda: {kind: example_file(kind) for kind in ("positive", "still")}
-    module.bundled_models = lambda: ["htnet-synthetic"]
+    tiny = {"htnet-synthetic": checkpoint}
+    for key in ARCHITECTURES:
+        if key != "htnet":
+            tiny[f"{key}-synthetic"] = tmp_path_factory.mktemp(key)
+            tiny_model(key).save_pretrained(tiny[f"{key}-synthetic"])
+            tiny_processor(key).save_pretrained(tiny[f"{key}-synthetic"])
+    module.bundled_models = lambda: list(tiny)
     load_pipeline = module.load_pipeline
-    module.load_pipeline = lambda model: load_pipeline(str(checkpoint))
+    module.load_pipeline = lambda model: load_pipeline(str(tiny[model]))
     return module
 
 
@@ -43,7 +51,7 @@ def faceless(tmp_path_factory):
 
 def test_a_clip_gives_every_picture(app, example_file):
     card, scores, curve, onset, apex, flow, overlay, details = app.analyse(
-        str(example_file("positive")), "htnet"
+        str(example_file("positive")), "htnet-synthetic"
     )
     assert f"Micro-expression: {max(scores, key=scores.get)}" in card
     assert sum(scores.values()) == pytest.approx(1.0)
@@ -55,8 +63,17 @@ def test_a_clip_gives_every_picture(app, example_file):
     assert str(details["phases"]["apex"]) in apex.label
 
 
+@pytest.mark.parametrize("key", ARCHITECTURES)
+def test_every_network_can_be_chosen(app, example_file, key):
+    card, scores, *_, overlay, details = app.analyse(str(example_file("positive")), f"{key}-synthetic")
+    assert "Micro-expression" in card and "AU12 lip corner puller" in card
+    assert overlay.shape == (224, 224, 3) and overlay.std() > 0
+    assert details["action_units"]["AU12"][2] > 0.5 and len(scores) == len(details["scores"])
+    assert ARCHITECTURES[key].relevance_by in app.note(f"{key}-synthetic")
+
+
 def test_a_still_clip_is_not_named(app, example_file):
-    card, scores, *_, overlay, details = app.analyse(str(example_file("still")), "htnet")
+    card, scores, *_, overlay, details = app.analyse(str(example_file("still")), "htnet-synthetic")
     assert "No motion" in card and "nothing was classified" in card
     assert set(scores.values()) == {1 / 3}
     assert details["label"] is None
@@ -65,7 +82,7 @@ def test_a_still_clip_is_not_named(app, example_file):
 
 @pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("uploads/no-such.mp4", "no-such.mp4")])
 def test_a_bad_clip_shows_the_reason(app, clip, reason):
-    card, *rest, details = app.analyse(clip, "htnet")
+    card, *rest, details = app.analyse(clip, "htnet-synthetic")
     assert "Not analysed" in card and reason in card
     assert reason in details["error"] and "uploads" not in details["error"]
     assert rest[:2] == [None, None] and [picture.value for picture in rest[2:]] == [None] * 4
