@@ -109,8 +109,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         processor_class=FaceSleuthImageProcessor,
         convert_module="mer_hf.models.facesleuth.convert_facesleuth",
         looks_at="the difference between onset and apex, both faces, and action units",
-        relevance_by="bright regions spoke for the answer: FaceSleuth's gates say which rows count, gradients "
-        "where in a row",
+        relevance_by="bright regions spoke for the answer: FaceSleuth's gates say which rows count, "
+        "gradients where in a row",
     ),
 }
 
