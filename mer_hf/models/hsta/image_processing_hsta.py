@@ -46,6 +46,9 @@ class HSTAImageProcessor(BaseImageProcessor):
             the onset; None leaves it. (The apex is not moved with it.)
         resize (`str`, *optional*, defaults to `"opencv"`): Bilinear without averaging, as the original's, or
             `"pillow"`, which averages when it shrinks.
+        motion_gain (`float`, *optional*): None shows the network frames, as the original does. A number shows
+            it, in place of every frame but the key frame at the onset, this many times the frame's difference
+            from that one: the motion, which a small network does not find under a face that hardly changes.
         image_mean (`list[float]`, *optional*): Per channel, after scaling to [0, 1]; by default ImageNet's.
         image_std (`list[float]`, *optional*): Per channel; by default ImageNet's.
         face_geometry (`dict`, *optional*): `size`, `eye_row` and `interocular_fraction` of the aligned faces
@@ -67,6 +70,7 @@ class HSTAImageProcessor(BaseImageProcessor):
         correct_phases: bool = True,
         max_frames: int | None = 50,
         resize: str = "opencv",
+        motion_gain: float | None = None,
         image_mean=None,
         image_std=None,
         face_geometry=None,
@@ -88,7 +92,9 @@ class HSTAImageProcessor(BaseImageProcessor):
             raise ValueError(f"seed must be a whole number of at least 0, or None, got {seed!r}.")
         self.size, self.num_frames, self.max_frames = size, num_frames, max_frames
         self.frame_sampling, self.seed, self.fill, self.resize = frame_sampling, seed, fill, resize
-        self.correct_phases = correct_phases
+        if motion_gain is not None and not 0 < motion_gain < float("inf"):
+            raise ValueError(f"motion_gain must be a number above 0, or None, got {motion_gain!r}.")
+        self.correct_phases, self.motion_gain = correct_phases, motion_gain
         self.image_mean = list(IMAGENET_MEAN if image_mean is None else image_mean)
         self.image_std = list(IMAGENET_STD if image_std is None else image_std)
         if len(self.image_mean) != 3 or len(self.image_std) != 3 or min(self.image_std) <= 0:
@@ -130,6 +136,10 @@ class HSTAImageProcessor(BaseImageProcessor):
         phases = zip(*(per_clip(value, len(clips), name) for name, value in given.items()), strict=True)
         made = [self._clip(clip, *each) for clip, each in zip(clips, phases, strict=True)]
         pixel_values = normalize(np.stack(made), self.image_mean, self.image_std)
+        if self.motion_gain is not None:
+            onsets = pixel_values[:, -2:-1].copy()
+            pixel_values = (pixel_values - onsets) * np.float32(self.motion_gain)
+            pixel_values[:, -2:-1] = onsets
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
     def to_face(self, map, geometry=None, landmarks_xy=None) -> np.ndarray:

@@ -82,6 +82,15 @@ def test_a_black_frame_is_black():
     assert grays(made) == [5, 6, 7, 8, 0, 0, 5, 7]
 
 
+def test_motion_takes_the_place_of_all_frames_but_the_onset():
+    clip = clip_of(9)
+    plain = HSTAImageProcessor(size=32)(images=clip, onset=1, apex=4)["pixel_values"]
+    moving = HSTAImageProcessor(size=32, motion_gain=3.0)(images=clip, onset=1, apex=4)["pixel_values"]
+    np.testing.assert_array_equal(moving[:, -2], plain[:, -2])
+    np.testing.assert_allclose(moving[:, -1], 3 * (plain[:, -1] - plain[:, -2]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(moving[:, :-2], 3 * (plain[:, :-2] - plain[:, -2:-1]), rtol=1e-5, atol=1e-6)
+
+
 def test_maps_are_enlarged_to_the_face():
     maps = np.zeros((1, 8, 14, 14), np.float32)
     maps[0, 7, 3, 10] = 1
@@ -116,6 +125,7 @@ def test_bad_calls_are_told(call, message):
         ({"num_frames": 0}, "num_frames must be a positive"),
         ({"max_frames": 2.5}, "max_frames must be a positive"),
         ({"seed": -1}, "seed must be"),
+        ({"motion_gain": 0}, "motion_gain must be"),
         ({"image_std": [1, 1, 0]}, "above 0"),
     ],
 )
