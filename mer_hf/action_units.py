@@ -210,6 +210,8 @@ synthetic faces, through optical flow, which blurs and shrinks (`docs/action-uni
 _SHARE = 0.2
 """Of the strongest AU, and `_RESIDUAL` of what the fit leaves: so much more must an AU move to be present."""
 _RESIDUAL = 2.0
+_AROUND_THE_EYES = ("AU1", "AU2", "AU4", "AU5", "AU6", "AU7")
+"""A blink, many times larger than any expression, counts as the strongest for these alone."""
 _HEAD_PRIOR = (4.0, 4.0, 2.0, 2.0)
 """Standard deviations of what registration leaves of the head's shift, turn and scale, in thousandths."""
 _RIDGE = 0.1
@@ -282,12 +284,15 @@ def intensities_from_flow(flow_xy: np.ndarray, landmarks_xy: np.ndarray) -> Inte
     columns, owners = _columns()
     amounts, residual = _share_out(moved, inside, centres)
     seen = _seen(columns, inside)
-    strongest = max(amounts[k] for k, (i, _) in enumerate(owners) if TABLE[i].name != "AU45")
+    names = [TABLE[i].name for i, _ in owners]
+    blink = amounts[names.index("AU45")]
+    strongest = max(amount for amount, name in zip(amounts, names, strict=True) if name != "AU45")
     found: dict[str, dict[int, float]] = {}
     for k, (i, side) in enumerate(owners):
         unit = TABLE[i]
         if not unit.hidden and seen[k]:
-            needed = unit.least / 1000 + _RESIDUAL * residual + _SHARE * strongest
+            rival = max(strongest, blink) if unit.name in _AROUND_THE_EYES else strongest
+            needed = unit.least / 1000 + _RESIDUAL * residual + _SHARE * rival
             found.setdefault(unit.name, {})[side] = float(1 - 0.5 ** (amounts[k] / needed) ** 2)
     return {name: _sides(found.get(name)) for name in VOCABULARY}
 

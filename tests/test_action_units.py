@@ -15,6 +15,7 @@ from mer_hf.action_units import (
     intensities_from_flow,
     resting_action_units,
 )
+from mer_hf.face import track_face
 from mer_hf.flow import optical_flow
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, render_face
@@ -136,6 +137,24 @@ def test_frames_around_onset_and_apex_are_averaged_against_noise():
     alone = estimate_action_units(frames[[8, 32]], 0, 1, landmarks_xy)
     among = estimate_action_units(frames, 8, 32, landmarks_xy)
     assert among["AU4"][2] > alone["AU4"][2] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("positive", {"AU12"}), ("still", set())],
+)
+def test_clips_through_face_mesh_and_registration(example, kind, expected):
+    track = track_face(example(kind).clip)
+    values = estimate_action_units(track.frames, 21, 27, track.landmarks_xy)
+    present = {name for name, value in values.items() if value is not None and value[2] >= PRESENT}
+    assert expected <= present <= expected | {"AU6"}
+
+
+def test_a_blink_is_a_blink_and_nothing_else(example):
+    track = track_face(example("blink").clip)
+    values = estimate_action_units(track.frames, 26, 30, track.landmarks_xy)
+    assert values["AU45"][2] >= PRESENT
+    assert [name for name, value in values.items() if value and value[2] >= PRESENT] == ["AU45"]
 
 
 @pytest.mark.parametrize(
