@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .labels import ACTION_UNITS
+
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, GRAY = (
     "#0072B2",
     "#E69F00",
@@ -229,6 +231,69 @@ def bars_picture(
     axes.tick_params(axis="y", length=0, labelsize=10.5)
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
+    return _render(figure, scale)
+
+
+def action_unit_bars(
+    values: dict[str, tuple[float, float, float] | None],
+    size_wh: tuple[int, int] = (560, 480),
+    scale: float = 2.0,
+) -> np.ndarray:
+    """Action units as bars to both sides, as one looks at the face: the person's right side on the left.
+
+    Args:
+        values (`dict[str, tuple[float, float, float] | None]`): AU -> (left, right, intensity) in [0, 1],
+            drawn in this order from the top; from 0.5 on a side stands out. None where motion in a picture
+            does not show the AU: the row says so.
+        size_wh (`tuple[int, int]`, *optional*, defaults to `(560, 480)`): Width and height of the layout.
+        scale (`float`, *optional*, defaults to 2.0): Pixels per unit of `size_wh`.
+
+    Returns:
+        `np.ndarray` of shape `(scale * height, scale * width, 3)`: uint8, RGB.
+
+    Raises:
+        ValueError: If there is no action unit, or a value leaves [0, 1].
+    """
+    numbers = [number for value in values.values() if value is not None for number in value]
+    if not values or not all(0.0 <= number <= 1.0 for number in numbers):
+        raise ValueError(f"expected action units with intensities in [0, 1], got {values}.")
+    figure, axes = _canvas(size_wh)
+    for row, value in enumerate(values.values()):
+        if value is None:
+            axes.text(
+                0,
+                row,
+                "not visible in 2-D motion",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=GRAY,
+                style="italic",
+                bbox={"facecolor": "white", "linewidth": 0, "pad": 1},
+            )
+            continue
+        for number, sign, color in zip(value, (1, -1), (BLUE, VERMILION), strict=False):
+            axes.barh(row, sign * number, color=color, alpha=1.0 if number >= 0.5 else 0.3, height=0.66)
+            if number >= 0.5:
+                axes.text(
+                    sign * (number + 0.02),
+                    row,
+                    f"{number:.2f}",
+                    ha="left" if sign > 0 else "right",
+                    va="center",
+                    fontsize=8,
+                )
+    axes.axvline(0.0, color="#374151", linewidth=0.8)
+    for at in (-0.5, 0.5):
+        axes.axvline(at, color=GRAY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=0)
+    axes.set(xlim=(-1.16, 1.16), ylim=(len(values) - 0.4, -0.6), xticks=(-0.5, 0.5))
+    axes.set_xticklabels(("present", "present"))
+    names = [f"{ACTION_UNITS.get(name, '')}  {name}".strip() for name in values]
+    axes.set_yticks(range(len(values)), names, fontsize=8.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False)
+    axes.set_title("person's right", loc="left", fontsize=9, color=VERMILION)
+    axes.set_title("person's left", loc="right", fontsize=9, color=BLUE)
     return _render(figure, scale)
 
 

@@ -181,6 +181,28 @@ def test_bars_refuse_an_answer_that_is_not_there(scores, chosen):
         draw.bars_picture(scores, chosen)
 
 
+def color_of(picture: np.ndarray, color: str) -> np.ndarray:
+    rgb = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
+    return np.abs(picture.astype(int) - rgb).max(axis=-1) < 8
+
+
+def test_action_units_show_the_persons_right_on_the_left_and_what_is_not_seen():
+    values = {"AU12": (0.2, 0.9, 0.9), "AU23": None, "AU45": (0.7, 0.7, 0.7)}
+    picture = draw.action_unit_bars(values, size_wh=(400, 160), scale=1.0)
+    assert picture.shape == (160, 400, 3)
+    right, left = color_of(picture, draw.VERMILION), color_of(picture, draw.BLUE)
+    rows = slice(10, 70)  # the first bar
+    assert right[rows].sum() > 200 and left[rows].sum() < 60  # only its right side is present
+    assert np.flatnonzero(right[rows].any(axis=0)).max() < np.flatnonzero(left.any(axis=0)).max()
+    assert (picture != draw.action_unit_bars(values | {"AU23": (0.0, 0.0, 0.0)}, (400, 160), 1.0)).any()
+
+
+@pytest.mark.parametrize("values", [{}, {"AU12": (0.1, 1.2, 1.2)}, {"AU12": (float("nan"), 0.0, 0.0)}])
+def test_action_units_out_of_range_are_refused(values):
+    with pytest.raises(ValueError, match=r"intensities in \[0, 1\]"):
+        draw.action_unit_bars(values)
+
+
 def test_enlarge_keeps_proportions():
     assert draw.enlarge(np.zeros((10, 20, 3), np.uint8), 35).shape == (35, 70, 3)
 
