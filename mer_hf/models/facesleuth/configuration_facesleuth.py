@@ -94,7 +94,7 @@ class FaceSleuthConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_sizes(self):
-        """Check that every size is a size."""
+        """Check that every size is a size, and that they fit together."""
         single = [
             "image_size",
             "num_channels",
@@ -114,9 +114,11 @@ class FaceSleuthConfig(PreTrainedConfig):
             raise ValueError(f"drop_path_rate must lie in [0, 1), got {self.drop_path_rate}.")
         if self.swin_mlp_ratio * self.swin_embed_dim < 1:
             raise ValueError(f"swin_mlp_ratio must leave at least 1 channel, got {self.swin_mlp_ratio}.")
+        self._check_stages()
+        self._check_position_branch()
 
-    def validate_stages(self):
-        """Check the motion branch and the classifier."""
+    def _check_stages(self):
+        """The motion branch and the classifier."""
         if len(self.hidden_sizes) != 4:
             raise ValueError(f"hidden_sizes needs the widths of four stages, got {self.hidden_sizes}.")
         if self.attention_type != "ca" and self.hidden_sizes[0] != self.hidden_sizes[1]:
@@ -129,8 +131,8 @@ class FaceSleuthConfig(PreTrainedConfig):
         if self.image_size % STRIDE:
             raise ValueError(f"image_size must be a multiple of {STRIDE}, got {self.image_size}.")
 
-    def validate_position_branch(self):
-        """Check that the two branches meet on the same grid and width, and that windows tile every grid."""
+    def _check_position_branch(self):
+        """The two branches meet on the same grid and width, and windows tile every grid."""
         depths, heads = self.swin_depths, self.swin_num_heads
         if len(depths) != len(heads):
             raise ValueError(

@@ -21,14 +21,13 @@ from ..convert import (
     rename_all,
     save_converted,
 )
-from .configuration_facesleuth import FaceSleuthConfig
+from .configuration_facesleuth import REDUCTIONS, FaceSleuthConfig
 from .image_processing_facesleuth import FaceSleuthImageProcessor
 from .modeling_facesleuth import FaceSleuthForVideoClassification
 
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 _AFFINE = r"(weight|bias)"
 _MOTION, _POSITION, _HEAD = "facesleuth.motion_branch.", "facesleuth.position_branch.", "facesleuth.head."
-_TYPES = ("cva", "soa", "coordinate", "ca")
 
 
 def _convolution(theirs: tuple[str, str], ours: str, parts: str = "weight") -> list[tuple[str, str]]:
@@ -177,8 +176,8 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     """
     attention_type = _type_of(state, overrides.get("attention_type"))
     try:
-        found = {"attention_type": attention_type} | _shapes_of_motion(state, attention_type)
-        found |= _shapes_of_position(state)
+        found = _shapes_of_motion(state, attention_type, overrides.get("attention_reduction"))
+        found = {"attention_type": attention_type} | found | _shapes_of_position(state)
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of a FaceSleuth.") from error
     config = build_config(FaceSleuthConfig, found, overrides)
@@ -194,7 +193,7 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     return config, notes
 
 
-def _shapes_of_motion(state: Mapping[str, torch.Tensor], attention_type: str) -> dict:
+def _shapes_of_motion(state: Mapping[str, torch.Tensor], attention_type: str, reduction: int | None) -> dict:
     plain = attention_type == "ca"
     first = "conv1" if plain else "preprocess.0"
     widths = [state[f"main_branch.layer{k}.0.{first}.weight"].shape[0] for k in range(1, 5)]
@@ -212,24 +211,16 @@ def _shapes_of_motion(state: Mapping[str, torch.Tensor], attention_type: str) ->
         name = "squeeze" if attention_type == "soa" else "conv1"
         middle = [state[f"main_branch.layer{k}.0.{name}.weight"].shape[0] for k in range(1, 5)]
         divided = widths if attention_type == "soa" else [widths[0], *widths[:3]]
-        reduction = _reduction(middle, divided)
-        if reduction is not None:
-            found["attention_reduction"] = reduction
+        found["attention_reduction"] = _reduction(middle, divided, reduction or REDUCTIONS[attention_type])
     return found
 
 
-def _reduction(middle: list[int], widths: list[int]) -> int | None:
-    """The divisor that widths inside the gates show; None where all have the least width, as any gives it."""
-    shown = [(inner, width) for inner, width in zip(middle, widths, strict=True) if inner > 8]
-    if not shown:
-        return None
-    inner, width = shown[-1]
-    fitting = [
-        divisor
-        for divisor in range(1, width + 1)
-        if all(max(8, w // divisor) == m for m, w in zip(middle, widths, strict=True))
-    ]
-    return fitting[-1] if fitting else max(1, width // inner)
+def _reduction(middle: list[int], widths: list[int], usual: int) -> int:
+    """The divisor that the widths inside the gates show; the usual one if it gives these widths."""
+    for divisor in (usual, *range(1, max(widths) + 1)):
+        if all(max(8, width // divisor) == inner for inner, width in zip(middle, widths, strict=True)):
+            return divisor
+    raise ValueError(f"the gates of the weights have the widths {middle} inside, which no divisor gives.")
 
 
 def _shapes_of_position(state: Mapping[str, torch.Tensor]) -> dict:
@@ -277,16 +268,13 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     weights = rename(state, config.attention_type)
     model = FaceSleuthForVideoClassification(config)
     load_renamed(model, weights)
-    processor = FaceSleuthImageProcessor(size=config.image_size)
+    names = None if config.num_action_units else []
+    processor = FaceSleuthImageProcessor(size=config.image_size, action_unit_names=names)
     if config.num_action_units != len(processor.action_unit_names):
-        names = [] if not config.num_action_units else None
-        if names is None:
-            notes.append(
-                f"The processor knows {len(processor.action_unit_names)} action units, the network takes "
-                f"{config.num_action_units}: set action_unit_names in preprocessor_config.json."
-            )
-        else:
-            processor = FaceSleuthImageProcessor(size=config.image_size, action_unit_names=names)
+        notes.append(
+            f"The processor knows {len(processor.action_unit_names)} action units, the network takes "
+            f"{config.num_action_units}: name them as action_unit_names in preprocessor_config.json."
+        )
     save_converted(model, processor, out_dir)
     return [*notes, name_dead(state, dead(state, config.attention_type))]
 

@@ -15,6 +15,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_facesleuth import FaceSleuthConfig
 
+ONEDNN_LINEAR = None
+"""A linear layer and what follows it in one call; what torch.compile uses, where PyTorch has it."""
+if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    ONEDNN_LINEAR = torch.ops.mkldnn._linear_pointwise
+
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Attention written out; arguments and results as in `ALL_ATTENTION_FUNCTIONS`."""
@@ -82,22 +87,27 @@ class FaceSleuthTable(nn.Module):
 
 
 class FaceSleuthLinear(nn.Linear):
-    """A linear layer over many tokens; on a CPU in evaluation it is computed as a 1 x 1 convolution.
+    """A linear layer over many tokens, with a GELU behind it where `gelu` says so.
 
-    The product is the same, but PyTorch gives convolutions to oneDNN, whose kernels are quicker for these
-    shapes than those of the library that it gives matrix products to.
+    On a CPU in evaluation oneDNN computes it, where PyTorch was built with it: its kernels are quicker for
+    these shapes than those of the library that PyTorch gives matrix products to, and apply the GELU to what
+    is still in the cache.
     """
+
+    def __init__(self, width_in: int, width: int, bias: bool = True, gelu: bool = False):
+        super().__init__(width_in, width, bias=bias)
+        self.gelu = gelu
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, N, C)` -> `(B, N, out_features)`."""
         ordinary = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        ordinary = ordinary or torch.jit.is_tracing()
         on_cpu = hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
-        if ordinary or not on_cpu or hidden_states.shape[1] < 64:
-            return nn.functional.linear(hidden_states, self.weight, self.bias)
-        batch, count, width = hidden_states.shape
-        columns = hidden_states.reshape(1, batch * count, 1, width).permute(0, 3, 1, 2)  # channels last
-        result = nn.functional.conv2d(columns, self.weight[:, :, None, None], self.bias)
-        return result.permute(0, 2, 3, 1).reshape(batch, count, -1)
+        if on_cpu and not ordinary and ONEDNN_LINEAR is not None:
+            behind = "gelu" if self.gelu else "none"
+            return ONEDNN_LINEAR(hidden_states, self.weight, self.bias, behind, [], "none")
+        hidden_states = nn.functional.linear(hidden_states, self.weight, self.bias)
+        return nn.functional.gelu(hidden_states) if self.gelu else hidden_states
 
 
 class FaceSleuthWindowAttention(nn.Module):
@@ -145,11 +155,11 @@ class FaceSleuthMLP(nn.Module):
 
     def __init__(self, width: int, inner: int):
         super().__init__()
-        self.fc1, self.fc2 = FaceSleuthLinear(width, inner), FaceSleuthLinear(inner, width)
+        self.fc1, self.fc2 = FaceSleuthLinear(width, inner, gelu=True), FaceSleuthLinear(inner, width)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, N, C)` -> the same."""
-        return self.fc2(nn.functional.gelu(self.fc1(hidden_states)))
+        return self.fc2(self.fc1(hidden_states))
 
 
 class FaceSleuthDropPath(nn.Module):
