@@ -1,5 +1,6 @@
 """The one list of architectures: command line choices, test sweeps, cards and the demo read it."""
 
+import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,12 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 for _architecture in ARCHITECTURES.values():
     _architecture.register()
+
+
+def takes_flow_maps(processor: BaseImageProcessor) -> bool:
+    """Whether a processor takes ready-made motion maps as `flow_maps`; the others take faces only."""
+    call = getattr(processor, "preprocess", processor)
+    return "flow_maps" in inspect.signature(call).parameters
 
 
 def bundled(name: str) -> Path:

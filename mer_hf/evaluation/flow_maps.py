@@ -14,6 +14,7 @@ import torch
 from transformers.utils import cached_file
 
 from mer_hf.provenance import git_commit, sha256_of
+from mer_hf.registry import takes_flow_maps
 
 from .metrics import accuracy_of, confusion, f1_of, subject_bootstrap, uar_of, uf1_of
 
@@ -113,7 +114,15 @@ def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) 
 
     Returns:
         `np.ndarray` of shape `(N, num_labels)`: float32, each row summing to 1.
+
+    Raises:
+        ValueError: If the network looks at faces and not at motion maps.
     """
+    if not takes_flow_maps(processor):
+        raise ValueError(
+            f"a {model.config.model_type} looks at faces, which cannot be made from flow maps. "
+            "Choose an htnet."
+        )
     model.eval()
     parts = []
     with torch.inference_mode():

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from mer_hf import synthetic
+from mer_hf.registry import takes_flow_maps
 from mer_hf.synthetic import CLASSES
 
 from .config import MAX_SEED, TrainingConfig, TrainingError
@@ -149,7 +150,7 @@ class SyntheticSource:
     class_names = tuple(CLASSES)
 
     def __init__(self, config: TrainingConfig, processor, share: Share):
-        self.kind = MotionMaps(processor) if MotionMaps.fit(processor) else Faces(processor)
+        self.kind = MotionMaps(processor) if takes_flow_maps(processor) else Faces(processor)
         self.config, self.share = config, share
         self.seed = config.seed if config.data_seed is None else config.data_seed
         self.per_step = config.batch_size * config.gradient_accumulation_steps

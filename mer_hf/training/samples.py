@@ -4,7 +4,6 @@ A network whose image processor takes `flow_maps` trains on motion maps, every o
 """
 
 import hashlib
-import inspect
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -31,12 +30,6 @@ class MotionMaps:
 
     def __init__(self, processor):
         self.processor = processor
-
-    @staticmethod
-    def fit(processor) -> bool:
-        """Whether a processor takes motion maps."""
-        methods = (processor.__call__, processor.preprocess)
-        return any("flow_maps" in inspect.signature(method).parameters for method in methods)
 
     def view(self, seed: int, size: int, start: int = 0):
         """Samples of a stream, each `flow` uint8 `(28, 28, 3)` and `label`."""

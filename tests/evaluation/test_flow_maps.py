@@ -201,3 +201,10 @@ def test_a_saved_htnet_is_scored_and_named_by_its_weights(tmp_path):
     assert result["model"] == str(tmp_path / "model")
     record = flow_maps.look_record(loaded, data, result)
     assert record["weights_sha256"] == sha256_of(tmp_path / "model" / "model.safetensors")
+
+
+def test_a_network_that_looks_at_faces_is_refused():
+    with pytest.raises(ValueError, match="a mmnet looks at faces"):
+        flow_maps.predict_flow_maps(
+            tiny_model("mmnet"), tiny_processor("mmnet"), np.zeros((1, 28, 28, 3), np.uint8)
+        )
