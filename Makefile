@@ -65,6 +65,11 @@ checkpoints: $(STAMP)
 		swin_embed_dim=24 'swin_depths=[1,1,2]' 'swin_num_heads=[1,2,4]' swin_mlp_ratio=2 \
 		skip_batch_norm_for_single_sample=false drop_path_rate=0.05 \
 		--processor size=112 binarize_action_units=false --output-dir build/facesleuth-synthetic
+	train $$faces --model hsta --num-samples 4000 --validation-samples 400 --epochs 12 --disturbance 0.1 \
+		--config image_size=112 'patch_sizes=[8,16]' 'hidden_sizes=[96,96]' 'num_attention_heads=[4,4]' \
+		'depths=[[1,1],[1,1]]' num_frames=4 mlp_ratio=2 hidden_dropout_prob=0.0 drop_path_rate=0.05 \
+		--processor size=112 num_frames=4 frame_sampling=uniform resize=pillow motion_gain=3.0 \
+		--output-dir build/hsta-synthetic
 
 clean:
 	@rm -rf build dist .pytest_cache .ruff_cache tests/screenshots
