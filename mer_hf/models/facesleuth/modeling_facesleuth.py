@@ -507,15 +507,16 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
         pixel_values: torch.Tensor,
         action_units: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Where the motion that speaks for a class lies, by gradients and by the gates.
+        """Where the motion that speaks for a class lies, by the gates and by gradients.
 
         The vertical gates (and those of a learned direction) say which rows count and nothing about the
-        position in a row, and none of the gates knows a class. Both come from gradients: how much the gated
-        output of a stage at each position gives to the target more than to the mean of all classes, gradient
-        times value. The gates are part of that value, so that rows which attention closes get nothing. What
-        the last stage gives, if it is positive, is spread over finer and finer grids in proportion to what
-        the stages before give. The position branch sees each face at rest and is left out, and so are the
-        action units, which have no place.
+        position in a row, and none of the gates knows a class. So the gates enter through the gated features
+        of each stage, in which a row that attention closes is empty, and position and class come from
+        gradients of what speaks for the target more than for the mean of all classes. What each position of
+        the last stage gives to the target, gradient times value, is spread over finer and finer grids in
+        proportion to the features of the stages before, each channel weighed by its mean gradient and the
+        channels that speak against the target left out. The position branch sees each face at rest and is
+        left out, and so are the action units, which have no place.
 
         Args:
             target (`int`, `list[int]` or `torch.Tensor` of shape `(B,)`, *optional*): Class indices; by
@@ -547,21 +548,23 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
         finally:
             for module, mode in modes:
                 module.training = mode
-        evidence = [
-            (gradient * values).detach().float().sum(dim=1, keepdim=True).clamp(min=0)
+        *fine, last = [
+            (gradient.float(), values.detach().float())
             for gradient, values in zip(gradients, maps, strict=True)
         ]
-        return self._refine(evidence)[:, 0]
+        # Close to the input the gradient of a single position is noise: its mean over the map is not.
+        fine = [(gradient.mean(dim=(2, 3), keepdim=True) * values).clamp(min=0) for gradient, values in fine]
+        evidence = (last[0] * last[1]).sum(dim=1, keepdim=True).clamp(min=0)
+        return self._refine(evidence, [each.sum(dim=1, keepdim=True) for each in fine])[:, 0]
 
-    def _refine(self, evidence: list[torch.Tensor]) -> torch.Tensor:
-        """Spread the last of several maps `(B, 1, h, w)` over the finer grids in proportion to those."""
-        coarse = evidence[-1]
-        for fine in reversed(evidence[:-1]):
+    def _refine(self, evidence: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Spread `(B, 1, h, w)` over finer grids, the last of `maps` first, in proportion to each."""
+        for fine in reversed(maps):
             here = nn.functional.avg_pool2d(fine, 3, stride=1, padding=1)
             around = nn.functional.avg_pool2d(here, 9, stride=1, padding=4)
             share = here / around.clamp(min=torch.finfo(around.dtype).tiny)
-            coarse = nn.functional.interpolate(coarse, fine.shape[-2:], mode="bilinear") * share
-        return coarse
+            evidence = nn.functional.interpolate(evidence, fine.shape[-2:], mode="bilinear") * share
+        return evidence
 
     def _target_of(self, logits: torch.Tensor, target: int | list[int] | torch.Tensor | None) -> torch.Tensor:
         if target is None:
