@@ -19,6 +19,11 @@ from transformers.utils import can_return_tuple
 
 from .configuration_htnet import HTNetConfig
 
+ONEDNN_LINEAR = None
+"""A linear layer in one call; what torch.compile uses, where PyTorch has it."""
+if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    ONEDNN_LINEAR = torch.ops.mkldnn._linear_pointwise
+
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Attention written out, for its weights; arguments and results as in `ALL_ATTENTION_FUNCTIONS`."""
@@ -26,6 +31,29 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     weights = nn.functional.softmax(weights, dim=-1)
     output = torch.matmul(nn.functional.dropout(weights, p=dropout, training=module.training), value)
     return output.transpose(1, 2), weights
+
+
+class HTNetLinear(nn.Linear):
+    """A linear layer; on a CPU in evaluation oneDNN computes it, where PyTorch was built with it.
+
+    With few tokens it only waits for its weights, and oneDNN reads them twice as fast as the library that
+    PyTorch gives matrix products to.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(..., C)` -> `(..., out_features)`."""
+        return dense(hidden_states, self.weight, self.bias, self.training)
+
+
+def dense(
+    hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, training: bool
+) -> torch.Tensor:
+    """`linear`, see `HTNetLinear`; gradients and traced graphs take the ordinary way."""
+    ordinary = training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+    ordinary = ordinary or torch.jit.is_tracing() or ONEDNN_LINEAR is None
+    if ordinary or hidden_states.device.type != "cpu" or hidden_states.dtype != torch.float32:
+        return nn.functional.linear(hidden_states, weight, bias)
+    return ONEDNN_LINEAR(hidden_states, weight, bias, "none", [], "none")
 
 
 class HTNetEmbeddings(nn.Module):
@@ -68,8 +96,8 @@ class HTNetAttention(nn.Module):
         self.scaling = self.head_size**-0.5
         self.attention_dropout = config.attention_probs_dropout_prob
         self.is_causal = False
-        self.qkv = nn.Linear(width, 3 * self.inner_size, bias=False)
-        self.projection = nn.Linear(self.inner_size, width)
+        self.qkv = HTNetLinear(width, 3 * self.inner_size, bias=False)
+        self.projection = HTNetLinear(self.inner_size, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
@@ -85,7 +113,7 @@ class HTNetAttention(nn.Module):
         # The softmax over one token is 1 whatever q and k are, so they are not computed. They stay rows of
         # the one parameter `qkv` (a part of a used tensor gets a gradient of zeros; an unused tensor would
         # stop DDP).
-        value = nn.functional.linear(hidden_states, self.qkv.weight[2 * self.inner_size :])
+        value = dense(hidden_states, self.qkv.weight[2 * self.inner_size :], None, self.training)
         if not (output_attentions or dropout):
             return value, None
         weights = value.new_ones(value.shape[0], self.num_heads, 1, 1)
@@ -113,9 +141,9 @@ class HTNetMLP(nn.Module):
     def __init__(self, config: HTNetConfig, width: int):
         super().__init__()
         inner = int(config.mlp_ratio * width)
-        self.fc1 = nn.Linear(width, inner)
+        self.fc1 = HTNetLinear(width, inner)
         self.activation = ACT2FN[config.hidden_act]
-        self.fc2 = nn.Linear(inner, width)
+        self.fc2 = HTNetLinear(inner, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -154,7 +182,8 @@ class HTNetAggregation(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, f, f, C)` -> `(B, f / 2, f / 2, 2 C)`."""
-        hidden_states = self.convolution(hidden_states.permute(0, 3, 1, 2))  # (B, H, W, C) -> (B, C, H, W)
+        # Contiguous: for channel-last maps a convolution of one sample would copy its weights first.
+        hidden_states = self.convolution(hidden_states.permute(0, 3, 1, 2).contiguous())
         hidden_states = self.norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         hidden_states = nn.functional.max_pool2d(hidden_states, kernel_size=3, stride=2, padding=1)
         return hidden_states.permute(0, 2, 3, 1)
