@@ -86,8 +86,8 @@ class Noise:
         self._recording = False
         if drawn:
             raise ValueError(
-                f"{type(model).__name__} draws random numbers outside nn.Dropout (attention dropout, stochastic "
-                "depth). Set those rates to 0, or train it with fold processes (--parallel folds)."
+                f"{type(model).__name__} draws random numbers outside nn.Dropout (attention dropout, "
+                "stochastic depth). Set those rates to 0, or train it with fold processes (--parallel folds)."
             )
 
     def _random_state(self) -> torch.Tensor:
