@@ -154,13 +154,8 @@ def _action_units(text: str) -> str | list[str] | None:
 
 def _evaluate(args: argparse.Namespace) -> str:
     from . import registry
-    from .evaluation.flow_maps import (
-        append_log,
-        evaluate_flow_maps,
-        format_evaluation,
-        look_record,
-        read_flow_maps,
-    )
+    from .data.flow_maps import read_flow_maps
+    from .evaluation.flow_maps import append_log, evaluate_flow_maps, format_evaluation, look_record
 
     data = read_flow_maps(args.flows)
     model, processor = registry.load(args.model)

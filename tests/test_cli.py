@@ -203,7 +203,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capfd):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mer_hf.evaluation.flow_maps.read_flow_maps", interrupted)
+    monkeypatch.setattr("mer_hf.data.flow_maps.read_flow_maps", interrupted)
     assert main(["evaluate", "--flows", "any.npz"]) == 130
     assert capfd.readouterr().err == ""
 
@@ -212,7 +212,7 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch, capfd):
     def faulty(*_):
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr("mer_hf.evaluation.flow_maps.read_flow_maps", faulty)
+    monkeypatch.setattr("mer_hf.data.flow_maps.read_flow_maps", faulty)
     with pytest.raises(RuntimeError, match="a fault"):
         main(["evaluate", "--flows", "any.npz"])
     os.write(2, b"heard")

@@ -2,9 +2,6 @@
 
 import json
 import os
-import zipfile
-import zlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,94 +10,11 @@ import numpy as np
 import torch
 from transformers.utils import cached_file
 
+from mer_hf.data.flow_maps import FlowMaps
 from mer_hf.provenance import git_commit, sha256_of
 from mer_hf.registry import takes_flow_maps
 
 from .metrics import accuracy_of, confusion, f1_of, subject_bootstrap, uar_of, uf1_of
-
-ARRAYS = ("flow", "label", "subject", "dataset")
-
-
-@dataclass(frozen=True)
-class FlowMaps:
-    """Labelled motion maps.
-
-    Attributes:
-        flow (`np.ndarray` of shape `(N, 28, 28, 3)`): uint8, channels (u, v, strain).
-        label (`np.ndarray` of shape `(N,)`): int64 class indices.
-        subject (`np.ndarray` of shape `(N,)`): str; who is seen, unique within a data set.
-        dataset (`np.ndarray` of shape `(N,)`): str.
-        source (`str`): Where they were read from; empty if nowhere.
-    """
-
-    flow: np.ndarray
-    label: np.ndarray
-    subject: np.ndarray
-    dataset: np.ndarray
-    source: str = ""
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    wanted = "Pass an .npz file with the arrays flow, label, subject and dataset."
-    if not path.is_file():
-        raise ValueError(f"no file {path}. {wanted}")
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError(f"{path} holds one bare array. {wanted}")
-        with archive:
-            missing = [name for name in ARRAYS if name not in archive.files]
-            if missing:
-                found = ", ".join(archive.files) or "none"
-                raise ValueError(f"{path} lacks {', '.join(missing)}; its arrays: {found}. {wanted}")
-            return {name: archive[name] for name in ARRAYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no .npz file ({error}). Copy or write it again.") from error
-    except ValueError as error:
-        if "pickle" in str(error):  # numpy's answer to bytes it does not know, and to arrays of objects
-            raise ValueError(
-                f"{path} is no .npz file, or one of its arrays holds Python objects. Save names as strings."
-            ) from error
-        raise
-
-
-def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
-    """Read labelled motion maps.
-
-    Args:
-        path (`str` or `os.PathLike`): An `.npz` file with `flow` uint8 `(N, 28, 28, 3)` in (u, v, strain)
-            order, `label` integers `(N,)`, `subject` and `dataset` strings `(N,)`.
-
-    Returns:
-        [`FlowMaps`]: With labels as int64.
-
-    Raises:
-        ValueError: In one line, if the file is missing or damaged, or if an array is missing or of another
-            type or shape.
-    """
-    path = Path(path)
-    arrays = _load_arrays(path)
-    flow = arrays["flow"]
-    if flow.dtype != np.uint8 or flow.ndim != 4 or flow.shape[1:] != (28, 28, 3) or not len(flow):
-        raise ValueError(
-            f"{path}: flow must be uint8 (N, 28, 28, 3) with N > 0, got {flow.dtype} {flow.shape}."
-        )
-    for name, kinds, what in (
-        ("label", "iu", "integers"),
-        ("subject", "U", "strings"),
-        ("dataset", "U", "strings"),
-    ):
-        array = arrays[name]
-        if array.dtype.kind not in kinds or array.shape != (len(flow),):
-            raise ValueError(
-                f"{path}: {name} must be {len(flow)} {what}, one per map, got {array.dtype} {array.shape}."
-            )
-    if arrays["label"].min() < 0:
-        raise ValueError(f"{path}: label must not be negative, got {arrays['label'].min()}.")
-    return FlowMaps(**{**arrays, "label": arrays["label"].astype(np.int64)}, source=str(path))
 
 
 def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) -> np.ndarray:

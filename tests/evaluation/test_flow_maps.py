@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from mer_hf.data.flow_maps import read_flow_maps
 from mer_hf.evaluation import flow_maps
-from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, format_evaluation, read_flow_maps
+from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, format_evaluation
 from mer_hf.evaluation.metrics import confusion
 from mer_hf.provenance import sha256_of
 from mer_hf.registry import load
@@ -55,59 +56,6 @@ class FirstPixel(torch.nn.Module):
 def to_pixels(flow_maps, return_tensors):
     assert return_tensors == "pt"
     return {"pixel_values": torch.from_numpy(flow_maps).permute(0, 3, 1, 2).float()}
-
-
-def test_a_file_is_read_as_it_was_written(tmp_path):
-    path = saved(tmp_path, label=(np.arange(12) % 3).astype(np.uint8))
-    data = read_flow_maps(path)
-    assert len(data) == 12 and data.label.dtype == np.int64 and data.source == str(path)
-    assert np.array_equal(data.flow, arrays()["flow"])
-    assert data.subject[3] == "s1" and data.dataset[6] == "b"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"label": None}, "lacks label; its arrays: flow, subject, dataset"),
-        ({"subject": None, "dataset": None}, "lacks subject, dataset"),
-        ({"flow": np.zeros((12, 28, 28, 3))}, r"flow must be uint8 .* got float64 \(12, 28, 28, 3\)"),
-        ({"flow": np.zeros((12, 3, 28, 28), np.uint8)}, r"got uint8 \(12, 3, 28, 28\)"),
-        ({"flow": np.zeros((0, 28, 28, 3), np.uint8)}, "with N > 0"),
-        ({"label": np.zeros(12)}, r"label must be 12 integers, one per map, got float64 \(12,\)"),
-        ({"label": np.zeros(11, int)}, r"got int64 \(11,\)"),
-        ({"label": -np.ones(12, int)}, "label must not be negative, got -1"),
-        ({"subject": np.zeros((12, 1), "U3")}, r"subject must be 12 strings, one per map, got <U3 \(12, 1\)"),
-        ({"dataset": np.zeros(12, int)}, "dataset must be 12 strings"),
-        ({"subject": np.array(["a"] * 12, dtype=object)}, "holds Python objects"),
-    ],
-)
-def test_a_missing_or_wrong_array_is_named(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        read_flow_maps(saved(tmp_path, **changes))
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_no_archive_is_refused_in_one_line(tmp_path):
-    whole = saved(tmp_path).read_bytes()
-    middle = bytearray(whole)
-    middle[5000:5100] = bytes(100)
-    np.save(tmp_path / "bare.npy", np.zeros(3))
-    files = {
-        "cut.npz": whole[: len(whole) // 2],
-        "changed.npz": bytes(middle),
-        "text.npz": b"flow,label\n1,2\n",
-        "empty.npz": b"",
-        "bare.npz": (tmp_path / "bare.npy").read_bytes(),
-    }
-    for name, content in files.items():
-        path = tmp_path / name
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=name) as caught:
-            read_flow_maps(path)
-        assert "\n" not in str(caught.value)
-    for path in (tmp_path / "absent.npz", tmp_path):
-        with pytest.raises(ValueError, match="no file"):
-            read_flow_maps(path)
 
 
 def test_scores_are_those_of_the_pooled_predictions(tmp_path):
