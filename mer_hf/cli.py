@@ -1,4 +1,4 @@
-"""The command line: `mer-hf predict`, `mer-hf evaluate`, `mer-hf convert`.
+"""The command line: `mer-hf predict`, `evaluate`, `convert`, `report`, `synth-flows`.
 
 It parses, imports what the command needs, calls it and prints. Mistakes of the user end with exit code 2
 and one line on stderr that begins `mer-hf: error:`.
@@ -40,6 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_evaluate(commands)
     _add_convert(commands)
+    _add_report(commands)
+    _add_synth_flows(commands)
     return parser
 
 
@@ -122,6 +124,23 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.set_defaults(run=_convert)
 
 
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    report = commands.add_parser("report", help="compute the report of a run with --protocol from its log")
+    report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of the run")
+    report.add_argument("--json", action="store_true", help="print one JSON object")
+    report.set_defaults(run=_report)
+
+
+def _add_synth_flows(commands: argparse._SubParsersAction) -> None:
+    synth = commands.add_parser(
+        "synth-flows", help="make a data set of motion maps of people who do not exist"
+    )
+    synth.add_argument("--subjects", type=int, default=22, metavar="N", help="people (default: %(default)s)")
+    synth.add_argument("--seed", type=int, default=0, metavar="S", help="chooses them (default: %(default)s)")
+    synth.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
+    synth.set_defaults(run=_synth_flows)
+
+
 def _predict(args: argparse.Namespace) -> str:
     _check_output(args.npz, (".npz",))
     _check_output(args.overlay, PICTURE_SUFFIXES)
@@ -175,6 +194,29 @@ def _convert(args: argparse.Namespace) -> str:
     converter = importlib.import_module(ARCHITECTURES[args.architecture].convert_module)
     notes = converter.convert(args.original, args.out_dir, dict(args.config))
     return "\n".join([*notes, f"Written to {args.out_dir}."])
+
+
+def _report(args: argparse.Namespace) -> str:
+    from .evaluation.report import END_OF_SUMMARY, write_report
+
+    numbers = write_report(args.run_dir)
+    if args.json:
+        return json.dumps(numbers)
+    head = (args.run_dir / "report.md").read_text().split(END_OF_SUMMARY)[0].rstrip()
+    return f"{head}\n\nWritten to {args.run_dir / 'report.html'}, report.md and report.json."
+
+
+def _synth_flows(args: argparse.Namespace) -> str:
+    _check_output(args.out, (".npz",))
+    if not 0 <= args.seed < 2**31:
+        raise ValueError(f"--seed must lie in 0 to {2**31 - 1}, got {args.seed}.")
+    from .data.flow_maps import FlowMaps, write_flow_maps
+    from .synthetic.people import draw_people
+
+    data = FlowMaps(**draw_people(args.subjects, args.seed))
+    write_flow_maps(args.out, data)
+    counts = ", ".join(f"{name} {count}" for name, count in data.table().counts().items())
+    return f"{len(data)} maps of {args.subjects} subjects ({counts}) written to {args.out}."
 
 
 def summary(prediction: "Prediction") -> str:

@@ -297,6 +297,37 @@ def action_unit_bars(
     return _render(figure, scale)
 
 
+def confusion_picture(counts: np.ndarray, names: tuple[str, ...], mark: str = "") -> np.ndarray:
+    """A confusion matrix: rows true, columns predicted, shaded by the share of the row.
+
+    Args:
+        counts (`np.ndarray` of shape `(C, C)`): Clips, or their mean over seeds.
+        names (`tuple[str, ...]`): Of the classes.
+        mark (`str`, *optional*): Written across the picture; what everybody who copies it must see.
+
+    Returns:
+        `np.ndarray` of shape `(height, width, 3)`: uint8, RGB.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    side = 160 + 90 * len(names)
+    figure, axes = _canvas((side + 60, side))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        text = f"{count:.0f}" if count == round(count) else f"{count:.1f}"
+        color = "white" if shares[row, column] > 0.55 else "#111827"
+        axes.text(column, row, f"{text}\n{shares[row, column]:.0%}", ha="center", va="center", color=color)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if mark:
+        figure.text(
+            0.5, 0.5, mark, rotation=30, ha="center", va="center", fontsize=26, color=VERMILION, alpha=0.55
+        )
+    return _render(figure, 1.5)
+
+
 def enlarge(picture: np.ndarray, height: int) -> np.ndarray:
     """A picture scaled to a height, with its proportions.
 

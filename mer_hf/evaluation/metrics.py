@@ -84,6 +84,12 @@ def accuracy_of(confusions: np.ndarray) -> np.ndarray:
     return _ratio(hits, confusions.sum(axis=(-2, -1)))
 
 
+def weighted_f1_of(confusions: np.ndarray) -> np.ndarray:
+    """F1 weighted by the clips of each class, of each matrix in a stack: `(..., C, C)` -> `(...)`."""
+    clips = confusions.sum(axis=-1)
+    return _ratio((f1_of(confusions) * clips).sum(axis=-1), clips.sum(axis=-1))
+
+
 def per_class_f1(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """F1 of every class on pooled predictions.
 
@@ -152,7 +158,7 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> f
     return float(accuracy_of(confusion(predictions, labels, num_classes)))
 
 
-def subject_bootstrap(
+def bootstrap_values(
     metric_of: Callable[[np.ndarray], np.ndarray],
     predictions: np.ndarray,
     labels: np.ndarray,
@@ -160,8 +166,8 @@ def subject_bootstrap(
     num_classes: int,
     draws: int = 2000,
     seed: int = 0,
-) -> tuple[float, float]:
-    """95 % interval of a metric when subjects, with all their clips, are drawn again with replacement.
+) -> np.ndarray:
+    """A metric when subjects, with all their clips, are drawn again with replacement.
 
     Args:
         metric_of (`Callable`): Stack of confusion matrices `(draws, C, C)` -> `(draws,)`, e.g. [`uf1_of`].
@@ -170,10 +176,10 @@ def subject_bootstrap(
         subjects (`np.ndarray` of shape `(num_clips,)`): Who is seen; unique over all data sets.
         num_classes (`int`): Classes counted, including those absent from `labels`.
         draws (`int`, *optional*, defaults to 2000): Times the subjects are drawn.
-        seed (`int`, *optional*, defaults to 0): Of the draws.
+        seed (`int`, *optional*, defaults to 0): Of the draws; the same subjects are drawn for the same seed.
 
     Returns:
-        `tuple[float, float]`: The 2.5th and 97.5th percentile. A class that no drawn subject shows counts 0.
+        `np.ndarray` of shape `(draws,)`: A class that no drawn subject shows counts 0.
 
     Raises:
         ValueError: As [`confusion`], or if there are fewer than two subjects.
@@ -189,5 +195,19 @@ def subject_bootstrap(
     np.add.at(of_subject, (who, labels, predictions), 1)
     drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
     times = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
-    low, high = np.percentile(metric_of(np.einsum("ds,sij->dij", times, of_subject)), [2.5, 97.5])
+    return metric_of(np.einsum("ds,sij->dij", times, of_subject))
+
+
+def subject_bootstrap(
+    metric_of: Callable[[np.ndarray], np.ndarray],
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    subjects: np.ndarray,
+    num_classes: int,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of a metric over subjects: the 2.5th and 97.5th percentile of [`bootstrap_values`]."""
+    values = bootstrap_values(metric_of, predictions, labels, subjects, num_classes, draws, seed)
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

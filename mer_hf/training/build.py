@@ -35,14 +35,7 @@ def build_model(config: TrainingConfig, class_names: tuple[str, ...]) -> tuple[A
     Raises:
         TrainingError: If the architecture, a field or a value is unknown, or the checkpoint cannot be read.
     """
-    if config.model not in ARCHITECTURES:
-        raise TrainingError(f"--model {config.model} is unknown. Choose from {', '.join(ARCHITECTURES)}.")
-    architecture = ARCHITECTURES[config.model]
-    own = {spec.name for spec in dataclasses.fields(architecture.config_class)}
-    own -= {spec.name for spec in dataclasses.fields(architecture.config_class.__base__)}
-    _check_fields("--config", config.config, own, architecture.config_class.__name__)
-    own = set(inspect.signature(architecture.processor_class).parameters) - {"kwargs"}
-    _check_fields("--processor", config.processor, own, architecture.processor_class.__name__)
+    architecture = _architecture(config)
     try:
         if config.init_from:
             return _load(architecture, config, class_names)
@@ -52,6 +45,39 @@ def build_model(config: TrainingConfig, class_names: tuple[str, ...]) -> tuple[A
         return model.train(), architecture.processor_class(**config.processor)
     except (ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
         raise TrainingError(_in_one_line(error)) from error
+
+
+def build_processor(config: TrainingConfig):
+    """The image processor alone, as [`build_model`] gives it.
+
+    Raises:
+        TrainingError: If the architecture, a field or a value is unknown, or the checkpoint cannot be read.
+    """
+    architecture = _architecture(config)
+    try:
+        if config.init_from:
+            return _processor_of(load(config.init_from)[1], config)
+        return architecture.processor_class(**config.processor)
+    except (ValueError, TypeError, RuntimeError, OSError, StrictDataclassError) as error:
+        raise TrainingError(_in_one_line(error)) from error
+
+
+def _architecture(config: TrainingConfig) -> Architecture:
+    """The architecture of a run, if its fields are known to it."""
+    if config.model not in ARCHITECTURES:
+        raise TrainingError(f"--model {config.model} is unknown. Choose from {', '.join(ARCHITECTURES)}.")
+    architecture = ARCHITECTURES[config.model]
+    own = {spec.name for spec in dataclasses.fields(architecture.config_class)}
+    own -= {spec.name for spec in dataclasses.fields(architecture.config_class.__base__)}
+    _check_fields("--config", config.config, own, architecture.config_class.__name__)
+    own = set(inspect.signature(architecture.processor_class).parameters) - {"kwargs"}
+    _check_fields("--processor", config.processor, own, architecture.processor_class.__name__)
+    return architecture
+
+
+def _processor_of(start, config: TrainingConfig):
+    """A checkpoint's image processor with the run's changes."""
+    return type(start).from_dict({**start.to_dict(), **config.processor})
 
 
 def _labels(class_names: tuple[str, ...]) -> dict[str, Any]:
@@ -84,7 +110,7 @@ def _load(
     if not same_classes:
         weights = {name: w for name, w in weights.items() if name.startswith(model.base_model_prefix + ".")}
     model.load_state_dict(weights, strict=same_classes)
-    return model.train(), type(processor).from_dict({**processor.to_dict(), **config.processor})
+    return model.train(), _processor_of(processor, config)
 
 
 def save_checkpoint(model, processor, folder: Path, config: TrainingConfig) -> None:

@@ -12,14 +12,30 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-DATA_SOURCES = ("synthetic",)
+import yaml
+
+PROTOCOLS = ("loso", "cde", "kfold", "cross")
+SELECTIONS = ("last", "inner", "oracle-epoch")
+RECIPES = Path(__file__).parent / "recipes"
+NOT_IN_RECIPES = ("output_dir", "resume", "recipe", "dry_run")
 MAX_SEED = 2**31 - 1
 """Seeds above it belong to held-out data."""
 
-FREE_ON_RESUME = ("output_dir", "resume", "log_every", "save_steps", "num_workers", "cache_dir")
+FREE_ON_RESUME = (
+    "output_dir", "resume", "log_every", "save_steps", "num_workers", "cache_dir", "dry_run", "parallel",
+    "track", "drop_fold_weights", "recipe",
+)  # fmt: skip
 """Fields that leave the weights as they are, and may therefore change when a run is resumed."""
 
-NOT_STORED = ("output_dir", "resume", "cache_dir")
+STACKED_NEEDS = {
+    "selection": "last", "optimizer": "adamw", "schedule": "cosine", "min_lr": 0.0, "warmup_epochs": 0.0,
+    "decay_vectors": False, "layer_decay": 1.0, "lr_of": {}, "weight_decay_of": {}, "mixup": 0.0,
+    "sampling": "shuffled", "drop_last": False, "augmentation": "none", "disturbance": 0.0,
+    "gradient_accumulation_steps": 1, "mixed_precision": "no",
+}  # fmt: skip
+"""What folds that are trained as one program cannot vary."""
+
+NOT_STORED = ("output_dir", "resume", "cache_dir", "dry_run")
 """Fields that say where things lie on this machine."""
 
 
@@ -44,11 +60,18 @@ class TrainingConfig:
     output_dir: str = _flag(
         MISSING, "run", "folder of the run and of the checkpoint it ends in", required=True
     )
+    recipe: str | None = _flag(
+        None, "run", "values for flags that are not given: a name (htnet-paper, ...) or a YAML file"
+    )
     resume: bool = _flag(False, "run", "go on with the run in --output-dir; other flags are taken from it")
     seed: int = _flag(0, "run", "of the weights, the order of the samples and, without --data-seed, the data")
     max_steps: int | None = _flag(None, "run", "optimizer steps, in place of --epochs; 2 makes a smoke test")
     save_steps: int = _flag(200, "run", "optimizer steps between two states that --resume can start from")
     log_every: int = _flag(20, "run", "optimizer steps between two lines of metrics.jsonl")
+    track: str = _flag(
+        "no", "run", "also send these lines to a tracker", choices=("no", "tensorboard", "trackio")
+    )
+    dry_run: bool = _flag(False, "run", "print the plan and its estimated cost; write nothing")
 
     model: str = _flag("htnet", "model", "architecture")
     config: dict = _flag(dict, "model", "fields of the model's configuration, values in JSON", pairs=True)
@@ -61,7 +84,14 @@ class TrainingConfig:
         choices=("float32", "float16"),
     )
 
-    data: str = _flag("synthetic", "data", "what to train on", choices=DATA_SOURCES)
+    data: str = _flag(
+        "synthetic",
+        "data",
+        "what to train on: synthetic, flows:FILE.npz, or folders made by mer-hf prepare, joined by commas",
+    )
+    classes: str | None = _flag(
+        None, "data", "class scheme of recorded data (composite3, four, five, seven), or names with commas"
+    )
     num_samples: int = _flag(20_000, "data", "size of the synthetic set, over all processes")
     fresh_samples: bool = _flag(False, "data", "draw new samples in every epoch: none is seen twice")
     data_seed: int | None = _flag(None, "data", "of the synthetic set; --seed if not given")
@@ -75,12 +105,87 @@ class TrainingConfig:
         "largest slow disturbance added to each input, anew in every epoch, in the input's own unit",
     )
 
+    augmentation: str = _flag(
+        "none",
+        "data",
+        "of recorded faces, all frames of a clip alike: mirrored, turned and shifted a little",
+        choices=("none", "faces"),
+    )
+    rotation_deg: float = _flag(3.0, "data", "largest turn of --augmentation faces")
+    shift_px: int = _flag(
+        15, "data", "largest shift of --augmentation faces, in pixels of the network's input"
+    )
+    sampling: str = _flag(
+        "shuffled",
+        "data",
+        "order of recorded clips: shuffled, as they are listed, or classes alike (drawn with replacement)",
+        choices=("shuffled", "listed", "balanced"),
+    )
+    drop_last: bool = _flag(False, "data", "leave away the last batch of recorded clips if it is smaller")
+
+    protocol: str | None = _flag(
+        None,
+        "protocol",
+        "train a network per fold and test each on people it has not seen: leave one subject out (loso), "
+        "the composite of MEGC2019 (cde), whole subjects in --folds parts (kfold), other data sets "
+        "(cross)",
+        choices=PROTOCOLS,
+    )
+    folds: int = _flag(5, "protocol", "parts of --protocol kfold")
+    train_on: str | None = _flag(None, "protocol", "data sets that --protocol cross trains on, with commas")
+    test_on: str | None = _flag(None, "protocol", "data sets that --protocol cross tests on, with commas")
+    num_seeds: int = _flag(1, "protocol", "times everything is done, with --seed, --seed + 1, ...")
+    selection: str = _flag(
+        "last",
+        "protocol",
+        "weights that are tested: the last ones; the best epoch on training subjects set aside (inner); or "
+        "the best epoch on the tested subject itself, which published code does and which every report "
+        "marks as test-selected (oracle-epoch)",
+        choices=SELECTIONS,
+    )
+    inner_share: float = _flag(0.15, "protocol", "share of training clips that --selection inner sets aside")
+    parallel: str = _flag(
+        "auto",
+        "protocol",
+        "folds: each process trains folds of its own; batch: all processes train each fold together; "
+        "stacked: one process trains many folds as one program; auto: folds if there are enough of them",
+        choices=("auto", "folds", "batch", "stacked"),
+    )
+    drop_fold_weights: bool = _flag(False, "protocol", "keep the predictions of a fold and not its weights")
+    baselines: str = _flag(
+        "yes", "protocol", "also score simple baselines on the same folds", choices=("yes", "no")
+    )
+
     epochs: int = _flag(12, "optimization", "times each sample is seen")
     batch_size: int = _flag(256, "optimization", "samples per forward pass of one process")
     gradient_accumulation_steps: int = _flag(1, "optimization", "forward passes per optimizer step")
-    lr: float = _flag(1e-3, "optimization", "highest learning rate, decayed along a cosine")
+    optimizer: str = _flag("adamw", "optimization", "of the weights", choices=("adamw", "adam"))
+    lr: float = _flag(1e-3, "optimization", "highest learning rate")
+    schedule: str = _flag(
+        "cosine",
+        "optimization",
+        "course of the learning rate",
+        choices=("cosine", "constant", "exponential"),
+    )
+    min_lr: float = _flag(0.0, "optimization", "where the cosine ends")
+    lr_decay: float = _flag(0.987, "optimization", "factor per epoch of the exponential schedule")
+    lr_decay_epochs: int = _flag(
+        50, "optimization", "epochs after which the exponential schedule is constant"
+    )
     warmup_ratio: float = _flag(0.05, "optimization", "share of the steps in which the learning rate rises")
+    warmup_epochs: float = _flag(0.0, "optimization", "the same in epochs, in place of --warmup-ratio")
     weight_decay: float = _flag(0.05, "optimization", "of matrices; vectors are not decayed")
+    decay_vectors: bool = _flag(False, "optimization", "decay biases, norms and other vectors as well")
+    layer_decay: float = _flag(
+        1.0, "optimization", "factor of the learning rate from a stage to the one before"
+    )
+    lr_of: dict = _flag(
+        dict, "optimization", "other learning rates: part of parameters' names=rate", pairs=True
+    )
+    weight_decay_of: dict = _flag(
+        dict, "optimization", "other decays: part of parameters' names=decay", pairs=True
+    )
+    mixup: float = _flag(0.0, "optimization", "alpha of mixing pairs of samples; 0 mixes none")
     max_grad_norm: float = _flag(1.0, "optimization", "longest gradient; 0 leaves it as it is")
     label_smoothing: float = _flag(0.0, "optimization", "share of a label given to all classes alike")
     ema_decay: float = _flag(
@@ -98,14 +203,14 @@ class TrainingConfig:
     def __post_init__(self):
         for spec in fields(self):
             choices, value = spec.metadata.get("choices"), getattr(self, spec.name)
-            if choices and value not in choices:
+            if choices and value is not None and value not in choices:
                 raise TrainingError(f"{flag_of(spec.name)} {value} is none of {', '.join(choices)}.")
         least = {
             "max_steps": 1, "save_steps": 1, "log_every": 1, "num_samples": 1, "validation_samples": 0,
             "num_workers": 0, "epochs": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "seed": 0,
             "data_seed": 0, "weight_decay": 0, "max_grad_norm": 0, "warmup_ratio": 0, "label_smoothing": 0,
-            "disturbance": 0,
-            "ema_decay": 0,
+            "disturbance": 0, "ema_decay": 0, "rotation_deg": 0, "shift_px": 0, "folds": 2, "num_seeds": 1,
+            "min_lr": 0, "lr_decay_epochs": 0, "warmup_epochs": 0, "mixup": 0,
         }  # fmt: skip
         for name, lowest in least.items():
             value = getattr(self, name)
@@ -116,9 +221,34 @@ class TrainingConfig:
                 raise TrainingError(f"{flag_of(name)} must be below 1, got {getattr(self, name)}.")
         if not 0 < self.lr < math.inf:
             raise TrainingError(f"--lr must be above 0, got {self.lr}.")
+        for name, highest in (("inner_share", 0.5), ("lr_decay", 1), ("layer_decay", 1)):
+            if not 0 < getattr(self, name) <= highest:
+                raise TrainingError(
+                    f"{flag_of(name)} must be above 0 and at most {highest}, got {getattr(self, name)}."
+                )
         for name in ("seed", "data_seed"):
             if (getattr(self, name) or 0) > MAX_SEED:
                 raise TrainingError(f"{flag_of(name)} must be at most {MAX_SEED}: higher seeds are held out.")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse flags that exclude each other."""
+        if self.protocol and self.data == "synthetic":
+            raise TrainingError(
+                f"--protocol {self.protocol} needs subjects, and --data synthetic has none. Give "
+                "--data flows:FILE.npz (mer-hf synth-flows makes one) or a prepared data set."
+            )
+        if (self.train_on or self.test_on) and self.protocol != "cross":
+            raise TrainingError("--train-on and --test-on belong to --protocol cross.")
+        if self.parallel == "stacked":
+            for name, plain in STACKED_NEEDS.items():
+                if getattr(self, name) != plain:
+                    raise TrainingError(
+                        f"--parallel stacked cannot do {flag_of(name)} {getattr(self, name)}. Use --parallel "
+                        "folds."
+                    )
+        if self.seed + self.num_seeds - 1 > MAX_SEED:
+            raise TrainingError(f"--num-seeds leads above seed {MAX_SEED}: higher seeds are held out.")
 
     def stored(self) -> dict[str, Any]:
         """What `train_config.json` keeps: all that the weights depend on, and nothing about this machine."""
@@ -170,12 +300,64 @@ def _add(group: argparse._ArgumentGroup, spec: Field) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `train.py`, in the groups of [`TrainingConfig`]."""
-    parser = _Parser(prog="train.py", description="Train a network on synthetic motion.", allow_abbrev=False)
+    parser = _Parser(prog="train.py", description="Train and test networks.", allow_abbrev=False)
     groups: dict[str, Any] = {}
     for spec in fields(TrainingConfig):
         name = spec.metadata["group"]
         _add(groups.setdefault(name, parser.add_argument_group(name)), spec)
     return parser
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The fields that a recipe sets.
+
+    Args:
+        name (`str`): A recipe of the package, or a YAML file: field -> value, names as in [`TrainingConfig`].
+
+    Returns:
+        `dict`: Field -> value.
+
+    Raises:
+        TrainingError: In one line, if there is no such recipe, or it names something that is no field.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in RECIPES.glob("*.yaml")))
+        raise TrainingError(f"there is no recipe {name}. Choose from {known}, or give a .yaml file.")
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TrainingError(f"recipe {path} is no YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(found, dict):
+        raise TrainingError(f"recipe {path} must be a list of field: value, got {type(found).__name__}.")
+    known = {spec.name: spec for spec in fields(TrainingConfig)}
+    for field_name, value in found.items():
+        if field_name not in known or field_name in NOT_IN_RECIPES:
+            raise TrainingError(f"recipe {path} sets {field_name}, which is no field that a recipe may set.")
+        if not _is_of(known[field_name].type, value):
+            raise TrainingError(
+                f"recipe {path}: {field_name} must be {known[field_name].type}, got {value!r}."
+            )
+    return {name: float(value) if known[name].type is float else value for name, value in found.items()}
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    """Whether a value of a YAML file is of a field's type."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in (int, int | None):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole or (kind == int | None and value is None)
+    return isinstance(value, kind)
+
+
+def with_recipe(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, over what a recipe sets; fields of model and processor are joined one by one."""
+    joined = {**recipe, **given}
+    for spec in fields(TrainingConfig):
+        if spec.metadata.get("pairs") and spec.name in recipe and spec.name in given:
+            joined[spec.name] = {**recipe[spec.name], **given[spec.name]}
+    return joined
 
 
 def _read_stored(output_dir: str) -> dict[str, Any] | None:
@@ -209,9 +391,13 @@ def parse_args(arguments: list[str] | None = None) -> TrainingConfig:
             is resumed.
     """
     given = vars(build_parser().parse_args(arguments))
-    for name in ("config", "processor"):
-        if name in given:
-            given[name] = dict(given[name])
+    for spec in fields(TrainingConfig):
+        if spec.metadata.get("pairs") and spec.name in given:
+            given[spec.name] = dict(given[spec.name])
+    if given.get("recipe"):
+        given = with_recipe(read_recipe(given["recipe"]), given)
+    if given.get("dry_run"):
+        given.setdefault("output_dir", "dry-run")
     if "output_dir" not in given:
         raise TrainingError("--output-dir is missing. Name the folder that the run shall make.")
     stored = _read_stored(given["output_dir"]) if given.get("resume") else None

@@ -173,7 +173,7 @@ class SyntheticSource:
         arrays = self._draw_all(self.seed, self.config.num_samples, self.share.even(self.config.num_samples))
         self._pool = self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
 
-    def batches(self, epoch: int, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(self, epoch: int, first_step: int) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
         """The batches of one epoch, `gradient_accumulation_steps` for each optimizer step.
 
         Args:
@@ -181,7 +181,8 @@ class SyntheticSource:
             first_step (`int`): Optimizer steps of this epoch that are already done.
 
         Yields:
-            `dict[str, torch.Tensor]`: The network's inputs in float32, and `labels` int64 `(B,)`.
+            `tuple`: The network's inputs in float32 with `labels` int64 `(B,)`, and the weight of their mean
+            loss in the step.
         """
         first, last = first_step * self.per_step, self.steps_per_epoch * self.per_step
         chunks = (
@@ -189,7 +190,8 @@ class SyntheticSource:
         )
         for position, inputs, labels in chunks:
             key = [self.config.seed, epoch, self.share.rank, position]
-            yield self.kind.disturb(inputs, self.config.disturbance, key) | {"labels": labels}
+            changed = self.kind.disturb(inputs, self.config.disturbance, key)
+            yield changed | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
 
     def _fresh(self, epoch: int, first: int, last: int):
         """Batches of samples that no other epoch has."""
@@ -223,7 +225,3 @@ class SyntheticSource:
                 name: tensor.float() if tensor.is_floating_point() else tensor
                 for name, tensor in batch.items()
             }
-
-
-SOURCES = {"synthetic": SyntheticSource}
-"""Value of `--data` -> what draws the batches."""

@@ -6,46 +6,29 @@ state keeps: weights, their average, optimizer, schedule, gradient scale and ran
 
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
-from transformers import get_cosine_schedule_with_warmup
 from transformers.utils import logging as transformers_logging
 
 from mer_hf import __version__
 from mer_hf.provenance import git_commit
 
-from .build import build_model, save_checkpoint
+from .build import build_model, build_processor, save_checkpoint
 from .config import TrainingConfig, TrainingError
-from .data import SOURCES, Share, SyntheticSource
+from .data import Share, SyntheticSource
+from .optimization import average_of, make_optimizer, make_schedule
+from .recorded import Recorded, RecordedSource, is_recorded, read_recorded
 from .run_folder import RunFolder
-
-
-def _optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and leaves biases, norms and other vectors alone."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
-
-
-def _average(model: torch.nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of the weights; it forgets the first ones sooner than `decay` would."""
-
-    @torch.no_grad()
-    def update(averages: list[torch.Tensor], weights: list[torch.Tensor], count: torch.Tensor) -> None:
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averages, weights, 1 - now)
-
-    return AveragedModel(model, multi_avg_fn=update)
 
 
 class Trainer:
@@ -55,24 +38,51 @@ class Trainer:
         config ([`TrainingConfig`]): Of the run.
         accelerator (`Accelerator`): Of this process.
         run ([`RunFolder`]): Where the run keeps what it needs.
+        recorded ([`Recorded`], *optional*): The clips, where they were recorded.
+        rows (`np.ndarray` of shape `(n,)`, *optional*): Those of them that are trained on; all by default.
+
+    Attributes:
+        at_epoch_end (`Callable[[Trainer, int], None]` or None): Called in every process with the number of
+            epochs done, before a state is saved.
+        at_finish (`Callable[[Trainer, Path], None]` or None): Called in the main process with the folder that
+            becomes the checkpoint, before it is saved; it may put other weights into `trained_model()`.
+        title (`str`): Of the progress bar.
+        quiet (`bool`): Whether only the progress bar is shown, and only while it moves.
     """
 
-    def __init__(self, config: TrainingConfig, accelerator: Accelerator, run: RunFolder):
+    def __init__(
+        self,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        run: RunFolder,
+        recorded: Recorded | None = None,
+        rows: np.ndarray | None = None,
+    ):
         self.config, self.accelerator, self.run = config, accelerator, run
-        source_class = SOURCES[config.data]
-        model, self.processor = build_model(config, source_class.class_names)
-        share = Share(accelerator.process_index, accelerator.num_processes)
-        self.source: SyntheticSource = source_class(config, self.processor, share)
+        self.at_epoch_end: Callable[[Trainer, int], None] | None = None
+        self.at_finish: Callable[[Trainer, Path], None] | None = None
+        self.title, self.quiet = "training", False
+        names = recorded.table.class_names if recorded else SyntheticSource.class_names
+        model, self.processor = build_model(config, names)
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        self.started_with = run.started_with() or processes
+        if recorded is None:
+            self.source = SyntheticSource(config, self.processor, Share(rank, processes))
+        else:
+            rows = np.arange(len(recorded.table)) if rows is None else rows
+            self.source = RecordedSource(config, recorded, rows, self.started_with, rank, processes)
         self.total_steps = config.max_steps or config.epochs * self.source.steps_per_epoch
-        optimizer = _optimizer(model, config)
+        optimizer = make_optimizer(model, config)
         # Not prepared: Accelerate would step the schedule once per process.
-        warmup = int(config.warmup_ratio * self.total_steps)
-        self.schedule = get_cosine_schedule_with_warmup(optimizer, warmup, self.total_steps)
-        self.average = _average(model, config.ema_decay).to(accelerator.device) if config.ema_decay else None
+        self.schedule = make_schedule(optimizer, config, self.source.steps_per_epoch, self.total_steps)
+        self.average = None
+        if config.ema_decay:
+            self.average = average_of(model, config.ema_decay).to(accelerator.device)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         accelerator.register_for_checkpointing(
             *[part for part in (self.schedule, self.average) if part is not None]
         )
+        accelerator.register_load_state_pre_hook(_load_weights)
         self.step = 0
 
     def restore(self) -> None:
@@ -81,10 +91,13 @@ class Trainer:
         if state is not None:
             # Accelerate goes on without a word if the random numbers are missing.
             name = f"random_states_{self.accelerator.process_index}.pkl"
-            if not (state / name).is_file():
+            elsewhere = self.started_with != self.accelerator.num_processes
+            if not elsewhere and not (state / name).is_file():
                 raise TrainingError(f"cannot resume: {state} lacks {name}. Start anew in another folder.")
             self.accelerator.load_state(str(state))
             self.step = self.run.step_of(state)
+            if elsewhere:
+                set_seed(self.config.seed + self.step, device_specific=True)
         if self.accelerator.is_main_process:
             self.run.rewind_log(self.step)
 
@@ -101,8 +114,9 @@ class Trainer:
         bar = tqdm(
             total=self.total_steps,
             initial=self.step,
-            desc="training",
+            desc=self.title,
             unit="step",
+            leave=not self.quiet,
             disable=not self.accelerator.is_main_process,
         )
         with bar:
@@ -118,6 +132,8 @@ class Trainer:
             self.step += 1
             bar.update()
             at_state = self.step % self.config.save_steps == 0
+            if self.at_epoch_end is not None and self.step % self.source.steps_per_epoch == 0:
+                self.at_epoch_end(self, self.step // self.source.steps_per_epoch)
             # A line before every state: a state then holds no half-summed loss.
             if at_state or self.step % self.config.log_every == 0 or self.step == self.total_steps:
                 loss = self._log(losses, epoch, since)
@@ -132,13 +148,14 @@ class Trainer:
         parts = self.config.gradient_accumulation_steps
         total = torch.zeros((), device=self.accelerator.device)
         for part in range(parts):
-            batch = {name: array.to(self.accelerator.device) for name, array in next(batches).items()}
+            batch, weight = next(batches)
+            batch = {name: array.to(self.accelerator.device) for name, array in batch.items()}
             # Processes exchange gradients once per step, with the last part.
             if part < parts - 1:
                 with self.accelerator.no_sync(self.model):
-                    loss = self._backward(batch, parts)
+                    loss = self._backward(batch, weight)
             else:
-                loss = self._backward(batch, parts)
+                loss = self._backward(batch, weight)
             total += loss
         if self.config.max_grad_norm:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
@@ -149,45 +166,59 @@ class Trainer:
             self.average.update_parameters(self.accelerator.unwrap_model(self.model))
         return total
 
-    def _backward(self, batch: dict[str, torch.Tensor], parts: int) -> torch.Tensor:
-        outputs = self.model(**batch)
+    def _backward(self, batch: dict[str, torch.Tensor], weight: float) -> torch.Tensor:
+        soft = batch["labels"].ndim == 2  # mixed samples have shares of classes
+        labels = batch["labels"]
+        outputs = self.model(**({name: batch[name] for name in batch if name != "labels"} if soft else batch))
         loss = outputs.loss
-        if self.config.label_smoothing:
-            smoothing = self.config.label_smoothing
-            loss = cross_entropy(outputs.logits, batch["labels"], label_smoothing=smoothing)
-        self.accelerator.backward(loss / parts)
-        return loss.detach() / parts
+        if self.config.label_smoothing or soft:
+            loss = cross_entropy(outputs.logits, labels, label_smoothing=self.config.label_smoothing)
+        self.accelerator.backward(loss * weight)
+        return loss.detach() * weight
 
     def _log(self, losses: list[torch.Tensor], epoch: int, since: float) -> float:
         loss = self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean").item()
         if self.accelerator.is_main_process:
             samples = len(losses) * self.source.per_step * self.accelerator.num_processes
-            self.run.log(
-                {
-                    "step": self.step,
-                    "epoch": epoch,
-                    "loss": loss,
-                    "lr": self.schedule.get_last_lr()[0],
-                    "samples_per_s": round(samples / (time.perf_counter() - since), 1),
-                }
-            )
+            record = {
+                "step": self.step,
+                "epoch": epoch,
+                "loss": loss,
+                "lr": self.schedule.get_last_lr()[0],
+                "samples_per_s": round(samples / (time.perf_counter() - since), 1),
+            }
+            self.run.log(record)
+            if self.config.track != "no":
+                values = {name: value for name, value in record.items() if name != "step"}
+                self.accelerator.log(values, step=self.step)
         return loss
 
     def finish(self) -> dict[str, Any]:
         """Score the weights on the held-out set and save them; the same result in every process."""
-        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        if self.average is not None:
-            model.load_state_dict(self.average.module.state_dict())
+        model = self.trained_model()
         result = {"step": self.step, "validation": self._validate(model)}
+
+        def save(folder: Path) -> None:
+            if self.at_finish is not None:
+                self.at_finish(self, folder)
+            save_checkpoint(model, self.processor, folder, self.config)
+
         if self.accelerator.is_main_process:
             self.run.log(result)
-            self.run.finish(lambda folder: save_checkpoint(model, self.processor, folder, self.config))
+            self.run.finish(save)
         self.accelerator.wait_for_everyone()
         return result
 
+    def trained_model(self) -> torch.nn.Module:
+        """The network in float32 with the weights that are kept: the last ones, or their average."""
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if self.average is not None:
+            model.load_state_dict(self.average.module.state_dict())
+        return model
+
     @torch.inference_mode()
     def _validate(self, model) -> dict[str, float]:
-        if not self.config.validation_samples:
+        if not self.config.validation_samples or isinstance(self.source, RecordedSource):
             return {}
         model.eval()
         found = []
@@ -209,7 +240,7 @@ class Trainer:
         }
 
 
-def _accelerator(config: TrainingConfig) -> Accelerator:
+def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Join the other processes of the run, on GPUs where there are any."""
     if torch.cuda.is_available():  # the price of the same weights from the same seed
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -217,7 +248,8 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     # Processes that torchrun starts on CPUs find each other only if Accelerate is told to use CPUs.
     on_cpu = started > 1 and not torch.accelerator.is_available()
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.mixed_precision)
+    tracker = {} if config.track == "no" else {"log_with": config.track, "project_dir": config.output_dir}
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.mixed_precision, **tracker)
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise TrainingError("--mixed-precision fp16 needs a GPU, and none was found. Use bf16 or no.")
     if accelerator.num_processes != started:
@@ -226,6 +258,17 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
             "Start them with torchrun, one per GPU."
         )
     return accelerator
+
+
+def _load_weights(models: list[torch.nn.Module], folder: str) -> None:
+    """Load a state's weights in place of Accelerate, which fails if the model was wrapped then or is now."""
+    state = {
+        name.removeprefix("module."): tensor
+        for name, tensor in load_file(Path(folder) / "model.safetensors").items()
+    }
+    while models:
+        model = models.pop()
+        getattr(model, "module", model).load_state_dict(state)
 
 
 def _agree(accelerator: Accelerator, act) -> None:
@@ -254,24 +297,64 @@ def train(config: TrainingConfig) -> dict[str, Any]:
     Raises:
         TrainingError: In one line, if the run cannot be started as it is described.
     """
-    accelerator = _accelerator(config)
+    accelerator = make_accelerator(config)
     transformers_logging.disable_progress_bar()
+    recorded = None
+    if is_recorded(config):
+        processor = build_processor(config)
+        recorded = read_recorded(config, processor, show=accelerator.is_main_process)
+    return run_training(config, accelerator, recorded)
+
+
+def run_training(
+    config: TrainingConfig,
+    accelerator: Accelerator,
+    recorded: Recorded | None = None,
+    rows: np.ndarray | None = None,
+    prepare: Callable[[Trainer], None] | None = None,
+) -> dict[str, Any]:
+    """One run with everything it needs at hand; see [`train`] and [`Trainer`].
+
+    Args:
+        config ([`TrainingConfig`]): Of the run.
+        accelerator (`Accelerator`): Of this process, made for this run.
+        recorded ([`Recorded`], *optional*): The clips, where they were recorded.
+        rows (`np.ndarray` of shape `(n,)`, *optional*): Those of them that are trained on.
+        prepare (`Callable[[Trainer], None]`, *optional*): Sets the trainer's hooks.
+
+    Returns:
+        `dict`: As [`train`].
+    """
     set_seed(config.seed)
     run = RunFolder(config)
-    trainer = Trainer(config, accelerator, run)
+    trainer = Trainer(config, accelerator, run, recorded, rows)
+    if prepare is not None:
+        prepare(trainer)
     setting = {"num_processes": accelerator.num_processes, "mer_hf": __version__, "commit": git_commit()}
-    _agree(accelerator, lambda: run.claim(setting))
+    notes: list[str] = []
+    _agree(accelerator, lambda: notes.extend(run.claim(setting, elastic=recorded is not None)))
+    for note in notes:
+        accelerator.print(note)
     if run.finished:
+        if trainer.quiet:
+            return {}
         accelerator.print(f"{run.path} is finished; there is nothing to resume.")
         return {}
+    if config.track != "no":
+        accelerator.init_trackers("mer_hf", config={"run": str(run.path), "seed": config.seed})
     # Each process has its own dropout.
     set_seed(config.seed, device_specific=True)
     trainer.source.prepare()
     trainer.restore()
-    _announce(trainer)
+    if not trainer.quiet:
+        _announce(trainer)
     trainer.fit()
     result = trainer.finish()
+    if config.track != "no":
+        accelerator.end_training()
     scores = ", ".join(f"{name} {value:.4g}" for name, value in result["validation"].items())
+    if trainer.quiet:
+        return result
     accelerator.print(f"saved {run.path}" + (f"; held-out synthetic: {scores}" if scores else ""))
     return result
 

@@ -35,7 +35,8 @@ def _flush(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is either there as a whole or not at all."""
     unfinished = path.with_name(f".{path.name}")
     unfinished.write_text(text)
     unfinished.replace(path)
@@ -59,11 +60,21 @@ class RunFolder:
         """Whether the run has ended and left its checkpoint."""
         return (self.path / WEIGHTS).is_file()
 
-    def claim(self, setting: dict[str, Any]) -> None:
+    def started_with(self) -> int | None:
+        """Number of processes that the run in this folder was started with, None if there is no run."""
+        record = self.path / "train_config.json"
+        return json.loads(record.read_text()).get("num_processes") if record.is_file() else None
+
+    def claim(self, setting: dict[str, Any], elastic: bool = False) -> list[str]:
         """Make the folder and record the run in it, or check that it is the run to go on with.
 
         Args:
             setting (`dict`): `num_processes`, and what else is worth a record.
+            elastic (`bool`, *optional*, defaults to `False`): Whether the run may go on with another number
+                of processes.
+
+        Returns:
+            `list[str]`: What is worth telling.
 
         Raises:
             TrainingError: If the folder holds something and `resume` is not set, or another kind of run, or
@@ -74,11 +85,11 @@ class RunFolder:
         record = self.path / "train_config.json"
         if self.config.resume and record.is_file():
             self._hold()
-            self._check(json.loads(record.read_text()), setting)
+            notes = self._check(json.loads(record.read_text()), setting, elastic)
             self._sweep()
             if self.finished:
                 self.clear()
-            return
+            return notes
         if self.path.exists() and any(not name.startswith(".") for name in os.listdir(self.path)):
             raise TrainingError(
                 f"--output-dir {self.path} is not empty. "
@@ -90,7 +101,8 @@ class RunFolder:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         self._hold()
-        _write_text(record, json.dumps({**self.config.stored(), **setting}, indent=2) + "\n")
+        write_text(record, json.dumps({**self.config.stored(), **setting}, indent=2) + "\n")
+        return []
 
     def _hold(self) -> None:
         """Keep others out of the folder while this process lives: it may outlive the one that launched it."""
@@ -103,13 +115,19 @@ class RunFolder:
         except OSError as error:
             raise TrainingError(f"another process is training in {self.path}. End it first.") from error
 
-    def _check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+    def _check(self, before: dict[str, Any], now: dict[str, Any], elastic: bool) -> list[str]:
         wanted, found = before.get("num_processes"), now["num_processes"]
-        if wanted != found:
+        if wanted == found:
+            return []
+        if not elastic:
             raise TrainingError(
                 f"the run in {self.path} has {wanted} process(es), this one {found}: its weights would "
                 f"differ. Start {wanted}, or start anew in another folder."
             )
+        return [
+            f"{self.path} was started with {wanted} process(es) and goes on with {found}: the batches stay "
+            "the same, but sums are taken in another order and dropout is drawn anew, so bits may differ."
+        ]
 
     def _sweep(self) -> None:
         """Remove what a killed process left unfinished, and all but the latest state."""
@@ -159,7 +177,7 @@ class RunFolder:
                 continue
             if "validation" not in record and record["step"] <= step:
                 kept.append(line + "\n")
-        _write_text(path, "".join(kept))
+        write_text(path, "".join(kept))
 
     def finish(self, save: Callable[[Path], None]) -> None:
         """Leave the checkpoint that the run ends in, and remove the states.

@@ -202,3 +202,38 @@ def disturb_faces(inputs: dict[str, torch.Tensor], largest: float, key: list[int
         kept = torch.rand(count, 1, generator=generator) >= 1 / 3
         disturbed["action_units"] = inputs["action_units"] * kept
     return disturbed
+
+
+def augment_faces(
+    inputs: dict[str, torch.Tensor], rotation_deg: float, shift_px: int, key: list[int]
+) -> dict[str, torch.Tensor]:
+    """Mirror half of the clips, and turn and shift each a little, all frames of a clip alike.
+
+    What MMNet and FaceSleuth train with (rotation to the nearest pixel, then a crop after padding with 0).
+
+    Args:
+        inputs (`dict[str, torch.Tensor]`): `pixel_values` `(B, F, C, S, S)`; others stay as they are.
+        rotation_deg (`float`): Largest turn, in degrees.
+        shift_px (`int`): Largest shift, in whole pixels.
+        key (`list[int]`): The result is a function of the inputs and these numbers.
+
+    Returns:
+        `dict[str, torch.Tensor]`: The same names.
+    """
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([*key, 2]).generate_state(1)[0]))
+    pixel_values = inputs["pixel_values"]
+    count, frames, channels, size, _ = pixel_values.shape
+    angle = torch.deg2rad((2 * torch.rand(count, generator=generator) - 1) * rotation_deg)
+    shift = torch.randint(-shift_px, shift_px + 1, (count, 2), generator=generator) * (2 / size)
+    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    matrix = torch.stack(
+        [
+            torch.stack([mirror * angle.cos(), -angle.sin(), shift[:, 0]], dim=1),
+            torch.stack([mirror * angle.sin(), angle.cos(), shift[:, 1]], dim=1),
+        ],
+        dim=1,
+    )
+    flat = pixel_values.flatten(1, 2)  # (B, F * C, S, S)
+    grid = torch.nn.functional.affine_grid(matrix, list(flat.shape), align_corners=False)
+    turned = torch.nn.functional.grid_sample(flat, grid, mode="nearest", align_corners=False)
+    return inputs | {"pixel_values": turned.unflatten(1, (frames, channels))}

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
+from mer_hf.evaluation.main import main
 from mer_hf.provenance import sha256_of
 from mer_hf.training import loop, run_folder
-from mer_hf.training.main import main
 
 PLACES = {
-    "record": (run_folder, "_write_text"),  # the folder is there, the record of the run is not
+    "record": (run_folder, "write_text"),  # the folder is there, the record of the run is not
     "forward": (loop.Trainer, "_backward"),  # in the middle of an optimizer step
     "save": (torch, "save"),  # some files of a state are there, others are not
     "flush": (run_folder, "_flush"),  # a state, or the checkpoint, is complete and has no name

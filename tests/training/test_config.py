@@ -32,7 +32,7 @@ def test_pairs_are_json_and_bare_words_are_strings():
         (["--output-dir", "run", "--learning-rate", "1"], "unrecognized arguments: --learning-rate"),
         (["--output-dir", "run", "--epoch", "1"], "unrecognized arguments: --epoch"),  # no abbreviations
         (["--output-dir", "run", "--epochs", "two"], "--epochs: invalid int value: 'two'"),
-        (["--output-dir", "run", "--data", "casme2"], "--data: invalid choice: 'casme2'"),
+        (["--output-dir", "run", "--schedule", "linear"], "--schedule: invalid choice: 'linear'"),
         (["--output-dir", "run", "--config", "depths"], "expected field=value, got 'depths'"),
         (["--output-dir", "run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--output-dir", "run", "--max-steps", "0"], "--max-steps must be at least 1, got 0"),

@@ -19,7 +19,7 @@ def source(rank=0, of=1, **changes):
 
 def keys(batches):
     """Each sample of some batches as bytes, in order."""
-    return [pixels.numpy().tobytes() for batch in batches for pixels in batch["pixel_values"]]
+    return [pixels.numpy().tobytes() for batch, _ in batches for pixels in batch["pixel_values"]]
 
 
 def test_an_epoch_shows_every_sample_once_and_the_next_in_another_order():
@@ -32,7 +32,7 @@ def test_a_label_stays_with_its_map():
     data, maps = source(), SyntheticFlowMaps(0, 24)
     expected = to_inputs(data.kind.processor, np.stack([maps[i]["flow"] for i in range(24)]))
     label_of = {pixels.numpy().tobytes(): maps[i]["label"] for i, pixels in enumerate(expected)}
-    for batch in data.batches(0, 0):
+    for batch, _ in data.batches(0, 0):
         assert batch["pixel_values"].dtype == torch.float32
         found = [label_of[pixels.numpy().tobytes()] for pixels in batch["pixel_values"]]
         assert found == batch["labels"].tolist()
@@ -128,7 +128,7 @@ def face_source(key="mmnet", **changes):
 def test_a_network_that_looks_at_frames_gets_faces_through_its_processor():
     data, faces = face_source(), SyntheticFaces(0, 12)
     assert isinstance(data.kind, Faces)
-    batch = next(data.batches(0, 0))
+    batch, _ = next(data.batches(0, 0))
     assert batch["pixel_values"].shape == (4, 2, 3, 32, 32) and batch["pixel_values"].dtype == torch.float32
     samples = [faces[i] for i in range(12)]
     made = data.kind.processor(images=[s["frames"] for s in samples], onset=0, apex=1, return_tensors="pt")
@@ -138,7 +138,7 @@ def test_a_network_that_looks_at_frames_gets_faces_through_its_processor():
 
 
 def test_a_network_that_samples_frames_gets_more_than_it_needs():
-    batch = next(face_source("hsta").batches(0, 0))
+    batch, _ = next(face_source("hsta").batches(0, 0))
     assert batch["pixel_values"].shape == (4, 6, 3, 32, 32)
     assert face_source("hsta").kind.num_frames == 6
 

@@ -16,6 +16,7 @@ from mer_hf.training import loop
 from mer_hf.training.config import TrainingError
 from mer_hf.training.data import VALIDATION_SEED
 from mer_hf.training.loop import train
+from mer_hf.training.optimization import average_of, make_optimizer
 from mer_hf.training.samples import to_inputs
 from tests.models.tiny import tiny_model, tiny_processor
 
@@ -118,7 +119,7 @@ def test_max_steps_stands_in_for_epochs(tiny):
 
 def test_the_average_forgets_the_first_weights_first():
     model = torch.nn.Linear(1, 1, bias=False)
-    average = loop._average(model, decay=0.5)
+    average = average_of(model, decay=0.5)
     seen = []
     for value in (4.0, 1.0, 3.0):
         torch.nn.init.constant_(model.weight, value)
@@ -141,7 +142,7 @@ def test_the_saved_weights_are_the_average(tiny):
 
 def test_vectors_are_not_decayed(tiny):
     model = tiny_model("htnet")
-    decayed, kept = loop._optimizer(model, tiny()).param_groups
+    decayed, kept = make_optimizer(model, tiny()).param_groups
     assert decayed["weight_decay"] == 0.05 and all(parameter.ndim > 1 for parameter in decayed["params"])
     assert kept["weight_decay"] == 0 and len(decayed["params"]) + len(kept["params"]) == len(
         list(model.parameters())

@@ -9,7 +9,8 @@ from torch import nn
 
 from mer_hf.models.htnet.configuration_htnet import HTNetConfig
 from mer_hf.models.htnet.modeling_htnet import HTNetForVideoClassification
-from mer_hf.training import loop, stacked
+from mer_hf.training import stacked
+from mer_hf.training.optimization import average_of
 from mer_hf.training.stacked import Fold, FoldSettings, train_folds, train_one
 
 SIZES = (30, 33, 9, 40, 25)
@@ -126,7 +127,7 @@ def test_order_is_a_function_of_seed_fold_and_epoch():
 
 def test_the_average_is_that_of_the_training_loop():
     model = nn.Linear(3, 2)
-    reference = loop._average(model, 0.6)
+    reference = average_of(model, 0.6)
     average = [p.detach().clone() for p in model.parameters()]
     for step in range(20):
         for p in model.parameters():

@@ -1,8 +1,8 @@
-"""The command line of training: parse, then import what is heavy, then train."""
+"""The command line of training: parse, import what is heavy, then train, or train and test by a protocol."""
 
 import sys
 
-from .config import TrainingError, parse_args
+from mer_hf.training.config import TrainingError, parse_args
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,9 +17,14 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         config = parse_args(arguments)
-        from .loop import train
+        if config.protocol:
+            from .protocols import run_protocol
 
-        train(config)
+            run_protocol(config)
+        else:
+            from mer_hf.training.loop import train
+
+            train(config)
     except TrainingError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2

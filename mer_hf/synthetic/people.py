@@ -1,0 +1,70 @@
+"""A data set of people who do not exist: motion maps in which each subject keeps a face crop and a camera."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from .flow_maps import FlowMapSettings, SyntheticFlowMaps, log_uniform
+
+CLIPS_EACH = (3, 12)
+"""Fewest and most clips of a subject; the composite's 68 subjects have 1 to 39."""
+
+
+def settings_of(rng: np.random.Generator, settings: FlowMapSettings) -> FlowMapSettings:
+    """What one person and one camera keep from clip to clip: the crop, the noise, the flow method.
+
+    Args:
+        rng (`np.random.Generator`): Of the person.
+        settings ([`FlowMapSettings`]): The ranges that people are drawn from.
+
+    Returns:
+        [`FlowMapSettings`]: The ranges of this person's clips.
+    """
+    eye_row, interocular, squash = (
+        rng.uniform(*pair) for pair in (settings.eye_row, settings.interocular_px, settings.squash)
+    )
+    noise = log_uniform(rng, *settings.sensor_noise)
+    return replace(
+        settings,
+        eye_row=(eye_row - 0.3, eye_row + 0.3),
+        interocular_px=(interocular - 0.3, interocular + 0.3),
+        squash=(squash - 0.02, squash + 0.02),
+        sensor_noise=(0.8 * noise, 1.25 * noise),
+        picture_px=(int(rng.choice(settings.picture_px)),),
+        tvl1=float(rng.random() < settings.tvl1),
+    )
+
+
+def draw_people(
+    subjects: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> dict[str, np.ndarray]:
+    """Draw a data set; subject i is a pure function of (seed, i).
+
+    Args:
+        subjects (`int`): Number of people.
+        seed (`int`, *optional*, defaults to 0): Chooses the people.
+        progress (`Callable[[int, int], None]`, *optional*): Called with people done and people in all.
+
+    Returns:
+        `dict[str, np.ndarray]`: `flow` uint8 `(N, 28, 28, 3)`, `label` int64 `(N,)`, `subject` and `dataset`
+        str `(N,)`.
+
+    Raises:
+        ValueError: If there are fewer than two subjects.
+    """
+    if subjects < 2:
+        raise ValueError(f"expected at least two subjects, got {subjects}: none could be left out.")
+    columns: dict[str, list] = {"flow": [], "label": [], "subject": [], "dataset": []}
+    for person in range(subjects):
+        rng = np.random.default_rng([seed, person])
+        clips = int(rng.integers(CLIPS_EACH[0], CLIPS_EACH[1] + 1))
+        stream = int(rng.integers(2**31))
+        for sample in SyntheticFlowMaps(stream, clips, settings_of(rng, FlowMapSettings())):
+            columns["flow"].append(sample["flow"])
+            columns["label"].append(sample["label"])
+            columns["subject"].append(f"s{person:03d}")
+            columns["dataset"].append("synthetic")
+        if progress:
+            progress(person + 1, subjects)
+    return {name: np.array(values) for name, values in columns.items()}
