@@ -1,4 +1,4 @@
-"""The command line: `mer-hf predict`, `evaluate`, `convert`, `report`, `synth-flows`.
+"""The command line: `mer-hf predict`, `evaluate`, `convert`, `prepare`, `report`, `synth-flows`.
 
 It parses, imports what the command needs, calls it and prints. Mistakes of the user end with exit code 2
 and one line on stderr that begins `mer-hf: error:`.
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +21,9 @@ from . import __version__
 
 if TYPE_CHECKING:
     from .pipeline import Prediction
+
+_kept_stderr: list[int] = []
+"""Descriptors of stderr while messages of libraries are kept off it, the latest last."""
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -40,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_evaluate(commands)
     _add_convert(commands)
+    _add_prepare(commands)
     _add_report(commands)
     _add_synth_flows(commands)
     return parser
@@ -124,6 +128,38 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     convert.set_defaults(run=_convert)
 
 
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    prepare = commands.add_parser("prepare", help="align the faces of a data set you have, for training")
+    prepare.add_argument(
+        "name",
+        metavar="NAME",
+        help="casme2, samm, smic, casme3, mmew, 4dme, casme, megc2019, or table: your own",
+    )
+    prepare.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write or go on with"
+    )
+    prepare.add_argument("--root", type=Path, metavar="DIR", help="the data set as you received it")
+    prepare.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="its annotation sheet, if it lies elsewhere"
+    )
+    prepare.add_argument("--list", type=Path, metavar="FILE", help="megc2019: the official list of clips")
+    prepare.add_argument("--csv", type=Path, metavar="FILE", help="table: columns path, subject, label, ...")
+    prepare.add_argument(
+        "--class-map",
+        nargs="+",
+        default=[],
+        metavar="LABEL=CLASS",
+        help="table: labels to classes, or a JSON file",
+    )
+    prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    prepare.add_argument(
+        "--model",
+        metavar="NAME_OR_DIR",
+        help="crop faces as this checkpoint was trained on (to fine-tune it)",
+    )
+    prepare.set_defaults(run=_prepare)
+
+
 def _add_report(commands: argparse._SubParsersAction) -> None:
     report = commands.add_parser("report", help="compute the report of a run with --protocol from its log")
     report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of the run")
@@ -196,6 +232,31 @@ def _convert(args: argparse.Namespace) -> str:
     return "\n".join([*notes, f"Written to {args.out_dir}."])
 
 
+def _prepare(args: argparse.Namespace) -> str:
+    from .data.prepare import format_report, prepare
+    from .data.readers import READERS
+    from .data.table_reader import read_class_map, read_user_table
+
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {args.workers}.")
+    if args.name == "table":
+        if args.csv is None:
+            raise ValueError("prepare table needs --csv FILE.")
+        about = {"name": "table", "title": args.csv.name}
+        findings = read_user_table(args.csv, read_class_map(args.class_map) if args.class_map else None)
+    elif args.name in READERS:
+        if args.root is None:
+            raise ValueError(f"prepare {args.name} needs --root DIR, the data set as you received it.")
+        reader = READERS[args.name]
+        about = {"name": reader.name, "title": reader.title, "published": reader.published}
+        findings = reader.read(args.root, args.sheet, args.list)
+    else:
+        raise ValueError(f"there is no reader {args.name!r}. Choose from {', '.join(READERS)}, table.")
+    with _bar("preparing", "clip") as progress:
+        report = prepare(findings, args.out, workers=args.workers, progress=progress, about=about)
+    return f"{format_report(report)}\nWritten to {args.out}."
+
+
 def _report(args: argparse.Namespace) -> str:
     from .evaluation.report import END_OF_SUMMARY, write_report
 
@@ -206,6 +267,28 @@ def _report(args: argparse.Namespace) -> str:
     return f"{head}\n\nWritten to {args.run_dir / 'report.html'}, report.md and report.json."
 
 
+@contextlib.contextmanager
+def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on the stderr that the user sees, which `_quiet` has put aside."""
+    from tqdm.auto import tqdm
+
+    with (
+        open(os.dup(_seen_stderr()), "w") as seen,
+        tqdm(desc=title, unit=unit, file=seen, leave=False) as bar,
+    ):
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def _seen_stderr() -> int:
+    """Descriptor of the stderr that the process was started with."""
+    return _kept_stderr[-1] if _kept_stderr else 2
+
+
 def _synth_flows(args: argparse.Namespace) -> str:
     _check_output(args.out, (".npz",))
     if not 0 <= args.seed < 2**31:
@@ -213,7 +296,8 @@ def _synth_flows(args: argparse.Namespace) -> str:
     from .data.flow_maps import FlowMaps, write_flow_maps
     from .synthetic.people import draw_people
 
-    data = FlowMaps(**draw_people(args.subjects, args.seed))
+    with _bar("drawing", "subject") as progress:
+        data = FlowMaps(**draw_people(args.subjects, args.seed, progress))
     write_flow_maps(args.out, data)
     counts = ", ".join(f"{name} {count}" for name, count in data.table().counts().items())
     return f"{len(data)} maps of {args.subjects} subjects ({counts}) written to {args.out}."
@@ -310,6 +394,7 @@ def _quiet() -> Iterator[None]:
     """Keeps the libraries' own messages off stderr, those of C++ too; what is raised passes through."""
     sys.stderr.flush()
     kept = os.dup(2)
+    _kept_stderr.append(kept)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
@@ -318,5 +403,6 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        _kept_stderr.remove(kept)
         os.dup2(kept, 2)
         os.close(kept)

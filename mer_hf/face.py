@@ -110,6 +110,37 @@ class FaceTrack:
     steady: np.ndarray | None = None
 
 
+def recrop(
+    frames: np.ndarray, landmarks_xy: np.ndarray, old: FaceGeometry, new: FaceGeometry
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut aligned faces anew, for a network that wants them elsewhere in the crop.
+
+    All frames are moved alike, so that motion stays what it was. What the old crop did not show is filled
+    with its border.
+
+    Args:
+        frames (`np.ndarray` of shape `(T, S, S, 3)`): uint8, cropped as `old` says.
+        landmarks_xy (`np.ndarray` of shape `(T, 478, 2)`): In those frames' pixels.
+        old ([`FaceGeometry`]): Of the frames.
+        new ([`FaceGeometry`]): That is wanted.
+
+    Returns:
+        `tuple`: Frames uint8 `(T, S', S', 3)` and landmarks float32 `(T, 478, 2)`; the same if nothing
+        changes.
+    """
+    if old == new:
+        return frames, landmarks_xy
+    scale = new.size * new.interocular_fraction / (old.size * old.interocular_fraction)
+    shift = new.eyes_xy.mean(axis=0) - scale * old.eyes_xy.mean(axis=0)
+    matrix = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    moved = [
+        cv2.warpAffine(frame, matrix, (new.size, new.size), flags=method, borderMode=cv2.BORDER_REPLICATE)
+        for frame in frames
+    ]
+    return np.stack(moved), (scale * landmarks_xy + shift).astype(np.float32)
+
+
 def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
     """Find the largest face of a clip and align it in every frame.
 

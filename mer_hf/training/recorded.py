@@ -100,15 +100,17 @@ def _read_flows(config: TrainingConfig, processor) -> Recorded:
 
 def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
     from mer_hf.data.prepared import Prepared  # needs `datasets`, which training on flow maps does without
+    from mer_hf.face import FaceGeometry
 
     sets = [Prepared(path) for path in config.data.split(",")]
+    geometry = FaceGeometry(**(processor.face_geometry or {}))
     tables = [each.table(class_names_of(config.classes) or "composite3") for each in sets]
     table, rows = joined(tables), []
     units, flow, sources = [], [], Counter()
     with tqdm(total=len(table), desc="preparing clips", unit="clip", disable=not show) as bar:
         for each, part in zip(sets, tables, strict=True):
             for key in part.keys:
-                clip = each.clip(str(key))
+                clip = each.clip(str(key), geometry)
                 rows.append(clip_inputs(clip, processor))
                 units.append({f"AU{unit['number']}" for unit in clip["action_units"]})
                 motion = motion_map(optical_flow(*(clip["frames"][clip[name]] for name in ("onset", "apex"))))
