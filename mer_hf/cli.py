@@ -68,13 +68,16 @@ def main(argv: list[str] | None = None) -> int:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"mer-hf: error: {message}", file=sys.stderr)
         return 2
-    print(output)
+    if output:
+        print(output)
     return 0
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict = commands.add_parser("predict", help="analyse one clip of a face")
-    predict.add_argument("clip", metavar="CLIP", help="a video file, or a folder of numbered frames")
+    predict.add_argument(
+        "clip", metavar="CLIP", help="a video file or a folder of numbered frames; --out: of clips"
+    )
     predict.add_argument("--model", default="htnet", metavar="NAME_OR_DIR", help="default: %(default)s")
     for phase in ("onset", "apex", "offset"):
         predict.add_argument(f"--{phase}", metavar="FRAME", help="0-based index, or a frame's file name")
@@ -86,6 +89,13 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         help="what a network that takes them is given: estimated (default), none, or a person's "
         "annotation such as AU4,AU7 (L12 for the left side)",
     )
+    predict.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="analyse every clip below the folder CLIP; one row each in this .parquet or .csv",
+    )
+    predict.add_argument("--overwrite", action="store_true", help="with --out: replace the file")
     predict.add_argument("--json", action="store_true", help="print one JSON object")
     predict.add_argument("--npz", type=Path, metavar="FILE", help="write curve, relevance and faces")
     predict.add_argument(
@@ -178,6 +188,8 @@ def _add_synth_flows(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(args: argparse.Namespace) -> str:
+    if args.out is not None:
+        return _predict_many(args)
     _check_output(args.npz, (".npz",))
     _check_output(args.overlay, PICTURE_SUFFIXES)
     from .pipeline import MicroExpressionPipeline
@@ -198,6 +210,26 @@ def _predict(args: argparse.Namespace) -> str:
         with _replacing(args.overlay) as temporary:
             Image.fromarray(overlay_picture(prediction.apex_face, prediction.apex_relevance)).save(temporary)
     return prediction.to_json() if args.json else summary(prediction)
+
+
+def _predict_many(args: argparse.Namespace) -> str:
+    for name in ("onset", "apex", "offset", "npz", "overlay", "json"):
+        if getattr(args, name):
+            raise ValueError(f"--{name} is for one clip and --out for many. Leave one of them away.")
+    _check_output(args.out, (".parquet", ".csv"))
+    import torch
+
+    from .bulk import Bulk, summary
+
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+    options = (args.model, _action_units(args.action_units), args.fps, args.overwrite)
+    bulk = Bulk(Path(args.clip), args.out, *options)
+    first = os.environ.get("RANK", "0") == "0"
+    with _bar("clips", "clip", shown=first) as progress:
+        bulk.work(progress)
+    rows = bulk.merge()
+    return "" if rows is None else summary(rows, args.out)
 
 
 def _action_units(text: str) -> str | list[str] | None:
@@ -268,7 +300,7 @@ def _report(args: argparse.Namespace) -> str:
 
 
 @contextlib.contextmanager
-def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(title: str, unit: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on the stderr that the user sees, which `_quiet` has put aside."""
     from tqdm.auto import tqdm
 

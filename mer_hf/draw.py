@@ -313,6 +313,7 @@ def confusion_picture(counts: np.ndarray, names: tuple[str, ...], mark: str = ""
     figure, axes = _canvas((side + 60, side))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
     for (row, column), count in np.ndenumerate(counts):
         text = f"{count:.0f}" if count == round(count) else f"{count:.1f}"
         color = "white" if shares[row, column] > 0.55 else "#111827"

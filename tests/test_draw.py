@@ -210,3 +210,14 @@ def test_enlarge_keeps_proportions():
 def test_drawing_needs_no_pyplot(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
     assert importlib.reload(draw).flow_picture(np.ones((16, 16, 2))).std() > 0
+
+
+def test_a_confusion_picture_is_shaded_by_the_share_of_the_row_and_carries_its_mark():
+    counts = np.array([[9, 1], [5, 5]])
+    plain, marked = (
+        draw.confusion_picture(counts, ("calm", "moved"), mark) for mark in ("", "TEST-SELECTED")
+    )
+    assert plain.dtype == np.uint8 and plain.shape == marked.shape
+    assert (plain != marked).any(axis=-1).mean() > 0.005
+    dark = draw.confusion_picture(np.array([[10, 0], [5, 5]]), ("calm", "moved"))
+    assert dark.astype(int).sum() != plain.astype(int).sum()

@@ -23,9 +23,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A room may use what stands before it in its line, and the lines above; rooms in one place do not use each
 # other.
 LINES = [
-    [{"labels", "flow", "clip", "registration", "provenance"}, {"face"}, {"spotting"}, {"action_units"}],
+    [
+        {"labels", "flow", "clip", "registration", "provenance", "work_queue"},
+        {"face"},
+        {"spotting"},
+        {"action_units"},
+    ],
     [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}],
-    [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"hub"}, {"cli", "space"}],
+    [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"bulk"}, {"hub"}, {"cli", "space"}],
 ]
 MAY_USE: dict[str, set[str]] = {}
 for line in LINES:

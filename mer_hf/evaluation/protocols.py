@@ -34,10 +34,10 @@ from mer_hf.training.loop import Trainer, make_accelerator, run_training
 from mer_hf.training.optimization import make_optimizer
 from mer_hf.training.recorded import Recorded, RecordedSource, read_recorded
 from mer_hf.training.run_folder import WEIGHTS, write_text
+from mer_hf.work_queue import WorkQueue
 
 from .baselines import baseline_rows
 from .fold_log import read_rows, rows_of, write_rows
-from .fold_queue import FoldQueue
 from .report import END_OF_SUMMARY, write_report
 from .selection import TEST_SELECTED, predict, rule
 
@@ -115,7 +115,7 @@ class ProtocolRun:
         self.folds = make_folds(recorded.table, config)
         seeds = range(config.seed, config.seed + config.num_seeds)
         self.units = {unit.name: unit for seed in seeds for unit in (Unit(fold, seed) for fold in self.folds)}
-        self.queue = FoldQueue(self.path / "queue", list(self.units))
+        self.queue = WorkQueue(self.path / "queue", list(self.units))
 
     def start(self, rank: int) -> None:
         """Make the folder, or check that it is the run to go on with; the first process does so.
@@ -224,7 +224,7 @@ class ProtocolRun:
         """
         if self.queue.left():
             return False
-        last = FoldQueue(self.path / "merge", ["merge"])
+        last = WorkQueue(self.path / "merge", ["merge"])
         last.fill()
         for _ in last.claims():
             rows = [row for unit in self.units.values() for row in read_rows(self.folder(unit) / PREDICTIONS)]

@@ -13,13 +13,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mer_hf.evaluation import fold_queue, protocols
+from mer_hf import work_queue
+from mer_hf.evaluation import protocols
 from mer_hf.provenance import sha256_of
 from tests.training import kill
 
 kill.PLACES |= {
     "predictions": (protocols, "write_rows"),  # a fold is trained, its predictions are not there
-    "claim": (fold_queue.FoldQueue, "_claimed"),
+    "claim": (work_queue.WorkQueue, "_claimed"),
     "baselines": (protocols, "baseline_rows"),  # all folds are done, the report is not
     "report": (protocols, "write_report"),
 }

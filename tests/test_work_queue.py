@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mer_hf.evaluation.fold_queue import FoldQueue
+from mer_hf.work_queue import WorkQueue
 
 NAMES = ["a", "b", "c"]
 
 
 def test_every_fold_is_handed_out_once(tmp_path):
-    queue = FoldQueue(tmp_path / "queue", NAMES)
+    queue = WorkQueue(tmp_path / "queue", NAMES)
     queue.fill()
     assert queue.left() == NAMES and list(queue.claims()) == NAMES
     assert queue.left() == [] and list(queue.claims()) == []
@@ -20,7 +20,7 @@ def test_every_fold_is_handed_out_once(tmp_path):
 
 
 def test_filling_again_changes_nothing(tmp_path):
-    queue = FoldQueue(tmp_path / "queue", NAMES)
+    queue = WorkQueue(tmp_path / "queue", NAMES)
     queue.fill()
     next(queue.claims())
     queue.fill()
@@ -29,7 +29,7 @@ def test_filling_again_changes_nothing(tmp_path):
 
 
 def test_a_fold_that_failed_is_left_for_the_next(tmp_path):
-    queue = FoldQueue(tmp_path / "queue", NAMES)
+    queue = WorkQueue(tmp_path / "queue", NAMES)
     queue.fill()
     with pytest.raises(RuntimeError):
         for name in queue.claims():
@@ -41,17 +41,17 @@ def test_a_fold_that_failed_is_left_for_the_next(tmp_path):
 CLAIM = """
 import sys, time
 from pathlib import Path
-from mer_hf.evaluation.fold_queue import FoldQueue
-for name in FoldQueue(Path(sys.argv[1]), ["a", "b", "c"]).claims():
+from mer_hf.work_queue import WorkQueue
+for name in WorkQueue(Path(sys.argv[1]), ["a", "b", "c"]).claims():
     print(name, flush=True)
     time.sleep(60)
 """
 
 
 def test_what_a_killed_process_left_is_taken_up_and_what_a_living_one_holds_is_not(tmp_path):
-    queue = FoldQueue(tmp_path / "queue", NAMES)
+    queue = WorkQueue(tmp_path / "queue", NAMES)
     queue.fill()
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     other = subprocess.Popen(
         [sys.executable, "-c", CLAIM, str(queue.folder)], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(root)},

@@ -1,11 +1,11 @@
-"""Folds that several processes work off together, on one machine or on many that share a folder.
+"""Pieces of work that several processes work off together, on one machine or on many that share a folder.
 
-    queue/todo-<fold>     nobody has begun it
-    queue/doing-<fold>    a process is at work on it, or was killed at it; machine and process stand in it
-    queue/done-<fold>     its predictions are there
+    queue/todo-<piece>    nobody has begun it
+    queue/doing-<piece>   a process is at work on it, or was killed at it; machine and process stand in it
+    queue/done-<piece>    its result is there
 
-A process claims a fold by renaming its file, which succeeds for one process only, and holds a lock on the
-file while it lives: a file without a lock was left by a process that died, and its fold goes on.
+A process claims a piece by renaming its file, which succeeds for one process only, and holds a lock on the
+file while it lives: a file without a lock was left by a process that died, and its piece is taken up.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ except ImportError:  # Windows: what a killed process left is not taken up by ot
     fcntl = None
 
 
-class FoldQueue:
-    """The folds of a run.
+class WorkQueue:
+    """The pieces of a run.
 
     Args:
         folder (`Path`): Where their files are.
-        names (`list[str]`): Of all folds; each may serve as a file's name.
+        names (`list[str]`): Of all pieces; each may serve as a file's name.
     """
 
     def __init__(self, folder: Path, names: list[str]):
@@ -51,36 +51,36 @@ class FoldQueue:
         return self.folder / f"{state}-{name}"
 
     def left(self) -> list[str]:
-        """Folds that are not done."""
+        """Pieces that are not done."""
         return [name for name in self.names if not self._file("done", name).exists()]
 
     def claims(self) -> Iterator[str]:
-        """Folds for this process, one at a time, until there is none that nobody else is at work on.
+        """Pieces for this process, one at a time, until there is none that nobody else is at work on.
 
-        A fold is done when the caller asks for the next one; if it raises instead, others may take it up.
+        A piece is done when the caller asks for the next one; if it raises instead, others may take it up.
 
         Yields:
-            `str`: Name of a fold.
+            `str`: Name of a piece.
         """
-        while True:
+        found = True
+        while found:
+            found = False
             for name in self.names:
                 with self._claimed(name) as mine:
                     if mine:
                         yield name
                         self._file("doing", name).rename(self._file("done", name))
-                        break
-            else:
-                return
+                        found = True
 
     def finish(self, name: str) -> None:
-        """Mark a fold as done that was not claimed: all processes worked on it together."""
+        """Mark a piece as done that was not claimed: all processes worked on it together."""
         for state in ("todo", "doing"):
             with contextlib.suppress(FileNotFoundError):
                 self._file(state, name).rename(self._file("done", name))
 
     @contextlib.contextmanager
     def _claimed(self, name: str) -> Iterator[bool]:
-        """Whether the fold is this process's, for as long as the context lasts."""
+        """Whether the piece is this process's, for as long as the context lasts."""
         doing = self._file("doing", name)
         with contextlib.suppress(FileNotFoundError):
             self._file("todo", name).rename(doing)
