@@ -179,11 +179,12 @@ class ProtocolRun:
         """Where a unit's training run is."""
         return self.path / "folds" / unit.name
 
-    def train_unit(self, unit: Unit, accelerator) -> None:
-        """Train and test one unit, or go on with it."""
+    def train_unit(self, unit: Unit) -> None:
+        """Train and test one unit, or go on with it; all processes that know of each other do so together."""
         folder, table = self.folder(unit), self.recorded.table
         folder.mkdir(parents=True, exist_ok=True)
         config = replace(self.config, output_dir=str(folder), seed=unit.seed, num_seeds=1, resume=True)
+        accelerator = make_accelerator(config)
         fit, inner = unit.fold.train, np.zeros(0, np.int64)
         if config.selection == "inner":
             fit, inner = splits.inner_validation(table, unit.fold.train, config.inner_share, unit.seed)
@@ -241,7 +242,7 @@ def _work_on_folds(run: ProtocolRun) -> None:
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # sums are taken in one order whatever the number of processes
     for name in run.queue.claims():
-        run.train_unit(run.units[name], make_accelerator(run.config))
+        run.train_unit(run.units[name])
 
 
 def _work_together(run: ProtocolRun, accelerator) -> None:
@@ -252,7 +253,7 @@ def _work_together(run: ProtocolRun, accelerator) -> None:
         accelerator.wait_for_everyone()
         if not int(accelerator.reduce(left, reduction="sum")):
             continue
-        run.train_unit(run.units[name], make_accelerator(run.config))
+        run.train_unit(run.units[name])
         if accelerator.is_main_process:
             run.queue.finish(name)
         accelerator.wait_for_everyone()

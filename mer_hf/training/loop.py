@@ -4,6 +4,7 @@ All that decides the weights is a function of the configuration and the number o
 state keeps: weights, their average, optimizer, schedule, gradient scale and random numbers.
 """
 
+import importlib.util
 import os
 import time
 from collections.abc import Callable
@@ -248,6 +249,8 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     # Processes that torchrun starts on CPUs find each other only if Accelerate is told to use CPUs.
     on_cpu = started > 1 and not torch.accelerator.is_available()
+    if config.track != "no" and importlib.util.find_spec(config.track) is None:
+        raise TrainingError(f"--track {config.track} is not installed. Run pip install {config.track}.")
     tracker = {} if config.track == "no" else {"log_with": config.track, "project_dir": config.output_dir}
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.mixed_precision, **tracker)
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":

@@ -246,3 +246,20 @@ def test_transformers_own_trainer_trains_the_model_through_labels(tmp_path):
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < 0.5 * before
+
+
+@pytest.mark.parametrize(
+    ("tracker", "written"), [("tensorboard", "run/mer_hf/**/events*"), ("trackio", "db/*.db")]
+)
+def test_a_tracker_gets_the_lines_of_the_log(tiny, tmp_path, monkeypatch, tracker, written):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "db"))
+    config = tiny(track=tracker, epochs=1)
+    train(config)
+    assert [path for path in tmp_path.glob(written) if path.stat().st_size > 100]
+    assert len(lines(config)) >= 2
+
+
+def test_a_tracker_that_is_not_installed_is_named(tiny, monkeypatch):
+    monkeypatch.setattr(loop.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match="--track trackio is not installed"):
+        train(tiny(track="trackio"))
