@@ -1,246 +1,528 @@
-"""Analyses every clip below a folder: by one process or many, resumable, one row per clip.
+"""Predictions of many clips into one table, by any number of processes on machines that share a folder.
 
-    OUT.parts/setting.json    model, options and clips; a run goes on only if they are the same
-    OUT.parts/queue/          which clips are done, see work_queue
-    OUT.parts/rows/           one JSON file per clip
-    OUT                       all rows, at the end; OUT.parts is removed
+    OUT.parts/plan.json        the model, the options and the clips, as they were when the run began
+    OUT.parts/queue/           which clips are done
+    OUT.parts/begun/<clip>     a process is at this clip, or was when it died
+    OUT.parts/results/<clip>   the row of a clip, as JSON
+    OUT.parts/merge/           whether the rows have been joined
 
-Processes claim clips one at a time, so that a long one does not hold up the others, and need nothing of each
-other but the folder: they may run on several machines.
+Processes claim clips through the queue and exchange nothing while they work; whoever does the last clip
+joins the rows to OUT and removes OUT.parts. A run that was killed goes on when the same command is given.
 """
 
 import csv
+import glob
 import hashlib
-import io
 import json
+import multiprocessing
 import os
 import shutil
+import signal
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from mer_hf import __version__
-from mer_hf.work_queue import WorkQueue
+import cv2
+import torch
+import torch.distributed
 
-VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
-OUTPUTS = (".parquet", ".csv")
-SHOWN = 5
-"""Failures that are shown; all are in the file."""
+from . import __version__
+from .action_units import VOCABULARY, given_action_units
+from .clip import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
+from .registry import weights_sha256
+from .work_queue import WorkQueue
 
-
-def find_clips(folder: Path) -> list[Path]:
-    """Videos below a folder, and folders that hold pictures; relative to it, sorted.
-
-    Raises:
-        ValueError: In one line, if there is none.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder. With --out, give a folder of clips.")
-    found: set[Path] = set()
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(place).relative_to(folder)
-        found |= {here / name for name in files if Path(name).suffix.lower() in VIDEOS and name[0] != "."}
-        if any(Path(name).suffix.lower() in PICTURES and name[0] != "." for name in files):
-            found.add(here)
-    if not found:
-        raise ValueError(f"{folder} holds no clip: no video ({', '.join(VIDEOS)}) and no folder of pictures.")
-    return sorted(found)
+TABLE_SUFFIXES = (".parquet", ".csv")
+REASONS_SHOWN = 3
+_BETWEEN_LOOKS_S = 1.0
 
 
-def _stamp(path: Path) -> list:
-    """Size and time of a clip's file, or of its folder's newest file."""
-    stats = [each.stat() for each in path.iterdir()] if path.is_dir() else [path.stat()]
-    return [sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)]
+class FirstProcessFailed(RuntimeError):
+    """The first process of a launch could not begin, and says why; the others have nothing to add."""
 
 
-class Bulk:
-    """The analysis of a folder's clips as one process sees it.
+def find_clips(root: str | os.PathLike) -> Iterator[str]:
+    """Clips in a folder and the folders in it: video files, and folders that directly hold pictures.
 
     Args:
-        folder (`Path`): Holds the clips.
-        out (`Path`): Ends in .parquet or .csv.
-        model (`str`): A bundled checkpoint, a folder or a Hub name.
-        action_units (`str`, `list` or None): As the pipeline takes them.
-        fps (`float`, *optional*): Of folders of pictures.
-        overwrite (`bool`): Whether a file that an earlier run has finished may be replaced.
+        root (`str` or `os.PathLike`): A folder, or one video file. Hidden files and folders are left out.
 
-    Raises:
-        ValueError: In one line, if there is no clip, `out` is there already, or what a killed run left
-            belongs to another model, other options or other clips.
+    Yields:
+        `str`: Paths from `root`, with `/`; `"."` for `root` itself. In no particular order.
+    """
+    root = Path(root)
+    if root.is_file():
+        yield root.name
+    seen, unreadable = set(), []
+    for top, folders, files in os.walk(root, followlinks=True, onerror=unreadable.append):
+        where = os.path.realpath(top)
+        folders[:] = [] if where in seen else [name for name in folders if name[0] != "."]
+        if where in seen:  # a link that leads back
+            continue
+        seen.add(where)
+        shown = [name for name in files if name[0] != "."]
+        if any(name.lower().endswith(PICTURE_SUFFIXES) for name in shown):
+            yield Path(top).relative_to(root).as_posix()
+        for name in shown:
+            if name.lower().endswith(VIDEO_SUFFIXES):
+                yield (Path(top) / name).relative_to(root).as_posix()
+    if root.is_dir():  # a file has been yielded, and is an error to the walk
+        for error in unreadable:  # what it holds is not known: let it be a row that says so
+            yield Path(error.filename).relative_to(root).as_posix()
+
+
+def predict_row(pipeline: MicroExpressionPipeline, path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """One clip's row of the table; whatever goes wrong with the clip is the row's reason.
+
+    Args:
+        pipeline ([`MicroExpressionPipeline`]): What predicts.
+        path (`Path`): A video file or a folder of frames.
+        options (`dict`): Further arguments of the pipeline.
+
+    Returns:
+        `dict`: Column -> value that JSON has, without the columns that are the same for all clips. A clip
+            that failed has `status`, `reason`, `seconds` and `process` only.
+    """
+    begun = time.perf_counter()
+    try:
+        row = _columns_of(pipeline(path, **options).to_dict())
+    except (ValueError, OSError) as error:
+        row = _failed(str(error) or type(error).__name__, path)
+    except Exception as error:
+        row = _failed(f"{type(error).__name__}: {error}", path)
+    seconds = round(time.perf_counter() - begun, 3)
+    return row | {"seconds": seconds, "process": f"{socket.gethostname()}:{os.getpid()}"}
+
+
+def _failed(reason: str, path: Path) -> dict[str, Any]:
+    return {"status": "failed", "reason": _printable(" ".join(reason.split()).removeprefix(f"{path}: "))}
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be Unicode; a table's text must be."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _columns_of(answer: dict[str, Any]) -> dict[str, Any]:
+    phases = answer["phases"]
+    return {
+        "status": "ok",
+        "outcome": answer["outcome"],
+        "label": answer["label"],
+        **{f"score_{name}": score for name, score in answer["scores"].items()},
+        **{key: phases[key] for name in PHASE_NAMES for key in (name, f"{name}_s")},
+        "phases_source": phases["source"],
+        **{name: found and found[2] for name, found in answer["action_units"].items()},
+        "action_units_source": answer["action_units_source"],
+        "warnings": " | ".join(answer["warnings"]),
+    }
+
+
+def table_columns(classes: list[str]) -> dict[str, str]:
+    """The columns of the table, in order.
+
+    Args:
+        classes (`list[str]`): The classes of the network.
+
+    Returns:
+        `dict[str, str]`: Name -> Arrow type.
+    """
+    return {
+        **dict.fromkeys(("path", "status", "reason", "outcome", "label"), "string"),
+        **{f"score_{name}": "float64" for name in classes},
+        **{key: kind for name in PHASE_NAMES for key, kind in ((name, "int64"), (f"{name}_s", "float64"))},
+        "phases_source": "string",
+        **dict.fromkeys(VOCABULARY, "float64"),
+        **dict.fromkeys(("action_units_source", "warnings", "model", "weights_sha256", "mer_hf"), "string"),
+        "seconds": "float64",
+        "process": "string",
+    }
+
+
+def write_table(out: Path, rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    """Write rows as parquet or CSV, under a temporary name first.
+
+    Args:
+        out (`Path`): The file; its ending chooses the format.
+        rows (`list[dict]`): Column -> value; a column that a row lacks is empty.
+        columns (`dict[str, str]`): Name -> Arrow type.
+    """
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.suffix.lower() == ".csv":
+            with open(part, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            import pyarrow
+            import pyarrow.parquet
+
+            schema = pyarrow.schema(list(columns.items()))
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), part)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@dataclass
+class BulkRun:
+    """Bulk prediction as one process sees it.
+
+    Args:
+        root (`Path`): Where the clips are.
+        out (`Path`): The table to write, `.parquet` or `.csv`.
+        model (`str`, *optional*, defaults to `"htnet"`): Name or folder of the checkpoint.
+        options (`dict`, *optional*): Further arguments of the pipeline, for every clip: `fps`,
+            `action_units`.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether a finished table may be replaced.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        out: Path,
-        model: str,
-        action_units: Any = "estimated",
-        fps: float | None = None,
-        overwrite: bool = False,
-    ):
-        from mer_hf.pipeline import MicroExpressionPipeline
+    root: Path
+    out: Path
+    model: str = "htnet"
+    options: dict[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+    plan: dict[str, Any] = field(init=False, default_factory=dict)
 
-        self.folder, self.out, self.action_units, self.fps = folder, out, action_units, fps
-        self.parts = out.with_name(out.name + ".parts")
-        if out.exists() and not overwrite and not self.parts.exists():
-            raise ValueError(f"{out} exists already. Add --overwrite to replace it, or name another file.")
-        if out.suffix == ".parquet":
-            _pyarrow()
-        self.clips = find_clips(folder)
-        self.queue = WorkQueue(self.parts / "queue", [f"{i:07d}" for i in range(len(self.clips))])
-        self.pipeline = MicroExpressionPipeline.from_pretrained(model)
-        self._claim(model)
+    def __post_init__(self) -> None:
+        self.root, self.out = Path(self.root), Path(self.out)
+        self.parts = self.out.with_name(f"{self.out.name}.parts")
+        self._pipeline: MicroExpressionPipeline | None = None
 
-    def _claim(self, model: str) -> None:
-        from mer_hf.evaluation.flow_maps import weights_sha256
+    @property
+    def pipeline(self) -> MicroExpressionPipeline:
+        """Loaded when it is first needed."""
+        if self._pipeline is None:
+            self._pipeline = MicroExpressionPipeline.from_pretrained(self.model)
+        return self._pipeline
 
-        self.weights = weights_sha256(self.pipeline.model) or ""
-        stamps = json.dumps([[str(clip), *_stamp(self.folder / clip)] for clip in self.clips])
-        setting = {
-            "model": model,
-            "weights": self.weights,
-            "options": json.dumps([self.action_units, self.fps]),
-            "mer_hf": __version__,
-            "clips": hashlib.sha256(stamps.encode()).hexdigest(),
-        }
-        record = self.parts / "setting.json"
-        (self.parts / "rows").mkdir(parents=True, exist_ok=True)
-        if record.is_file():
-            before = json.loads(record.read_text())
-            changed = [name for name, value in setting.items() if before.get(name) != value]
-            if changed:
-                raise ValueError(
-                    f"{self.parts} was begun with other {' and '.join(changed)}. Delete it to begin anew, or "
-                    "name another --out."
-                )
-        else:
-            _write(record, json.dumps(setting))
-        self.queue.fill()
-
-    def _row_path(self, name: str) -> Path:
-        return self.parts / "rows" / f"{name}.json"
-
-    def work(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Analyse clips until none is left that nobody else is at work on.
-
-        Args:
-            progress (`Callable[[int, int], None]`, *optional*): Called with clips done, by all processes, and
-                clips in all.
-        """
-        for name in self.queue.claims():
-            _write(self._row_path(name), json.dumps(self.row(self.clips[int(name)])))
-            if progress:
-                progress(len(os.listdir(self.parts / "rows")), len(self.clips))
-
-    def row(self, clip: Path) -> dict[str, Any]:
-        """One clip's row; a clip that cannot be analysed gets one too, with the reason."""
-        began = time.perf_counter()
-        about = {
-            "path": clip.as_posix(),
-            "model": self.pipeline.name,
-            "weights_sha256": self.weights,
-            "mer_hf": __version__,
-            "process": int(os.environ.get("RANK", "0")),
-        }
-        try:
-            found = self.pipeline(self.folder / clip, fps=self.fps, action_units=self.action_units).to_dict()
-        except Exception as error:  # whatever a file does to a decoder, the others go on; the row tells
-            reason = " ".join(str(error).split())
-            if not isinstance(error, (ValueError, OSError)):
-                reason = f"{type(error).__name__}: {reason}"
-            failed = {"status": "failed", "reason": reason, "seconds": time.perf_counter() - began}
-            return {**about, **failed}
-        phases = found["phases"]
-        return {
-            **about,
-            "status": "ok",
-            "outcome": found["outcome"],
-            "label": found["label"],
-            **{f"score_{name}": score for name, score in found["scores"].items()},
-            **{name: phases[name] for name in phases if name.startswith(("onset", "apex", "offset"))},
-            "phases_source": phases["source"],
-            **{name: unit and unit[2] for name, unit in found["action_units"].items()},
-            "action_units_source": found["action_units_source"],
-            "warnings": "; ".join(found["warnings"]),
-            "seconds": time.perf_counter() - began,
-        }
-
-    def merge(self) -> list[dict[str, Any]] | None:
-        """Join the rows once all clips are done; one process does so.
+    def begin(self) -> dict[str, Any]:
+        """Make the folder of parts, or check that the one there was begun by the same command.
 
         Returns:
-            `list[dict]` or None: The rows in the order of their paths; None in every other process.
+            `dict`: The plan of the run.
+
+        Raises:
+            ValueError: If there are no clips or no model, the table is there already, or the model, an option
+                or a clip has changed since the parts were begun.
+            ImportError: If parquet is asked for and pyarrow is missing.
         """
-        if not self.parts.is_dir() or self.queue.left():
+        self._check_out()
+        if not self.parts.exists() and self.out.exists() and not self.overwrite:
+            raise ValueError(f"{self.out} exists. Add --overwrite to replace it, or name another file.")
+        plan = self._make_plan()
+        if not self.parts.exists():
+            self._make_parts(plan)
+        try:
+            before = json.loads((self.parts / "plan.json").read_text())
+        except FileNotFoundError:
+            raise ValueError(f"{self.parts} is no folder of parts. Delete it to start.") from None
+        changed = _changed(before, plan)
+        if changed:
+            raise ValueError(
+                f"{changed} since {self.parts} was begun. Undo that to go on, or delete {self.parts} "
+                "to start anew."
+            )
+        return plan
+
+    def _check_out(self) -> None:
+        if self.out.suffix.lower() not in TABLE_SUFFIXES:
+            raise ValueError(f"--out {self.out} must end in {' or '.join(TABLE_SUFFIXES)}.")
+        if self.out.is_dir():
+            raise ValueError(f"--out {self.out} is a folder. Give the name of a file.")
+        if not self.out.parent.is_dir():
+            raise ValueError(f"the folder {self.out.parent} does not exist. Make it first.")
+        if self.out.suffix.lower() == ".parquet":
+            try:
+                import pyarrow.parquet  # noqa: F401
+            except ImportError as error:
+                raise ImportError(
+                    "parquet needs pyarrow. Run pip install mer_hf[train], or name a .csv file."
+                ) from error
+
+    def _make_plan(self) -> dict[str, Any]:
+        if not self.root.exists():
+            raise ValueError(f"{self.root}: no such file or folder. Check the path.")
+        clips = sorted(find_clips(self.root))
+        if not clips:
+            raise ValueError(
+                f"{self.root} holds no clips: no {', '.join(VIDEO_SUFFIXES)} file and no folder of "
+                f"{', '.join(PICTURE_SUFFIXES)} frames. Check the path."
+            )
+        if self.options.get("action_units") not in (None, ESTIMATED):
+            given_action_units(self.options["action_units"])
+        settings = [self.pipeline.model.config.to_dict(), self.pipeline.processor.to_dict()]
+        return {
+            "mer_hf": __version__,
+            "model": self.pipeline.name,
+            "weights_sha256": weights_sha256(self.pipeline.model),
+            "config_sha256": hashlib.sha256(
+                json.dumps(settings, sort_keys=True, default=str).encode()
+            ).hexdigest(),
+            "classes": list(self.pipeline.model.config.id2label.values()),
+            "options": self.options,
+            "root": str(self.root.resolve()),
+            "clips": {clip: _fingerprint(self._path(clip)) for clip in clips},
+        }
+
+    def _make_parts(self, plan: dict[str, Any]) -> None:
+        part = self.parts.with_name(f".{self.parts.name}.{os.getpid()}")
+        try:
+            for name in ("begun", "results"):
+                (part / name).mkdir(parents=True)
+            (part / "plan.json").write_text(json.dumps(plan))
+            WorkQueue(part / "queue", _names(plan)).fill()
+            WorkQueue(part / "merge", ["merge"]).fill()
+            part.rename(self.parts)
+        except OSError:
+            if not self.parts.is_dir():  # else another process was quicker
+                raise
+        for path in self.parts.parent.glob(f".{glob.escape(self.parts.name)}.*"):  # of processes killed here
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _path(self, clip: str) -> Path:
+        return self.root if self.root.is_file() else self.root / clip
+
+    def work(self, progress: Callable[[int, int], None] | None = None) -> dict[str, Any] | None:
+        """Predict clips until none is left for this process; the process that is last joins the rows.
+
+        Args:
+            progress (`Callable[[int, int], None]`, *optional*): Called with the clips that are done, by all
+                processes, and the number of clips.
+
+        Returns:
+            `dict` or `None`: The summary; None where other processes are still at work or were last.
+
+        Raises:
+            FirstProcessFailed: In all but the first process of a launch, where that could not begin.
+            ValueError: As `begin`.
+            ImportError: As `begin`.
+        """
+        self.plan = _told_by_the_first(self.begin, self.parts)
+        _share_cores()
+        names = _names(self.plan)
+        clips = dict(zip(names, self.plan["clips"], strict=True))
+        queue = WorkQueue(self.parts / "queue", names)
+        begun, before, looked = time.perf_counter(), self._count_done(), float("-inf")
+        for name in queue.claims():
+            if progress and time.perf_counter() > looked + _BETWEEN_LOOKS_S:
+                progress(self._count_done(), len(names))
+                looked = time.perf_counter()
+            self._do(name, self._path(clips[name]))
+        if progress:
+            progress(self._count_done(), len(names))
+        if queue.left():
             return None
-        last, rows = WorkQueue(self.parts / "merge", ["merge"]), None
-        last.fill()
-        for _ in last.claims():
-            rows = [json.loads(self._row_path(name).read_text()) for name in self.queue.names]
-            write_rows(self.out, rows)
-        if rows is not None:
-            shutil.rmtree(self.parts)
+        for _ in WorkQueue(self.parts / "merge", ["merge"]).claims():
+            rows = self._merge(clips)
+            # Away at once: a part of it must never be taken for a run to go on with.
+            gone = self.parts.with_name(f".{self.parts.name}.{os.getpid()}")
+            self.parts.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+            return summarize(rows, len(rows) - before, time.perf_counter() - begun)
+        return None
+
+    def _count_done(self) -> int:
+        try:
+            return sum(name[0] != "." for name in os.listdir(self.parts / "results"))
+        except FileNotFoundError:  # another process has joined the rows
+            return len(self.plan["clips"])
+
+    def _do(self, name: str, path: Path) -> None:
+        """Predict one clip. One at which a process died before gets a process of its own, to die alone."""
+        begun = self.parts / "begun" / name
+        if begun.exists():
+            row = run_alone(_do_again, self.parts, name, self.model, path, self.options)
+            if row:
+                _write_json(self.parts / "results" / name, row)
+        else:
+            begun.touch()
+            _write_json(self.parts / "results" / name, predict_row(self.pipeline, path, self.options))
+        begun.unlink(missing_ok=True)
+
+    def _merge(self, clips: dict[str, str]) -> list[dict[str, Any]]:
+        same = {key: self.plan[key] for key in ("model", "weights_sha256", "mer_hf")}
+        rows = [
+            {"path": _printable(clip), **json.loads((self.parts / "results" / name).read_text()), **same}
+            for name, clip in clips.items()
+        ]
+        write_table(self.out, rows, table_columns(self.plan["classes"]))
         return rows
 
 
-def _pyarrow():
+def _names(plan: dict[str, Any]) -> list[str]:
+    """What the clips are called in the queue."""
+    return [f"{number:07d}" for number in range(len(plan["clips"]))]
+
+
+def _fingerprint(path: Path) -> list[int]:
+    """Files, bytes and the time of the last change in ns, which show that a clip is another one."""
     try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "a .parquet file needs pyarrow. Run pip install 'mer_hf[train]', or name a .csv."
-        ) from error
-    return pyarrow
+        files = [file for file in path.iterdir() if file.name[0] != "."] if path.is_dir() else [path]
+        stats = [os.stat(file) for file in files if file.exists()]  # a link may lead nowhere
+    except PermissionError:
+        stats = []
+    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text)
-    unfinished.replace(path)
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """What differs between two plans, in words; the first thing only."""
+    if before["mer_hf"] != now["mer_hf"]:
+        return f"mer_hf changed from {before['mer_hf']} to {now['mer_hf']}"
+    if before["model"] != now["model"]:
+        return f"--model changed from {before['model']} to {now['model']}"
+    if before["weights_sha256"] != now["weights_sha256"]:
+        return f"the weights of {now['model']} changed"
+    if before["config_sha256"] != now["config_sha256"]:
+        return f"the configuration of {now['model']} changed"
+    for name, value in now["options"].items():
+        if before["options"].get(name) != value:
+            flag = name.replace("_", "-")
+            return f"--{flag} changed from {before['options'].get(name)} to {value}"
+    if before["root"] != now["root"]:
+        return f"the folder of clips changed from {before['root']} to {now['root']}"
+    for what, some, others in (("is gone", before, now), ("was added", now, before)):
+        for clip in some["clips"]:
+            if clip not in others["clips"]:
+                return f"the clip {_printable(clip)} {what}"
+    for clip, found in now["clips"].items():
+        if before["clips"][clip] != found:
+            return f"the clip {_printable(clip)} changed"
+    return None
 
 
-FIRST = ("path", "status", "reason", "outcome", "label")
+def _write_json(path: Path, row: dict[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(row, allow_nan=False))
+    part.replace(path)
 
 
-def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the rows as one file; it is either there as a whole or not at all.
+def run_alone(target: Callable, parts: Path, name: str, *args: Any) -> dict[str, Any] | None:
+    """Let a new process make a clip's row.
 
     Args:
-        out (`Path`): Ends in .parquet or .csv.
-        rows (`list[dict]`): Column -> value; what a row lacks is empty.
+        target (`Callable`): A function of a module, called with the file of the row and `args`.
+        parts (`Path`): The folder of parts.
+        name (`str`): Of the clip in the queue.
+        args: For `target`.
+
+    Returns:
+        `dict` or `None`: The row that says how the process died; None if it lived and the row is written.
     """
-    names = list(
-        dict.fromkeys([*FIRST, *(name for row in sorted(rows, key=len, reverse=True) for name in row)])
+    begun = time.perf_counter()
+    child = multiprocessing.get_context("spawn").Process(
+        target=target, args=(parts / "results" / name, *args)
     )
-    rows = [{name: row.get(name) for name in names} for row in rows]
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    if out.suffix == ".csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        unfinished.write_text(text.getvalue())
-    else:
-        pyarrow = _pyarrow()
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), unfinished)
-    unfinished.replace(out)
+    child.start()
+    child.join()
+    if child.exitcode == 0:
+        return None
+    code = child.exitcode
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    row = _failed(f"the process that read it died ({how}), twice", Path(name))
+    return row | {
+        "seconds": round(time.perf_counter() - begun, 3),
+        "process": f"{socket.gethostname()}:{child.pid}",
+    }
 
 
-def summary(rows: list[dict[str, Any]], out: Path) -> str:
-    """A few lines on all rows."""
-    failed = [row for row in rows if row["status"] == "failed"]
-    outcomes = Counter(
-        row["label"] or row["outcome"].replace("_", " ") for row in rows if row["status"] == "ok"
-    )
-    seconds = sum(row["seconds"] for row in rows) / len(rows)
-    lines = [f"{len(rows)} clips, {len(failed)} failed, {seconds:.2f} s each, written to {out}"]
-    if outcomes:
-        lines.append(", ".join(f"{name} {count}" for name, count in outcomes.most_common()))
-    lines += [f"failed: {row['path']}: {row['reason']}" for row in failed[:SHOWN]]
-    if len(failed) > SHOWN:
-        lines.append(f"... and {len(failed) - SHOWN} more; all reasons are in the file")
+def _do_again(result: Path, model: str, path: Path, options: dict[str, Any]) -> None:
+    _write_json(result, predict_row(MicroExpressionPipeline.from_pretrained(model), path, options))
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of a launch, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _told_by_the_first(make: Callable[[], dict[str, Any]], parts: Path) -> dict[str, Any]:
+    """What the first process of a launch makes, in all of them, once all have seen the folder of parts.
+
+    So none comes late, to find the table finished and take it for that of another run.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return make()
+    made, error, seen = None, None, [False] * world
+    torch.distributed.init_process_group(
+        "gloo", timeout=timedelta(hours=12)
+    )  # a large folder is slow to list
+    try:
+        if is_first_process():
+            try:
+                made = make()
+            except Exception as raised:
+                error = raised
+        told = [made]
+        torch.distributed.broadcast_object_list(told)
+        torch.distributed.all_gather_object(seen, parts.is_dir())
+    finally:
+        torch.distributed.destroy_process_group()
+    if made and not all(seen):
+        error = ValueError(
+            f"process {seen.index(False)} does not see {parts}. Let --out lie in a folder that all share."
+        )
+    if error:
+        raise error
+    if not all(seen) or told[0] is None:
+        raise FirstProcessFailed("the first process could not begin.")
+    return told[0]
+
+
+def _share_cores() -> None:
+    """Give each process of a launch its share of this machine's cores; launchers set one for each."""
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // int(os.environ["LOCAL_WORLD_SIZE"]))
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+def summarize(rows: list[dict[str, Any]], clips_done: int, seconds: float) -> dict[str, Any]:
+    """What the rows of a table say in short.
+
+    Args:
+        rows (`list[dict]`): Of all clips.
+        clips_done (`int`): Clips that were done since this process began.
+        seconds (`float`): Seconds since this process began.
+
+    Returns:
+        `dict`: `clips`, `failed`, `reasons` (the first few, path -> reason), `outcomes` and `labels` (name ->
+            clips) and `clips_per_s`, of this launch.
+    """
+    failed = {row["path"]: row["reason"] for row in rows if row["status"] == "failed"}
+    return {
+        "clips": len(rows),
+        "failed": len(failed),
+        "reasons": dict(list(failed.items())[:REASONS_SHOWN]),
+        "outcomes": dict(Counter(row["outcome"] for row in rows if row["status"] == "ok").most_common()),
+        "labels": dict(Counter(row["label"] for row in rows if row.get("label")).most_common()),
+        "clips_per_s": round(clips_done / seconds, 3),
+    }
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """A summary as a few lines for a reader.
+
+    Args:
+        summary (`dict`): From `summarize`.
+
+    Returns:
+        `str`: Without a newline at the end.
+    """
+    lines = [f"{summary['clips']} clips, {summary['failed']} failed, {summary['clips_per_s']:.2f} clips/s"]
+    for name in ("outcomes", "labels"):
+        counts = ", ".join(f"{key} {count}" for key, count in summary[name].items())
+        lines.append(f"{name:<10}{counts or 'none'}")
+    lines += [f"failed    {path}: {reason}" for path, reason in summary["reasons"].items()]
+    if summary["failed"] > len(summary["reasons"]):
+        lines.append(f"          and {summary['failed'] - len(summary['reasons'])} more: see column reason")
     return "\n".join(lines)

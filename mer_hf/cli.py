@@ -74,10 +74,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
-    predict = commands.add_parser("predict", help="analyse one clip of a face")
+    predict = commands.add_parser("predict", help="analyse a clip of a face, or all clips of a folder")
     predict.add_argument(
-        "clip", metavar="CLIP", help="a video file or a folder of numbered frames; --out: of clips"
+        "clip",
+        type=Path,
+        metavar="CLIP",
+        help="a video file, or a folder of numbered frames; with --out a folder of such clips",
     )
+    predict.add_argument(
+        "--out", type=Path, metavar="FILE", help="predict every clip in CLIP into a .parquet or .csv table"
+    )
+    predict.add_argument("--overwrite", action="store_true", help="replace the table of --out")
     predict.add_argument("--model", default="htnet", metavar="NAME_OR_DIR", help="default: %(default)s")
     for phase in ("onset", "apex", "offset"):
         predict.add_argument(f"--{phase}", metavar="FRAME", help="0-based index, or a frame's file name")
@@ -89,13 +96,6 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         help="what a network that takes them is given: estimated (default), none, or a person's "
         "annotation such as AU4,AU7 (L12 for the left side)",
     )
-    predict.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="analyse every clip below the folder CLIP; one row each in this .parquet or .csv",
-    )
-    predict.add_argument("--overwrite", action="store_true", help="with --out: replace the file")
     predict.add_argument("--json", action="store_true", help="print one JSON object")
     predict.add_argument("--npz", type=Path, metavar="FILE", help="write curve, relevance and faces")
     predict.add_argument(
@@ -188,10 +188,11 @@ def _add_synth_flows(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(args: argparse.Namespace) -> str:
-    if args.out is not None:
+    if args.out or args.overwrite:
         return _predict_many(args)
     _check_output(args.npz, (".npz",))
     _check_output(args.overlay, PICTURE_SUFFIXES)
+    _refuse_many(args.clip)
     from .pipeline import MicroExpressionPipeline
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model)
@@ -212,24 +213,35 @@ def _predict(args: argparse.Namespace) -> str:
     return prediction.to_json() if args.json else summary(prediction)
 
 
+def _refuse_many(path: Path) -> None:
+    """Refuses a folder of clips where one clip is wanted."""
+    from .bulk import find_clips
+
+    if path.is_dir() and next(find_clips(path), ".") != ".":
+        raise ValueError(f"{path} holds several clips. Add --out predictions.parquet (or .csv), or name one.")
+
+
 def _predict_many(args: argparse.Namespace) -> str:
-    for name in ("onset", "apex", "offset", "npz", "overlay", "json"):
-        if getattr(args, name):
-            raise ValueError(f"--{name} is for one clip and --out for many. Leave one of them away.")
-    _check_output(args.out, (".parquet", ".csv"))
-    import torch
+    for name in ("onset", "apex", "offset", "npz", "overlay"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
+    if args.out is None:
+        raise ValueError("--overwrite is for the table of --out FILE.")
+    from .bulk import BulkRun, FirstProcessFailed, format_summary, is_first_process
 
-    from .bulk import Bulk, summary
-
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
-    options = (args.model, _action_units(args.action_units), args.fps, args.overwrite)
-    bulk = Bulk(Path(args.clip), args.out, *options)
-    first = os.environ.get("RANK", "0") == "0"
-    with _bar("clips", "clip", shown=first) as progress:
-        bulk.work(progress)
-    rows = bulk.merge()
-    return "" if rows is None else summary(rows, args.out)
+    options = {"fps": args.fps, "action_units": _action_units(args.action_units)}
+    run = BulkRun(args.clip, args.out, args.model, options, args.overwrite)
+    try:
+        with _bar("predicting", "clip") if is_first_process() else contextlib.nullcontext() as progress:
+            summary = run.work(progress)
+    except FirstProcessFailed:
+        sys.exit(2)
+    if summary is None:
+        alone = "WORLD_SIZE" not in os.environ
+        return f"Nothing is left to do here; others are at work for {args.out}." if alone else ""
+    if args.json:
+        return json.dumps(summary)
+    return f"{format_summary(summary)}\nWritten to {args.out}."
 
 
 def _action_units(text: str) -> str | list[str] | None:
@@ -300,7 +312,7 @@ def _report(args: argparse.Namespace) -> str:
 
 
 @contextlib.contextmanager
-def _bar(title: str, unit: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on the stderr that the user sees, which `_quiet` has put aside."""
     from tqdm.auto import tqdm
 

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
 # Only these demuxers are tried: FFmpeg would also take a playlist, a text file or a single picture for a
 # video, and a playlist makes it open other files.
 CONTAINERS = "mov,mp4,matroska,webm,avi"

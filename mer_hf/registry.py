@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import cached_file
 
 from .models.facesleuth import (
     FaceSleuthConfig,
@@ -26,6 +27,7 @@ from .models.facesleuth import (
 from .models.hsta import HSTAConfig, HSTAForVideoClassification, HSTAImageProcessor, HSTAModel
 from .models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor, HTNetModel
 from .models.mmnet import MMNetConfig, MMNetForVideoClassification, MMNetImageProcessor, MMNetModel
+from .provenance import sha256_of
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -208,6 +210,17 @@ def _refuse_partial(info: dict) -> None:
             raise ValueError(f"its weights {what} {len(info[problem])} tensors of its config.json's network.")
     if info["unexpected_keys"]:
         raise ValueError(f"its weights hold {len(info['unexpected_keys'])} tensors that its network has not.")
+
+
+def weights_sha256(model) -> str | None:
+    """SHA-256 of the `model.safetensors` that a model was loaded from; None for one that was never saved."""
+    source = model.config._name_or_path
+    if not source:
+        return None
+    path = cached_file(
+        source, "model.safetensors", local_files_only=True, _raise_exceptions_for_missing_entries=False
+    )
+    return sha256_of(path) if path else None
 
 
 def _known() -> str:

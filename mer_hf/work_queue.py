@@ -1,11 +1,11 @@
-"""Pieces of work that several processes work off together, on one machine or on many that share a folder.
+"""Pieces of work that several processes do together, on one machine or on many that share a folder.
 
-    queue/todo-<piece>    nobody has begun it
-    queue/doing-<piece>   a process is at work on it, or was killed at it; machine and process stand in it
-    queue/done-<piece>    its result is there
+    queue/todo-<piece>     nobody has begun it
+    queue/doing-<piece>    a process is at work on it, or was killed at it; machine and process stand in it
+    queue/done-<piece>     its result is there
 
 A process claims a piece by renaming its file, which succeeds for one process only, and holds a lock on the
-file while it lives: a file without a lock was left by a process that died, and its piece is taken up.
+file while it lives: a file without a lock was left by a process that died, and its piece goes on.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ except ImportError:  # Windows: what a killed process left is not taken up by ot
 
 
 class WorkQueue:
-    """The pieces of a run.
+    """The pieces of a run, such as the folds of a protocol.
 
     Args:
         folder (`Path`): Where their files are.
@@ -62,15 +62,19 @@ class WorkQueue:
         Yields:
             `str`: Name of a piece.
         """
-        found = True
-        while found:
-            found = False
-            for name in self.names:
+        waiting = self.names
+        while waiting:
+            others = []  # not this process's in this round; it may be in the next, if its process dies
+            for name in waiting:
                 with self._claimed(name) as mine:
                     if mine:
                         yield name
                         self._file("doing", name).rename(self._file("done", name))
-                        found = True
+                    elif not self._file("done", name).exists():
+                        others.append(name)
+            if len(others) == len(waiting):
+                return
+            waiting = others
 
     def finish(self, name: str) -> None:
         """Mark a piece as done that was not claimed: all processes worked on it together."""

@@ -29,8 +29,8 @@ LINES = [
         {"spotting"},
         {"action_units"},
     ],
-    [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}],
-    [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"bulk"}, {"hub"}, {"cli", "space"}],
+    [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}, {"bulk"}],
+    [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"hub"}, {"cli", "space"}],
 ]
 MAY_USE: dict[str, set[str]] = {}
 for line in LINES:

@@ -11,7 +11,7 @@ from mer_hf.work_queue import WorkQueue
 NAMES = ["a", "b", "c"]
 
 
-def test_every_fold_is_handed_out_once(tmp_path):
+def test_every_piece_is_handed_out_once(tmp_path):
     queue = WorkQueue(tmp_path / "queue", NAMES)
     queue.fill()
     assert queue.left() == NAMES and list(queue.claims()) == NAMES
@@ -28,7 +28,7 @@ def test_filling_again_changes_nothing(tmp_path):
     assert queue.left() == NAMES and not (queue.folder / "todo-a").exists()
 
 
-def test_a_fold_that_failed_is_left_for_the_next(tmp_path):
+def test_a_piece_that_failed_is_left_for_the_next(tmp_path):
     queue = WorkQueue(tmp_path / "queue", NAMES)
     queue.fill()
     with pytest.raises(RuntimeError):

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.utils import cached_file
 
 from mer_hf.data.flow_maps import FlowMaps
 from mer_hf.provenance import git_commit, sha256_of
-from mer_hf.registry import takes_flow_maps
+from mer_hf.registry import takes_flow_maps, weights_sha256
 
 from .metrics import accuracy_of, confusion, f1_of, subject_bootstrap, uar_of, uf1_of
 
@@ -130,17 +129,6 @@ def format_evaluation(result: dict[str, Any]) -> str:
         counts = "".join(f"{count:12d}" for count in row)
         lines.append(f"{name:12}{result['per_class_f1'][name]:6.3f}{'':13}{counts}")
     return "\n".join(lines)
-
-
-def weights_sha256(model) -> str | None:
-    """SHA-256 of the `model.safetensors` that a model was loaded from; None for one that was never saved."""
-    source = model.config._name_or_path
-    if not source:
-        return None
-    path = cached_file(
-        source, "model.safetensors", local_files_only=True, _raise_exceptions_for_missing_entries=False
-    )
-    return sha256_of(path) if path else None
 
 
 def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]:
