@@ -9,6 +9,7 @@ several times quicker than `torch.bernoulli_`.
 import math
 import zlib
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import nn
@@ -26,6 +27,12 @@ def generator_of(device: torch.device | str, seed: int, name: str) -> torch.Gene
     """The generator of a fold's dropout."""
     first, second = sequence_of(seed, name)
     return torch.Generator(device).manual_seed(((first << 32) + second) % 2**63)
+
+
+def first_batch(inputs: dict[str, torch.Tensor], batch_size: int) -> dict[str, torch.Tensor]:
+    """The first samples, over again where there are fewer than a batch."""
+    index = torch.arange(batch_size) % len(next(iter(inputs.values())))
+    return {name: tensor[index.to(tensor.device)] for name, tensor in inputs.items()}
 
 
 class TapedDropout(nn.Module):
@@ -55,14 +62,16 @@ class Noise:
         self.calls: list[tuple[torch.Size, float]] = []
         self.masks: list[torch.Tensor] = []
         self._recording, self._playing = False, iter(())
+        self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, inputs: dict[str, torch.Tensor]) -> "Noise":
+    def of(cls, model: nn.Module, inputs: dict[str, torch.Tensor], batch_size: int) -> "Noise":
         """Put taped dropout in place of a network's own, and find the shapes of the masks by one pass.
 
         Args:
             model (`nn.Module`): In training mode; its `nn.Dropout` modules are replaced.
-            inputs (`dict[str, torch.Tensor]`): A full batch.
+            inputs (`dict[str, torch.Tensor]` of shapes `(N, ...)`): Arguments of the network.
+            batch_size (`int`): Samples of a full batch.
 
         Raises:
             ValueError: If the network draws random numbers elsewhere.
@@ -73,7 +82,7 @@ class Noise:
             for name, child in module.named_children():
                 if isinstance(child, nn.Dropout):
                     setattr(module, name, TapedDropout(child.p, noise).train(child.training))
-        noise._record(model, inputs)
+        noise._record(model, first_batch(inputs, batch_size))
         return noise
 
     def _record(self, model: nn.Module, inputs: dict[str, torch.Tensor]) -> None:
@@ -114,19 +123,26 @@ class Noise:
 
         Returns:
             `list[torch.Tensor]` of shapes `(folds, samples * k, ...)`: 0 or 1 / (1 - rate), one for each call
-            of a dropout in the forward pass.
+            of a dropout in the forward pass. The next call overwrites them.
         """
         sizes = [math.prod(shape) for shape, _ in self.calls]
-        words = torch.empty(len(generators), (sum(sizes) + 3) // 4, dtype=torch.int64, device=self.device)
+        words, kept = self._memory(len(generators), sum(sizes))
         for row, generator in zip(words, generators, strict=True):
             row.random_(-(2**63), None, generator=generator)
-        chunks = words.view(torch.int16)[:, : sum(sizes)].split(sizes, dim=1)
-        return [
-            self._mask(chunk, rate).view(len(generators), *shape)
-            for chunk, (shape, rate) in zip(chunks, self.calls, strict=True)
-        ]
+        chunks = words.view(torch.int16)[:, : sum(sizes)]
+        start = 0
+        for rate, calls in groupby(self.calls, key=lambda call: call[1]):  # usually all have one rate
+            end = start + sum(math.prod(shape) for shape, _ in calls)
+            dropped = round(rate * CHUNKS)
+            torch.ge(chunks[:, start:end], dropped - CHUNKS // 2, out=kept[:, start:end])
+            kept[:, start:end] *= CHUNKS / max(1, CHUNKS - dropped)
+            start = end
+        masks = kept.split(sizes, dim=1)
+        return [mask.view(len(mask), *shape) for mask, (shape, _) in zip(masks, self.calls, strict=True)]
 
-    def _mask(self, chunk: torch.Tensor, rate: float) -> torch.Tensor:
-        dropped = round(rate * CHUNKS)
-        kept = chunk >= dropped - CHUNKS // 2
-        return kept.to(self.dtype).mul_(CHUNKS / max(1, CHUNKS - dropped))
+    def _memory(self, folds: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Random words and masks of a step, in the memory of the step before."""
+        if self._kept is None or self._kept[1].shape != (folds, size):
+            words = torch.empty(folds, (size + 3) // 4, dtype=torch.int64, device=self.device)
+            self._kept = words, torch.empty(folds, size, dtype=self.dtype, device=self.device)
+        return self._kept

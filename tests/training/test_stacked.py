@@ -9,7 +9,8 @@ from torch import nn
 
 from mer_hf.models.htnet.configuration_htnet import HTNetConfig
 from mer_hf.models.htnet.modeling_htnet import HTNetForVideoClassification
-from mer_hf.training import stacked
+from mer_hf.training import fold as fold_module
+from mer_hf.training import stack, stacked
 from mer_hf.training.optimization import average_of
 from mer_hf.training.stacked import Fold, FoldSettings, train_folds, train_one
 
@@ -47,11 +48,23 @@ def furthest(states, others):
     return max((s[k] - o[k]).abs().max().item() for s, o in zip(states, others, strict=True) for k in o)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+FOUR_TOKENS = {"image_size": 56}
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"patch_size": 7, "image_size": 56}], ids=["one_token", "four_tokens"]
+    ("changes", "dropout", "traced_steps"),
+    [
+        ({}, 0.0, 1000),
+        ({}, 0.3, 1000),
+        ({}, 0.3, 1),
+        (FOUR_TOKENS, 0.0, 1000),
+        pytest.param(FOUR_TOKENS, 0.3, 1, marks=pytest.mark.slow),
+        pytest.param(FOUR_TOKENS | {"attn_implementation": "eager"}, 0.3, 1000, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "dropout", "traced", "four_tokens", "four_tokens_traced", "four_tokens_eager"],
 )
-def test_every_fold_is_trained_as_it_is_alone(dropout, changes):
+def test_every_fold_is_trained_as_it_is_alone(changes, dropout, traced_steps, monkeypatch):
+    monkeypatch.setattr(stack, "TRACED_STEPS", traced_steps)
     make, folds = network(hidden_dropout_prob=dropout, **changes), folds_of()
     inputs, labels = data()
     if changes:
@@ -67,7 +80,7 @@ def test_every_fold_is_trained_as_it_is_alone(dropout, changes):
 
 def test_predictions_in_float32_are_the_same():
     make, folds, (inputs, labels) = network(torch.float32), folds_of(), data(dtype=torch.float32)
-    settings = FoldSettings(epochs=20, batch_size=8)
+    settings = FoldSettings(epochs=12, batch_size=8)
     together = train_folds(make, inputs, labels, folds, settings)
     model = make(0).eval()
     for i, fold in enumerate(folds):
@@ -84,11 +97,11 @@ def test_what_fills_a_batch_changes_nothing(monkeypatch):
     folds = folds_of(samples=range(59))  # none has the last sample
     plain = train_folds(make, inputs, labels, folds, SETTINGS)
     inputs["pixel_values"][59] = 1e6
-    monkeypatch.setattr(stacked, "_padded", lambda rows, size: np.append(rows, np.full(size - len(rows), 59)))
+    monkeypatch.setattr(stack, "_padded", lambda rows, size: np.append(rows, np.full(size - len(rows), 59)))
     assert furthest(train_folds(make, inputs, labels, folds, SETTINGS), plain) == 0
 
 
-@pytest.mark.parametrize("folds_per_pass", [1, 2, 5])
+@pytest.mark.parametrize("folds_per_pass", [1, 3])
 def test_neighbours_change_nothing(folds_per_pass):
     make, folds, (inputs, labels) = network(hidden_dropout_prob=0.3), folds_of(), data()
     calls = []
@@ -102,12 +115,57 @@ def test_neighbours_change_nothing(folds_per_pass):
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
+@pytest.mark.slow
+def test_passes_side_by_side_change_nothing(monkeypatch):
+    monkeypatch.setattr(stack, "TRACED_STEPS", 5)
+    make, folds, (inputs, labels) = network(hidden_dropout_prob=0.3), folds_of(), data()
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(train_folds(make, inputs, labels, folds, SETTINGS, folds_per_pass=2))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert furthest(*found) < 1e-9
+
+
+@pytest.mark.parametrize("failing_call", [3, 4])
+def test_a_pass_that_fails_ends_the_others(failing_call):
+    make, folds, (inputs, labels) = network(), folds_of(), data()
+    settings = FoldSettings(max_steps=90, batch_size=8)
+    calls = []
+
+    def progress(done, total):
+        calls.append(done)
+        if len(calls) == failing_call:
+            raise KeyError("no room")
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError, match="no room"):
+            train_folds(make, inputs, labels, folds[:2], settings, folds_per_pass=1, progress=progress)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(calls) == failing_call
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    make, (inputs, labels) = network(hidden_dropout_prob=0.3), data(samples=20)
+    folds, settings = folds_of((12, 19), range(20)), FoldSettings(epochs=4, batch_size=32)
+    together = train_folds(make, inputs, labels, folds, settings)
+    alone = [train_one(make(i), inputs, labels, fold, settings) for i, fold in enumerate(folds)]
+    assert furthest(together, alone) < 1e-9
+
+
 def test_fewer_folds_go_together_where_memory_is_short(monkeypatch):
     make, (inputs, _) = network(), data()
     found = []
     for free in (2**34, 2**25, 2**10):
         monkeypatch.setattr(stacked, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
-        found.append(stacked._folds_that_fit(make(0), inputs, SETTINGS, torch.device("cpu")))
+        found.append(stacked._folds_that_fit(make(0), inputs, SETTINGS, torch.device("cpu"), 1))
     assert found[0] == stacked.FOLDS_ON_CPU > found[1] > found[2] == 1
 
 
@@ -133,7 +191,7 @@ def test_the_average_is_that_of_the_training_loop():
         for p in model.parameters():
             p.data.add_(torch.randn_like(p))
         reference.update_parameters(model)
-        decay = stacked._decay(step, FoldSettings(ema_decay=0.6))
+        decay = fold_module.decay_of(step, FoldSettings(ema_decay=0.6))
         torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 1 - decay)
     for found, expected in zip(average, reference.module.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
