@@ -48,7 +48,7 @@ class FirstProcessFailed(RuntimeError):
 
 
 def find_clips(root: str | os.PathLike) -> Iterator[str]:
-    """Clips in a folder and the folders in it: video files, and folders that directly hold pictures.
+    """Clips in a folder and the folders in it: video files, and folders of pictures without a video.
 
     Args:
         root (`str` or `os.PathLike`): A folder, or one video file. Hidden files and folders are left out.
@@ -67,11 +67,12 @@ def find_clips(root: str | os.PathLike) -> Iterator[str]:
             continue
         seen.add(where)
         shown = [name for name in files if name[0] != "."]
-        if any(name.lower().endswith(PICTURE_SUFFIXES) for name in shown):
+        videos = [name for name in shown if name.lower().endswith(VIDEO_SUFFIXES)]
+        for name in videos:
+            yield (Path(top) / name).relative_to(root).as_posix()
+        # Beside videos a picture is a poster, and no frame of a clip.
+        if not videos and any(name.lower().endswith(PICTURE_SUFFIXES) for name in shown):
             yield Path(top).relative_to(root).as_posix()
-        for name in shown:
-            if name.lower().endswith(VIDEO_SUFFIXES):
-                yield (Path(top) / name).relative_to(root).as_posix()
     if root.is_dir():  # a file has been yielded, and is an error to the walk
         for error in unreadable:  # what it holds is not known: let it be a row that says so
             yield Path(error.filename).relative_to(root).as_posix()
@@ -215,10 +216,16 @@ class BulkRun:
             ImportError: If parquet is asked for and pyarrow is missing.
         """
         self._check_out()
-        if not self.parts.exists() and self.out.exists() and not self.overwrite:
-            raise ValueError(f"{self.out} exists. Add --overwrite to replace it, or name another file.")
+        began = self.parts.exists()
+        self._check_table()
         plan = self._make_plan()
+        # While the model was loaded another process may have ended the run, or begun it.
         if not self.parts.exists():
+            if began:
+                raise ValueError(
+                    f"another process has just finished {self.out}. There is nothing left to do."
+                )
+            self._check_table()
             self._make_parts(plan)
         try:
             before = json.loads((self.parts / "plan.json").read_text())
@@ -231,6 +238,10 @@ class BulkRun:
                 "to start anew."
             )
         return plan
+
+    def _check_table(self) -> None:
+        if not self.parts.exists() and self.out.exists() and not self.overwrite:
+            raise ValueError(f"{self.out} exists. Add --overwrite to replace it, or name another file.")
 
     def _check_out(self) -> None:
         if self.out.suffix.lower() not in TABLE_SUFFIXES:
@@ -365,7 +376,13 @@ def _names(plan: dict[str, Any]) -> list[str]:
 def _fingerprint(path: Path) -> list[int]:
     """Files, bytes and the time of the last change in ns, which show that a clip is another one."""
     try:
-        files = [file for file in path.iterdir() if file.name[0] != "."] if path.is_dir() else [path]
+        files = [path]
+        if path.is_dir():
+            files = [
+                file
+                for file in path.iterdir()
+                if file.name[0] != "." and file.name.lower().endswith(PICTURE_SUFFIXES)
+            ]
         stats = [os.stat(file) for file in files if file.exists()]  # a link may lead nowhere
     except PermissionError:
         stats = []

@@ -162,11 +162,6 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
         help="table: labels to classes, or a JSON file",
     )
     prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-    prepare.add_argument(
-        "--model",
-        metavar="NAME_OR_DIR",
-        help="crop faces as this checkpoint was trained on (to fine-tune it)",
-    )
     prepare.set_defaults(run=_prepare)
 
 

@@ -82,6 +82,38 @@ def test_clips_are_videos_and_folders_of_frames(folder):
     assert list(find_clips(folder / "frames")) == ["."]
 
 
+def test_a_poster_beside_a_video_is_no_clip(tmp_path):
+    for name in ("x.mp4", "poster.jpg"):
+        (tmp_path / name).touch()
+    assert list(find_clips(tmp_path)) == ["x.mp4"]
+
+
+def test_a_table_inside_a_folder_of_frames_does_not_change_the_clip(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "img1.png")
+    before = bulk._fingerprint(tmp_path)
+    (tmp_path / "out.csv.parts").mkdir()
+    (tmp_path / "out.csv").touch()
+    assert bulk._fingerprint(tmp_path) == before
+    Image.new("RGB", (8, 8)).save(tmp_path / "img2.png")
+    assert bulk._fingerprint(tmp_path) != before
+
+
+def test_a_process_that_comes_late_does_not_begin_a_finished_run_again(folder, checkpoint, tmp_path, quick):
+    out = tmp_path / "table.csv"
+    late = BulkRun(folder, out, str(checkpoint))
+    make = late._make_plan
+
+    def slowly():
+        plan = make()
+        BulkRun(folder, out, str(checkpoint)).work()
+        return plan
+
+    late._make_plan = slowly
+    with pytest.raises(ValueError, match=r"table\.csv exists"):
+        late.begin()
+    assert len(quick) == len(CLIPS)
+
+
 def test_a_link_that_leads_back_is_followed_once(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.MP4").touch()

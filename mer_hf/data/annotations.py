@@ -9,6 +9,10 @@ from pathlib import Path
 
 from .sheets import CodedUnit
 
+LONGEST_S = 10.0
+"""A clip that is annotated as longer is a slip of the pen; micro-expressions last half a second at most, but
+some data sets annotate up to several."""
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -93,6 +97,9 @@ class Findings:
             return
         if offset <= onset:
             self.skipped.append((key, f"ends at frame {offset}, not after its onset at {onset}"))
+            return
+        if annotation.fps and (offset - onset) / annotation.fps > LONGEST_S:
+            self.skipped.append((key, f"lasts from frame {onset} to {offset}, more than {LONGEST_S:.0f} s"))
             return
         middle = onset + (offset - onset) // 2
         if apex is None:

@@ -17,10 +17,17 @@ def numbered_frames(folder: Path) -> dict[int, Path]:
 
     Returns:
         `dict[int, Path]`: Empty if there is no such picture.
+
+    Raises:
+        ValueError: If two pictures have one number.
     """
-    found = {}
+    found: dict[int, Path] = {}
     for path in folder.iterdir():
         numbers = re.findall(r"\d+", path.stem)
         if path.suffix.lower() in SUFFIXES and numbers and not path.name.startswith("."):
-            found[int(numbers[-1])] = path
+            number = int(numbers[-1])
+            if number in found:
+                first, second = sorted((found[number].name, path.name))
+                raise ValueError(f"{folder} holds two frames {number}: {first} and {second}")
+            found[number] = path
     return dict(sorted(found.items()))

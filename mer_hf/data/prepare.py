@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -106,12 +107,15 @@ def _chosen(annotation: Annotation) -> tuple[list[Path], dict[str, int], list[st
     inside = numbers[(numbers >= placed["onset"]) & (numbers <= placed["offset"])]
     if len(inside) < 2 or not placed["onset"] <= placed["apex"] <= placed["offset"]:
         raise ValueError(f"only {len(inside)} frame(s) lie between onset and offset in {annotation.folder}")
+    # Frames that are missing in between are stood in for by the nearest, so that time goes on evenly.
     step = int(np.diff(inside).min())
-    lacking = (int(inside[-1]) - int(inside[0])) // step + 1 - len(inside)
-    if lacking:
-        notes.append(f"{lacking} frame(s) between onset and offset are missing")
-    positions = {name: int(np.searchsorted(inside, number)) for name, number in placed.items()}
-    return [frames[int(number)] for number in inside], positions, notes
+    even = np.arange(placed["onset"], placed["offset"] + 1, step)
+    shown = [int(inside[np.abs(inside - number).argmin()]) for number in even]
+    missing = int((np.array(shown) != even).sum())
+    if missing:
+        notes.append(f"{missing} frame(s) between onset and offset are missing: took the nearest of each")
+    positions = {name: int(np.abs(even - number).argmin()) for name, number in placed.items()}
+    return [frames[number] for number in shown], positions, notes
 
 
 def _read_pictures(files: list[Path]) -> list[np.ndarray]:
@@ -226,8 +230,10 @@ def _work(annotation: Annotation, geometry: FaceGeometry, path: Path) -> tuple[s
             return annotation.key, kept, ""
         row = prepare_clip(annotation, geometry)
         _write(row, path)
-    except (ValueError, OSError) as error:
-        return annotation.key, [], " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:  # one clip, whatever it does to a library, is not the end of the others
+        reason = " ".join(str(error).split()) or type(error).__name__
+        known = isinstance(error, (ValueError, OSError))
+        return annotation.key, [], reason if known else f"{type(error).__name__}: {reason}"
     return annotation.key, row["repairs"], ""
 
 
@@ -238,13 +244,25 @@ def _results(
     if workers <= 1:
         yield from (_work(*task) for task in tasks)
         return
+    left = dict(enumerate(tasks))
     # Forked processes would share the face detector's threads with this one.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_work, *task) for task in tasks]
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = {pool.submit(_work, *task): number for number, task in left.items()}
         try:
-            yield from (future.result() for future in as_completed(futures))
+            for future in as_completed(futures):
+                yield future.result()
+                del left[futures[future]]
+        except BrokenProcessPool:
+            pass  # a process died, and took what the others were at with it: these go on one by one
         finally:
             pool.shutdown(cancel_futures=True)
+    for task in left.values():
+        with ProcessPoolExecutor(1, mp_context=context) as alone:
+            try:
+                yield alone.submit(_work, *task).result()
+            except BrokenProcessPool:
+                yield task[0].key, [], "the process that prepared it died (out of memory?)"
 
 
 def prepare(
@@ -275,6 +293,8 @@ def prepare(
     _claim(out, about["name"])
     folder = out / "clips"
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(".*"):  # what a killed run left half-written
+        path.unlink(missing_ok=True)
     skipped, repaired = list(findings.skipped), list(findings.repaired)
     done: set[str] = set()
     total = len(findings.annotations)
@@ -347,9 +367,11 @@ def _report(prepared, findings, about, geometry, repaired, skipped) -> dict[str,
     return {
         **about,
         "sheet": findings.sheet,
+        "found": len(findings.annotations) + len(findings.skipped),
         "clips": len(prepared),
         "subjects": len({(each.database, each.subject) for each in prepared}),
         "emotions": dict(Counter(each.emotion for each in prepared).most_common()),
+        "by_subject": dict(sorted(Counter(f"{each.database}/{each.subject}" for each in prepared).items())),
         "apex_sources": dict(Counter(each.apex_source for each in prepared)),
         "geometry": asdict(geometry),
         "repaired": [list(each) for each in repaired],
@@ -368,7 +390,11 @@ def format_report(report: dict[str, Any], most: int = 20) -> str:
     Returns:
         `str`: Lines.
     """
-    lines = [f"{report['title'] or report['name']}: {report['clips']} clips of {report['subjects']} subjects"]
+    counts = sorted(report["by_subject"].values())
+    lines = [
+        f"{report['title'] or report['name']}: {report['clips']} clips of {report['subjects']} subjects "
+        f"({counts[0]} to {counts[-1]} each), of {report['found']} annotated"
+    ]
     if report["published"]:
         counts = ", ".join(f"{name} {count}" for name, count in report["published"].items())
         lines.append(f"published: {counts}; read from {report['sheet']}")

@@ -81,6 +81,12 @@ class Prepared:
             intervals=np.array([row["interval"] for row, _ in kept], dtype=np.int64),
         )
 
+    def left_out(self, scheme: str | tuple[str, ...]) -> dict[str, int]:
+        """Emotions that are in no class of a scheme -> their clips."""
+        names = SCHEMES[scheme] if isinstance(scheme, str) else tuple(scheme)
+        counts = self.report["emotions"].items()
+        return {emotion: count for emotion, count in counts if class_of(emotion, names) is None}
+
     def clip(self, key: str, geometry: FaceGeometry | None = None) -> dict[str, Any]:
         """One clip.
 

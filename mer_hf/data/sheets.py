@@ -23,14 +23,14 @@ class CodedUnit:
     intensity: str = ""
 
 
-def read_sheet(path: Path, first_cell: str = "Subject", sheet: str | int = 0) -> list[dict[str, str]]:
+def read_sheet(path: Path, first_cell: str = "Subject", sheet: str = "") -> list[dict[str, str]]:
     """The rows of a sheet below its header, which is looked for: some have a preamble, some have none.
 
     Args:
         path (`Path`): An .xlsx, .xls or .csv file.
         first_cell (`str`, *optional*, defaults to `"Subject"`): How one of the first cells of the header row
             reads, in any case.
-        sheet (`str` or `int`, *optional*, defaults to 0): Name or position of the sheet in its workbook.
+        sheet (`str`, *optional*): Name of the sheet in its workbook; the first one where there is none of it.
 
     Returns:
         `list[dict[str, str]]`: Column -> stripped text, `""` for an empty cell; column names stripped, in
@@ -49,14 +49,15 @@ def read_sheet(path: Path, first_cell: str = "Subject", sheet: str | int = 0) ->
         if path.suffix.lower() == ".csv":
             table = pandas.read_csv(path, header=None, dtype=str, keep_default_na=False)
         else:
-            table = pandas.read_excel(path, sheet_name=sheet, header=None, dtype=str, keep_default_na=False)
+            with pandas.ExcelFile(path) as book:
+                wanted = sheet if sheet in book.sheet_names else 0
+                table = book.parse(wanted, header=None, dtype=str, keep_default_na=False)
     except Exception as error:  # openpyxl and xlrd raise what they like
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as a sheet ({reason}).") from error
     rows = [[str(cell).strip() for cell in row] for row in table.to_numpy()]
-    wanted = first_cell.lower()
     for at, row in enumerate(rows):
-        if wanted in (cell.lower() for cell in row[:3]):
+        if first_cell.lower() in (cell.lower() for cell in row[:3]):
             names = [name.lower() for name in row]
             found = [dict(zip(names, cells, strict=True)) for cells in rows[at + 1 :] if any(cells)]
             return [{name: text for name, text in cells.items() if name} for cells in found]
@@ -107,7 +108,8 @@ def parse_action_units(text: str) -> tuple[tuple[CodedUnit, ...], tuple[str, ...
         ]
         if len(choices) > 1:
             notes.append(f"{part}: took {choices[0].strip()}")
-        found = UNIT.match(choices[0].strip("() ") if choices else "")
+        # A cell that holds one number may come as 4.0.
+        found = UNIT.match(choices[0].strip("() ").removesuffix(".0") if choices else "")
         if not found or (found[1] or "").upper() == "AD":
             notes.append(f"left out {part}")
             continue

@@ -100,7 +100,11 @@ def _add(findings: Findings, path: Path, number: int, row: dict[str, str], class
         if row.get(name) and numbers[name] is None:
             raise ValueError(f"{path}, line {number}: {name} must be a frame number, got {row[name]!r}.")
     if source.is_dir() and None in (numbers["onset"], numbers["offset"]):
-        frames = numbered_frames(source)
+        try:
+            frames = numbered_frames(source)
+        except ValueError as error:
+            findings.skipped.append((key, str(error)))
+            return
         if not frames:
             findings.skipped.append((key, f"{source} holds no numbered picture"))
             return

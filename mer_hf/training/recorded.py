@@ -104,7 +104,8 @@ def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
 
     sets = [Prepared(path) for path in config.data.split(",")]
     geometry = FaceGeometry(**(processor.face_geometry or {}))
-    tables = [each.table(class_names_of(config.classes) or "composite3") for each in sets]
+    scheme = class_names_of(config.classes) or "composite3"
+    tables = [each.table(scheme) for each in sets]
     table, rows = joined(tables), []
     units, flow, sources = [], [], Counter()
     with tqdm(total=len(table), desc="preparing clips", unit="clip", disable=not show) as bar:
@@ -122,6 +123,9 @@ def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
     given = f"aligned faces with onset, apex and offset (apex: {found})"
     if "action_units" in inputs:
         given += ", and action units that are estimated from these pictures"
+    left_out = sum((Counter(each.left_out(scheme)) for each in sets), Counter())
+    if left_out:
+        given += "; clips of no class were left out: " + ", ".join(f"{k} {n}" for k, n in left_out.items())
     extras = {"action_units": units, "flow": np.stack(flow)}
     return Recorded(table, inputs, inputs["pixel_values"].ndim == 5, extras, given)
 

@@ -51,6 +51,13 @@ def prepared(casme2, tmp_path_factory):
     return out, report
 
 
+def test_two_frames_of_one_number_are_refused(tmp_path):
+    for name in ("img3.jpg", "reg_img3.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"holds two frames 3: img3\.jpg and reg_img3\.jpg"):
+        numbered_frames(tmp_path)
+
+
 def test_frames_are_sorted_by_number_and_not_by_name(tmp_path):
     for name in ("img100.jpg", "img99.jpg", "img9.jpg", "notes.txt", ".img1.jpg"):
         (tmp_path / name).touch()
@@ -67,6 +74,9 @@ def test_every_repair_and_every_clip_left_out_is_reported(prepared):
         "offset is frame 8" in skipped["casme2/sub04/EP01_01"] or "no face" in skipped["casme2/sub04/EP01_01"]
     )
     assert ["casme2/sub02/EP03_02", "frame 15 (apex) is missing: took 14"] in report["repaired"]
+    nearest = "1 frame(s) between onset and offset are missing: took the nearest of each"
+    assert ["casme2/sub02/EP03_02", nearest] in report["repaired"]
+    assert report["found"] == 5 and report["by_subject"] == {"casme2/sub01": 1, "casme2/sub02": 1}
     assert "casme2/sub01/EP02_01f" not in repaired
 
 
@@ -83,7 +93,12 @@ def test_prepared_clips_hold_aligned_faces_with_their_phases(prepared):
     assert clip["landmarks_xy"].shape == (12, 478, 2)
     assert np.abs(eyes - [160, 0.4 * 320]).max() < 6  # where the geometry wants them
     assert np.allclose(np.diff(clip["timestamps_s"]), 1 / 200)
-    assert data.clip("casme2/sub02/EP03_02")["apex"] == 5
+    gap = data.clip("casme2/sub02/EP03_02")  # frame 15 is missing, and time goes on all the same
+    assert (
+        gap["apex"] == 5 and len(gap["frames"]) == 12 and gap["timestamps_s"][-1] == pytest.approx(11 / 200)
+    )
+    near = [np.abs(gap["frames"][6].astype(int) - gap["frames"][i]).mean() for i in (5, 7)]
+    assert min(near) < 1.5  # the nearest frame stands in; noise is the same
 
 
 def test_a_networks_own_crop_is_cut_from_the_stored_one(prepared):
@@ -134,6 +149,36 @@ def test_a_folder_that_holds_something_else_is_refused(prepared, casme2, tmp_pat
         Prepared(tmp_path)
 
 
+@pytest.mark.slow
+def test_a_clip_that_kills_its_process_is_left_out_and_the_others_go_on(tmp_path):
+    """Three clips by two processes, one of which reads a file that ends its process."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from mer_hf.data import prepare as module\n"
+        "from mer_hf.data.table_reader import read_user_table\n"
+        "def deadly(files, read=module._read_pictures):\n"
+        "    if 'deadly' in str(files[0]): os.kill(os.getpid(), 9)\n"
+        "    return read(files)\n"
+        "module._read_pictures = deadly\n"
+        "if __name__ == '__main__':\n"
+        "    top = Path(sys.argv[1])\n"
+        "    print(module.prepare(read_user_table(top / 'own.csv'), top / 'out', workers=2)['skipped'])\n"
+    )
+    for name in ("a", "b", "deadly"):
+        trees.face_folder(tmp_path / name, 1, 6)
+    (tmp_path / "own.csv").write_text("path,subject,label\ndeadly,p,fear\na,p,fear\nb,q,happy\n")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[['own/p/deadly', 'the process that prepared it died (out of memory?)']]\n"
+    assert len(Prepared(tmp_path / "out").table("composite3")) == 2
+
+
+@pytest.mark.slow
 def test_a_users_video_is_prepared_by_the_command_line(tmp_path, capfd):
     write_clip(tmp_path / "a.mp4", trees.face_frames(14), 30.0)
     write_clip(tmp_path / "b.mp4", trees.face_frames(14, trees.brow_raise), 30.0)

@@ -68,7 +68,9 @@ def test_casme3_tells_clips_of_one_video_apart_and_mends_impossible_rows(tmp_pat
         "casme3/spNO.149/d/112": (112, 123, 130, "annotated"),
         "casme3/spNO.216/e/0": (1, 6, 12, "midpoint"),
         "casme3/spNO.40/e/1830": (1830, 1838, 1845, "annotated"),
+        "casme3/spNO.3/j/10": (10, 15, 34, "annotated"),
     }
+    assert found.skipped == [("casme3/spNO.3/j/15", "lasts from frame 15 to 3999, more than 10 s")]
     assert {each.video for each in found.annotations} >= {"casme3/spNO.1/a", "casme3/spNO.3/j"}
     assert [each.emotion for each in found.annotations][1] == "happiness"
     assert found.annotations[4].emotion == "others"
@@ -110,7 +112,11 @@ def test_the_composite_is_what_its_list_names_with_the_lists_classes(tmp_path):
         ("smic/s01/s1_ne_01", "negative"),
         ("smic/s20/s20_sur_03", "surprise"),
     ]
-    assert found.skipped == [("smic/s02/s02_sur_05", "is in the list, and not in the data set")]
+    assert found.skipped == [
+        ("smic/s02/s02_sur_05", "is in the list, and not in the data set"),
+        ("casme2/26/EP18_50", "ends at frame 89, not after its onset at 90"),
+        ("samm/006/006_1_2", "is in the list twice"),
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if name != "megc2019"])

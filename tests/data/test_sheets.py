@@ -16,6 +16,7 @@ from tests.data.trees import workbook
         ("(R6 or R12) + R15", [(6, "right", ""), (15, "right", "")]),
         ("R14A or 17A or 24A", [(14, "right", "A")]),
         ("10A/B", [(10, "", "A")]),
+        ("4.0", [(4, "", "")]),  # a cell that holds one number
         ("61+64", [(61, "", ""), (64, "", "")]),
         ("?", []),
         ("", []),

@@ -112,6 +112,8 @@ def casme3(root: Path) -> Path:
         ("spNO.149", "d", 112, 83, 130, "4", 3, "fear"),  # apex before onset
         ("spNO.216", "e", 0, 0, 12, "4", 3, "Others"),  # there is no 0.jpg
         ("spNO.40", "e", 1830, 1838, 0, "4", 3, "others"),  # no offset
+        ("spNO.3", "j", 10, 15, 3460, "4", 3, "disgust"),  # two digits too many
+        ("spNO.3", "j", 15, 17, 3999, "4", 3, "disgust"),  # two minutes
     ]
     workbook(root / "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx", [CASME3_HEAD, *map(list, rows)])
     for subject, letter, first, last in (
@@ -169,8 +171,8 @@ def composite(root: Path) -> tuple[Path, Path]:
     casme2(root / "casme2")
     samm(root / "samm")
     smic(root / "smic")
-    lines = ["casme2,sub01,EP02_01f,1", "samm,6,006_1_2,1", "smic,s01,s01_ne_01,0", "smic,s20,s20_sur_03,2",
-             "smic,s02,s02_sur_05,2"]  # fmt: skip
+    lines = ["casme2,sub01,EP02_01f,1", "samm,6,006_1_2,1", "smic,s01,s01_ne_01,0", "smic,s20,s20_sur_03,2"]
+    lines += ["smic,s02,s02_sur_05,2", "casme2,26,EP18_50,0", "samm,006,006_1_2,0"]
     (root / "list.csv").write_text("\n".join(lines) + "\n")
     return root, root / "list.csv"
 

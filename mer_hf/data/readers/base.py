@@ -42,7 +42,7 @@ class Layout:
         subject (`Callable[[str], str]`): A cell -> the subject as folders write it.
         emotion (`Callable[[dict], str]`): Row -> annotated emotion; by default its column.
         first_cell (`str`): A cell of the header row.
-        sheet (`str` or `int`): In its workbook.
+        sheet (`str`): In its workbook; the first where there is none of the name.
         mend (`Callable`): Annotation -> annotation and what was repaired, for known faults of a clip.
         with_onset (`bool`): Whether the onset is part of the key, because names repeat.
         video (`Callable[[str, str], str]`): Subject and clip -> the recording.
@@ -57,7 +57,7 @@ class Layout:
     subject: Callable[[str], str] = str
     emotion: Callable[[dict[str, str]], str] | None = None
     first_cell: str = "Subject"
-    sheet: str | int = 0
+    sheet: str = ""
     mend: Callable[[Annotation], tuple[Annotation, str]] = lambda annotation: (annotation, "")
     with_onset: bool = False
     video: Callable[[str, str], str] = lambda subject, clip: ""

@@ -75,6 +75,7 @@ def read_megc2019(root: Path, sheet: Path | None, list_file: Path | None) -> Fin
         raise ValueError("the composite is defined by a list of clips. Give it with --list.")
     wanted = read_list(list_file)
     found: dict[tuple, Annotation] = {}
+    reasons: dict[tuple, str] = {}
     joined = Findings(sheet=list_file.name)
     for database in sorted({row[0] for row in wanted}):
         place = existing(root, FOLDERS[database]) if root.is_dir() else None
@@ -84,14 +85,20 @@ def read_megc2019(root: Path, sheet: Path | None, list_file: Path | None) -> Fin
         named = {identity(*row[:3]) for row in wanted}
         keys = {each.key for each in part.annotations if identity(database, each.subject, each.clip) in named}
         found |= {identity(database, each.subject, each.clip): each for each in part.annotations}
+        reasons |= {identity(*key.split("/")[:3]): reason for key, reason in part.skipped}
         joined.repaired += [each for each in part.repaired if each[0] in keys]
         joined.notes += part.notes
+    taken: set[tuple] = set()
     for database, subject, clip, label in wanted:
-        annotation = found.get(identity(database, subject, clip))
-        if annotation is None:
-            joined.skipped.append((f"{database}/{subject}/{clip}", "is in the list, and not in the data set"))
+        who = identity(database, subject, clip)
+        key = f"{database}/{subject}/{clip}"
+        if who in taken:
+            joined.skipped.append((key, "is in the list twice"))
+        elif who in found:
+            joined.annotations.append(replace(found[who], emotion=label))
         else:
-            joined.annotations.append(replace(annotation, emotion=label))
+            joined.skipped.append((key, reasons.get(who, "is in the list, and not in the data set")))
+        taken.add(who)
     return joined
 
 

@@ -59,6 +59,7 @@ CASME2_LAYOUT = Layout(
         "CASME2-coding-2019*.xlsx",
         "CASME2-coding*.xlsx",
         "CASME2*coding*.xlsx",
+        "CASME2*label*.xls*",
     ),
     columns=COMMON,
     folders=lambda cells: [
@@ -99,6 +100,8 @@ def _mend_casme3(annotation: Annotation) -> tuple[Annotation, str]:
     elif who == ("spNO.40", "e") and offset == 0 and onset is not None:
         later = [number for number in (1845, 2403) if number > max(onset, apex or 0)]
         changes = {"offset": later[0]} if later else {}
+    elif offset == 3460 and onset is not None and max(onset, apex or 0) < 34:
+        changes = {"offset": 34}
     if not changes:
         return annotation, ""
     said = ", ".join(
@@ -115,6 +118,7 @@ CASME3_LAYOUT = Layout(
         f"{top}/{cells['subject']}/{cells['clip']}/color"
         for top in ("part_A", "ME_A", "Part_A_ME_clip/frame", ".")
     ],
+    sheet="label",
     mend=_mend_casme3,
     with_onset=True,
     video=lambda subject, clip: f"{subject}/{clip.lower()}",

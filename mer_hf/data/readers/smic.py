@@ -49,7 +49,11 @@ def read_smic(root: Path, sheet: Path | None, list_file: Path | None) -> Finding
         if identity is None or CODES.get(identity[1]) != emotion:
             findings.skipped.append((key, f"its name does not fit its folder {emotion}"))
             continue
-        frames = numbered_frames(folder)
+        try:
+            frames = numbered_frames(folder)
+        except ValueError as error:
+            findings.skipped.append((key, str(error)))
+            continue
         if not frames:
             findings.skipped.append((key, f"{folder} holds no picture"))
             continue
