@@ -26,7 +26,7 @@ demo: $(STAMP)
 	@GRADIO_SERVER_PORT=$(PORT) $(PY) space/app.py
 
 test: $(STAMP)
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP)
 	@$(PY) -m pytest -m slow $(ARGS)
