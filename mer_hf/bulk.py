@@ -284,7 +284,7 @@ class BulkRun:
         }
 
     def _make_parts(self, plan: dict[str, Any]) -> None:
-        part = self.parts.with_name(f".{self.parts.name}.{os.getpid()}")
+        part = self.parts.with_name(f".{self.parts.name}.{socket.gethostname()}.{os.getpid()}")
         try:
             for name in ("begun", "results"):
                 (part / name).mkdir(parents=True)

@@ -34,7 +34,7 @@ class WorkQueue:
 
     def fill(self) -> None:
         """Make the queue, unless another process has made it or an earlier run has left it."""
-        unfinished = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+        unfinished = self.folder.with_name(f".{self.folder.name}.{socket.gethostname()}.{os.getpid()}")
         try:
             if not self.folder.is_dir():
                 unfinished.mkdir(parents=True, exist_ok=True)
