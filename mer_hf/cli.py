@@ -1,4 +1,4 @@
-"""The command line: `mer-hf predict`, `evaluate`, `convert`, `prepare`, `report`, `synth-flows`.
+"""The command line: `mer-hf predict`, `evaluate`, `convert`, `prepare`, `report`, `push`, `synth-flows`.
 
 It parses, imports what the command needs, calls it and prints. Mistakes of the user end with exit code 2
 and one line on stderr that begins `mer-hf: error:`.
@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_prepare(commands)
     _add_report(commands)
     _add_synth_flows(commands)
+    _add_push(commands)
     return parser
 
 
@@ -180,6 +181,16 @@ def _add_synth_flows(commands: argparse._SubParsersAction) -> None:
     synth.add_argument("--seed", type=int, default=0, metavar="S", help="chooses them (default: %(default)s)")
     synth.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
     synth.set_defaults(run=_synth_flows)
+
+
+def _add_push(commands: argparse._SubParsersAction) -> None:
+    push = commands.add_parser("push", help="publish a checkpoint on the Hugging Face Hub")
+    push.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its folder")
+    push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
+    push.add_argument("--private", action="store_true", help="of a repository that is made")
+    push.add_argument("--revision", metavar="TAG", help="a tag for the commit")
+    push.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
+    push.set_defaults(run=_push)
 
 
 def _predict(args: argparse.Namespace) -> str:
@@ -326,6 +337,14 @@ def _bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 def _seen_stderr() -> int:
     """Descriptor of the stderr that the process was started with."""
     return _kept_stderr[-1] if _kept_stderr else 2
+
+
+def _push(args: argparse.Namespace) -> str:
+    from .hub.push import push
+
+    with open(os.dup(_seen_stderr()), "w") as seen, contextlib.redirect_stderr(seen):
+        options = {"private": args.private, "revision": args.revision, "dry_run": args.dry_run}
+        return str(push(args.checkpoint, args.repo_id, **options))
 
 
 def _synth_flows(args: argparse.Namespace) -> str:

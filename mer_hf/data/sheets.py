@@ -51,7 +51,9 @@ def read_sheet(path: Path, first_cell: str = "Subject", sheet: str = "") -> list
         else:
             with pandas.ExcelFile(path) as book:
                 wanted = sheet if sheet in book.sheet_names else 0
-                table = pandas.read_excel(book, sheet_name=wanted, header=None, dtype=str, keep_default_na=False)
+                table = pandas.read_excel(
+                    book, sheet_name=wanted, header=None, dtype=str, keep_default_na=False
+                )
     except Exception as error:  # openpyxl and xlrd raise what they like
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as a sheet ({reason}).") from error
