@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, validate_repo_id
@@ -94,7 +95,7 @@ def _upload(api: HfApi, repo_id: str, files: list[Path], private: bool, revision
         raise ValueError("no token was found. Run hf auth login, or set HF_TOKEN.") from error
     except HfHubHTTPError as error:
         raise ValueError(_reason(error, api, repo_id, revision)) from error
-    except (OSError, RuntimeError) as error:  # a connection that is refused, reset or timed out
+    except (httpx2.HTTPError, OSError, RuntimeError) as error:  # a connection refused, reset or timed out
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"the connection to {api.endpoint} failed ({type(error).__name__}: {reason}). {repo_id} has not "

@@ -119,7 +119,7 @@ POINTS = {
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("how", ["refused", "reset"])
+@pytest.mark.parametrize("how", ["refused", pytest.param("reset", marks=pytest.mark.slow)])
 def test_an_upload_that_breaks_leaves_the_repository_as_it_was_and_a_retry_completes(
     checkpoint, tmp_path, unchecked, point, how
 ):
