@@ -18,6 +18,31 @@ TRACED_STEPS = 100
 """From so many steps on it pays to record a step and to repeat it without autograd and vmap."""
 
 
+class Programs:
+    """Recorded steps: what a stack of a number of folds does with its weights, inputs and masks.
+
+    Stacks on several threads share them. `tracing` is held by the one that records or calls modules.
+    """
+
+    def __init__(self):
+        self.tracing = threading.Lock()
+        self._by_folds: dict[int, Callable[..., list[torch.Tensor]]] = {}
+
+    def recorded(self, function, folds: int, batch: tuple) -> Callable[..., list[torch.Tensor]]:
+        """The program of this number of folds; `function` is recorded on `batch` if there is none yet."""
+
+        def step(weights, buffers, inputs, labels, shares, masks):
+            return function(weights, buffers, inputs, labels, shares, masks)
+
+        with self.tracing:
+            if folds not in self._by_folds:
+                program = make_fx(step)(*batch)  # it miscounts the arguments of a method
+                _simplify(program)
+                # Not the module itself: calling one is recorded while another program is.
+                self._by_folds[folds] = torch.no_grad()(program.forward)
+            return self._by_folds[folds]
+
+
 class Stack:
     """Folds that are trained together.
 
@@ -27,7 +52,7 @@ class Stack:
         settings ([`FoldSettings`]): How they are trained.
         inputs (`dict[str, torch.Tensor]` of shapes `(N, ...)`): Arguments of the network.
         labels (`torch.Tensor` of shape `(N,)`): Class indices; training goes on where they are.
-        tracing (`threading.Lock`): Held by the one stack that may trace, or call modules, at a time.
+        programs ([`Programs`]): Steps that stacks of the same network and settings share.
     """
 
     def __init__(
@@ -37,12 +62,12 @@ class Stack:
         settings: FoldSettings,
         inputs: State,
         labels: torch.Tensor,
-        tracing: threading.Lock,
+        programs: "Programs",
     ):
-        self.models, self.folds, self.settings, self.tracing = models, folds, settings, tracing
+        self.models, self.folds, self.settings, self.programs = models, folds, settings, programs
         self.inputs, self.labels, device = inputs, labels, labels.device
         weights, buffers = stack_module_state(list(models))
-        self.weights = {name: weight.detach().to(device) for name, weight in weights.items()}
+        self.weights = {name: _laid_out(weight.detach().to(device)) for name, weight in weights.items()}
         self.buffers = {name: buffer.to(device) for name, buffer in buffers.items()}
         self.model = models[0].to(device).train()
         self.noise = Noise.of(self.model, inputs, settings.batch_size)
@@ -67,7 +92,9 @@ class Stack:
             batch = self._batch([next(plan) for plan in plans[:left]])
             if left != active:
                 active, until_next = left, steps[left - 1] - step
-                gradients = self._trace(batch) if until_next >= TRACED_STEPS else self._gradients
+                gradients = self._gradients
+                if until_next >= TRACED_STEPS:
+                    gradients = self.programs.recorded(self._differentiate, active, batch)
             self._update(step, gradients(*batch))
             yield active
 
@@ -86,18 +113,8 @@ class Stack:
             self.noise.draw(self.generators[:active]),
         )
 
-    def _trace(self, batch: tuple) -> Callable[..., list[torch.Tensor]]:
-        def step(weights, buffers, inputs, labels, shares, masks):
-            return self._differentiate(weights, buffers, inputs, labels, shares, masks)
-
-        with self.tracing:
-            program = make_fx(step)(*batch)  # it miscounts the arguments of a method
-        _simplify(program)
-        # Not the module itself: calling one is traced while another stack traces.
-        return torch.no_grad()(program.forward)
-
     def _gradients(self, *batch) -> list[torch.Tensor]:
-        with self.tracing:
+        with self.programs.tracing:
             return self._differentiate(*batch)
 
     def _differentiate(self, weights, buffers, inputs, labels, shares, masks) -> list[torch.Tensor]:
@@ -109,9 +126,13 @@ class Stack:
         losses = cross_entropy(
             logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=smoothing
         )
-        gradients = torch.autograd.grad((losses * shares.flatten()).sum(), list(weights.values()))
-        # The fused optimizer walks through memory and would misread a transposed gradient.
-        return [gradient.contiguous() for gradient in gradients]
+        leaves = list(weights.values())
+        gradients = torch.autograd.grad((losses * shares.flatten()).sum(), leaves)
+        # The fused optimizer walks through memory and would misread a gradient of another layout.
+        return [
+            gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
+            for gradient, weight in zip(gradients, leaves, strict=True)
+        ]
 
     def _forward(self, weights, buffers, inputs, masks) -> torch.Tensor:
         self.noise.play(masks)
@@ -150,7 +171,7 @@ class Stack:
 
     def _scales(self, gradients: list[torch.Tensor]) -> Sequence[torch.Tensor | None]:
         """What the optimizer divides each fold's gradient by, so that it is not too long."""
-        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+        norms = torch.stack([_lengths(gradient) for gradient in gradients])
         norm = torch.linalg.vector_norm(norms, dim=0)
         scales = ((norm + 1e-6) / self.settings.max_grad_norm).clamp(min=1.0)
         if scales.dtype == torch.float32:
@@ -174,6 +195,18 @@ class Stack:
 def _by_fold(stacked: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
     """Tensors of all folds -> lists of each fold's own."""
     return list(map(list, zip(*[tensor.unbind() for tensor in stacked], strict=True)))
+
+
+def _laid_out(weight: torch.Tensor) -> torch.Tensor:
+    """Channels of convolutions last in memory, as the stacked form takes them."""
+    if weight.ndim != 5:  # (folds, out, C, kernel, kernel)
+        return weight
+    return weight.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def _lengths(gradient: torch.Tensor) -> torch.Tensor:
+    """`(folds, ...)` -> `(folds,)`."""
+    return torch.linalg.vector_norm(gradient, dim=tuple(range(1, gradient.ndim)))
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:

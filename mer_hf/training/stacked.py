@@ -21,7 +21,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from .fold import BETAS, EPSILON, Fold, FoldSettings, State, batches, check, decay_of, logits_of
 from .noise import Noise, first_batch, generator_of
-from .stack import Stack
+from .stack import Programs, Stack
 
 WEIGHT_COPIES = 8
 """Of a fold: itself, stacked, gradient and its copy, two moments, average, and room."""
@@ -137,12 +137,12 @@ def train_folds(
     # Folds of about the same number of steps go together, longest first: those that end leave from the back.
     order = sorted(range(len(folds)), key=lambda i: -settings.steps(folds[i]))
     passes = [order[start : start + folds_per_pass] for start in range(0, len(order), folds_per_pass)]
-    tally = _Tally(sum(map(settings.steps, folds)), progress)
+    tally, programs = _Tally(sum(map(settings.steps, folds)), progress), Programs()
 
     def train(chosen: list[int]) -> list[State]:
-        with tally.building:
+        with programs.tracing:
             models = [make_model(i) for i in chosen]
-            stack = Stack(models, [folds[i] for i in chosen], settings, inputs, labels, tally.building)
+            stack = Stack(models, [folds[i] for i in chosen], settings, inputs, labels, programs)
         for stepped in stack.train():
             tally.add(stepped)
         return stack.states()
@@ -162,7 +162,7 @@ class _Tally:
 
     def __init__(self, total: int, progress: Progress | None):
         self.done, self.total, self.progress = 0, total, progress
-        self.building, self.counting = threading.Lock(), threading.Lock()
+        self.counting = threading.Lock()
         self.failure: BaseException | None = None
 
     def add(self, steps: int) -> None:

@@ -147,25 +147,28 @@ class _Taps:
         weight = weight.permute(0, 1, 3, 4, 2).contiguous()  # (folds, out, kernel, kernel, C)
         if not self.narrow:
             return [matrix.flatten(2) for matrix in weight.unbind(2)]
+        pairs = self._pairs()
         shape = (self.folds, self.kernel, self.width, self.out, self.width, self.channels)
-        matrices = weight.new_zeros(shape)
-        for to, of, x in self._pairs():
+        filled = len(pairs) == self.width**2
+        matrices = weight.new_empty(shape) if filled else weight.new_zeros(shape)
+        for to, of, x in pairs:
             matrices[:, :, to, :, of] = weight[:, :, :, x].transpose(1, 2)
         return list(matrices.flatten(4, 5).flatten(2, 3).unbind(1))
 
     def matrices_back(self, gradients: list[torch.Tensor]) -> torch.Tensor:
-        """The gradient of `matrices`."""
+        """The gradient of `matrices`, channels last in memory."""
         shape = (self.folds, self.out, self.kernel, self.kernel, self.channels)
-        weight = gradients[0].new_zeros(shape)
         met = [self.edge, *self.outer_places()]
+        weight = gradients[0].new_zeros(shape) if len(met) < self.kernel else gradients[0].new_empty(shape)
         for y in met:
             if not self.narrow:
                 weight[:, :, y] = gradients[y].view(self.folds, self.out, self.kernel, self.channels)
                 continue
             blocks = gradients[y].view(self.folds, self.width, self.out, self.width, self.channels)
-            for to, of, x in self._pairs():
-                weight[:, :, y, x] += blocks[:, to, :, of]
-        return weight.permute(0, 1, 4, 2, 3).contiguous()
+            for x in range(self.kernel):
+                parts = [blocks[:, to, :, of] for to, of, place in self._pairs() if place == x]
+                weight[:, :, y, x] = sum(parts[1:], parts[0]) if parts else 0
+        return weight.permute(0, 1, 4, 2, 3)
 
     def _pairs(self):
         """Places in a row that lead to one another, and the column of the kernel between them."""
