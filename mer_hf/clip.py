@@ -191,7 +191,8 @@ def _encode(part: Path, frames: Iterable[np.ndarray], fps: float, label: str) ->
     shape = None
     with av.open(f"file:{part}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(float(fps)).limit_denominator(1001))
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
+        # With macroblock trees x264 gives other bytes for the same frames from call to call.
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18", "x264-params": "no-mbtree=1"}
         for i, frame in enumerate(frames):
             image = _to_rgb(frame, f"{label}, frame {i}")
             if shape is None:
