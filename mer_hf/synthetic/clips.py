@@ -1,7 +1,8 @@
-"""Short labelled clips: a photograph of a face, warped by action units.
+"""Short labelled clips: a person who does not exist, or a photograph, warped by action units.
 
 The photographs are the two in scikit-image in which the face mesh finds a face; they serve examples and
-tests. Training draws motion maps instead (`flow_maps.py`).
+tests. Networks train on motion maps and aligned faces instead (`flow_maps.py`, `faces.py`); these clips go
+through the whole pipeline and say what it makes of them.
 """
 
 from dataclasses import dataclass, field
@@ -12,11 +13,20 @@ import numpy as np
 
 from ..clip import Clip
 from ..face import track_face
+from .flow_maps import eye_field
+from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP
-from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, interpolation_operator
+from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
 
 PHOTOGRAPHS = ("astronaut", "camera")
+
+PERSON_SEED = 2**31 + 7
+"""Of the people called `person-N`: above every training seed, so that no run trains on them."""
+
+SPEECH = ("AU26", "AU18", "AU20", "AU25")
+"""What moves the lips when somebody talks, each by itself."""
+SYLLABLES_HZ = 4.0
 
 EXAMPLES: dict[str, dict[str, tuple[float, float]]] = {
     "negative": {"AU4": (1.0, 1.0), "AU7": (0.7, 0.7)},
@@ -41,6 +51,10 @@ class Motion:
         turn_deg (`float`): Largest tilt of the head over the clip.
         noise (`float`): Standard deviation of the sensor's noise, in grey levels.
         flicker (`float`): Largest relative change of brightness.
+        talk_px (`float`): How far the lips move in speech, in pixels at an inter-ocular distance of 60.
+        yaw_deg, pitch_deg (`float`): How far the head turns over the clip, sideways and up or down.
+        gaze (`float`): How far the eyes wander.
+        basis (`dict`, *optional*): Muscles, AU -> image-left field; by default those of `muscles.py`.
     """
 
     drives: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -53,6 +67,11 @@ class Motion:
     turn_deg: float = 0.4
     noise: float = 1.5
     flicker: float = 0.01
+    talk_px: float = 0.0
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+    gaze: float = 0.0
+    basis: dict[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ def photograph(name: str, interocular_px: float, height: int, width: int) -> tup
         ImportError: If scikit-image is missing.
     """
     if name not in PHOTOGRAPHS:
-        raise ValueError(f"unknown photograph {name!r}. Choose one of {', '.join(PHOTOGRAPHS)}.")
+        raise ValueError(f"unknown face {name!r}. Choose one of {', '.join(PHOTOGRAPHS)}, or person-N.")
     try:
         import skimage.data
     except ImportError as error:
@@ -108,6 +127,36 @@ def photograph(name: str, interocular_px: float, height: int, width: int) -> tup
         picture, to_clip, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )
     return resized, (landmarks * scale + to_clip[:, 2]).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _person(number: int, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A person of `identities.py` as a picture, and the landmarks."""
+    left, top = -width / 2 / interocular_px, -0.42 * height / interocular_px
+    canvas = Canvas(interocular_px, left, top, width, height)
+    person = draw_identity(np.random.default_rng([PERSON_SEED, number]), canvas)
+    return np.round(person.picture).astype(np.uint8), person.points_xy.astype(np.float32)
+
+
+def face_picture(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A face to move, and its landmarks.
+
+    Args:
+        name (`str`): One of `PHOTOGRAPHS`, or `person-N`: someone who does not exist.
+        interocular_px (`float`): Wanted distance between the eye centres.
+        height (`int`): Of the picture, in pixels.
+        width (`int`): Of the picture, in pixels.
+
+    Returns:
+        `tuple`: picture uint8 `(height, width, 3)` RGB and landmarks float32 `(468, 2)` or more.
+
+    Raises:
+        ValueError: If there is no such face.
+    """
+    kind, _, number = name.partition("-")
+    if kind == "person" and number.isdecimal():
+        return _person(int(number), interocular_px, height, width)
+    return photograph(name, interocular_px, height, width)
 
 
 def _find_landmarks(picture: np.ndarray, enlarge: int = 1) -> np.ndarray:
@@ -189,11 +238,11 @@ def render_clip(
     interocular_px: float = 60.0,
     seed: int = 0,
 ) -> LabelledClip:
-    """Render a clip of a photograph that moves.
+    """Render a clip of a face that moves.
 
     Args:
         motion ([`Motion`]): What happens.
-        name (`str`, *optional*, defaults to `"astronaut"`): One of `PHOTOGRAPHS`.
+        name (`str`, *optional*, defaults to `"astronaut"`): One of `PHOTOGRAPHS`, or `person-N`.
         fps (`float`, *optional*, defaults to 30.0): Frames per second.
         duration_s (`float`, *optional*, defaults to 2.0): Length of the clip.
         height (`int`, *optional*, defaults to 360): Of a frame.
@@ -213,9 +262,39 @@ def render_clip(
             f"{motion.apex_s} and {motion.offset_s}."
         )
     rng = np.random.default_rng(seed)
-    picture, landmarks = photograph(name, interocular_px, height, width)
+    face = face_picture(name, interocular_px, height, width)
     time_s = np.arange(max(2, round(duration_s * fps))) / fps
-    moving = _moving_parts(motion, time_s, landmarks, interocular_px, (height, width))
+    strengths = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s)
+    frames = render_frames(rng, motion, face, strengths, fps)
+    phases = [round(t * fps) for t in (motion.onset_s, motion.apex_s, motion.offset_s)]
+    onset, apex, offset = [min(p, len(time_s) - 1) for p in phases] if motion.drives else (None, None, None)
+    clip = Clip(frames, time_s, source=f"synthetic:{name}")
+    return LabelledClip(clip, motion, onset, apex, offset)
+
+
+def render_frames(
+    rng: np.random.Generator,
+    motion: Motion,
+    face: tuple[np.ndarray, np.ndarray],
+    strengths: np.ndarray,
+    fps: float,
+) -> np.ndarray:
+    """Frames of a face that moves.
+
+    Args:
+        rng (`np.random.Generator`): Source of chance.
+        motion ([`Motion`]): What happens; its phases are not looked at.
+        face (`tuple`): A picture uint8 `(H, W, 3)` and landmarks float32 `(468, 2)` or more.
+        strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
+        fps (`float`): Frames per second.
+
+    Returns:
+        `np.ndarray` of shape `(T, H, W, 3)`: uint8 RGB.
+    """
+    picture, landmarks = face
+    height, width = picture.shape[:2]
+    time_s = np.arange(len(strengths)) / fps
+    moving = _moving_parts(rng, motion, time_s, strengths, landmarks, (height, width))
     head = _head_path(rng, time_s, motion, landmarks[:468].mean(axis=0))
     frames = np.empty((len(time_s), height, width, 3), np.uint8)
     for i in range(len(time_s)):
@@ -223,29 +302,53 @@ def render_clip(
             (strength[i] * part for strength, part in moving), np.zeros((height, width, 2), np.float32)
         )
         frames[i] = _frame(rng, picture, flow_xy, head[i], motion)
-    phases = [round(t * fps) for t in (motion.onset_s, motion.apex_s, motion.offset_s)]
-    onset, apex, offset = [min(p, len(time_s) - 1) for p in phases] if motion.drives else (None, None, None)
-    clip = Clip(frames, time_s, source=f"synthetic:{name}")
-    return LabelledClip(clip, motion, onset, apex, offset)
+    return frames
 
 
-def _moving_parts(motion, time_s, landmarks, interocular_px, size_hw) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What moves the skin, expression and blink: (strength over time, displacement field at strength 1)."""
+def _moving_parts(rng, motion, time_s, strengths, landmarks, size_hw) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What moves the skin: (strength over time, displacement field at strength 1) of each part."""
     left, right = _eye_centres(landmarks)
-    across = (right - left) / np.linalg.norm(right - left)
+    interocular_px = float(np.linalg.norm(right - left))
+    across = (right - left) / interocular_px
     tilt = np.array([across, (-across[1], across[0])])  # rows: the face's own x and y axes in the picture
     parts = []
+
+    def move(strength, moved_px):
+        parts.append((strength, dense_displacement(landmarks, moved_px @ tilt, *size_hw)))
+
     if motion.drives:
-        moved = vertex_displacement(motion.drives)
+        moved = vertex_displacement(motion.drives, motion.basis)
         moved *= motion.peak_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
-        strength = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s)
-        parts.append((strength, dense_displacement(landmarks, moved @ tilt, *size_hw)))
+        move(strengths, moved)
     if motion.blink_s is not None:
         lids = np.linalg.norm(landmarks[159] - landmarks[145])
         moved = vertex_displacement({"AU45": (lids, lids)})
-        strength = _bump(time_s, motion.blink_s - 0.1, motion.blink_s, motion.blink_s + 0.1)
-        parts.append((strength, dense_displacement(landmarks, moved @ tilt, *size_hw)))
+        move(_bump(time_s, motion.blink_s - 0.1, motion.blink_s, motion.blink_s + 0.1), moved)
+    if motion.talk_px:
+        for name in SPEECH:
+            moved = vertex_displacement({name: (1.0, 1.0)})
+            moved *= motion.talk_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
+            move(_wander(rng, time_s, SYLLABLES_HZ), moved)
+    if motion.gaze:
+        move(_wander(rng, time_s, 1.0), eye_field(rng) * motion.gaze * interocular_px * 0.03)
+    for degrees, axis in ((motion.yaw_deg, 0), (motion.pitch_deg, 1)):
+        if degrees:
+            moved = np.zeros((468, 2))
+            depth = face_template()[0][:, 2]
+            moved[:, axis] = -np.deg2rad(degrees) * (depth - depth.mean()) * interocular_px
+            move(np.sin(np.linspace(0, np.pi * rng.uniform(0.5, 1.5), len(time_s))), moved)
     return parts
+
+
+def _wander(rng, time_s: np.ndarray, rate_hz: float) -> np.ndarray:
+    """A strength between 0 and 1 that changes at a rate: smooth steps between random values."""
+    count = int(np.ceil(time_s[-1] * rate_hz)) + 2
+    knots = np.arange(count) / rate_hz - rng.uniform(0, 1 / rate_hz)
+    values = rng.uniform(0, 1, count) * (rng.random(count) < 0.8)
+    place = np.clip(np.searchsorted(knots, time_s, side="right") - 1, 0, count - 2)
+    share = np.clip((time_s - knots[place]) * rate_hz, 0, 1)
+    share = 0.5 - 0.5 * np.cos(np.pi * share)
+    return values[place] * (1 - share) + values[place + 1] * share
 
 
 def _head_path(rng, time_s, motion, centre) -> np.ndarray:

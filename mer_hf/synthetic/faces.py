@@ -1,29 +1,42 @@
 """Labelled aligned faces that move by action units: what the networks that look at pictures train on.
 
-A drawn face, or a photograph bent into other proportions and tints, is moved straight in face coordinates, as
-the pipeline would have aligned it: no clip is written, no face is searched for. What registration leaves
+A person who does not exist is moved straight in face coordinates, as the pipeline would have aligned it: no
+clip is written, no face is searched for. Skin that is pushed together gets darker. What registration leaves
 over, light, noise and compression differ from frame to frame.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from .clips import PHOTOGRAPHS, photograph
+from ..clip import Clip
+from ..face import FaceError, FaceGeometry, track_face
+from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
 from .expressions import CLASSES, draw_expression
 from .flow_maps import FlowMapSettings, eye_motion, log_uniform, personal_basis, smooth_noise
+from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
-from .pictures import SIDE, draw_face, to_raster
 from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
+
+FILM_CANVAS = Canvas(84.0, -2.0, -1.75, 336, 336)
+"""What the camera sees of a person that is filmed."""
 
 GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
 """Where the eyes lie, as the pipeline aligns them by default."""
 
 BASE_INTEROCULAR_PX = 110.0
 BASE_SIDE = 380
-"""A photograph's own raster; larger than the crop, which is shifted and turned on it."""
+"""A face's own raster; larger than the crop, which is shifted and turned on it."""
+
+BASE_CANVAS = Canvas(
+    BASE_INTEROCULAR_PX,
+    -BASE_SIDE / 2 / BASE_INTEROCULAR_PX,
+    -0.42 * BASE_SIDE / BASE_INTEROCULAR_PX,
+    BASE_SIDE,
+    BASE_SIDE,
+)
 
 STEP = 4
 """Pixels of a face at rest between two points at which motion is known."""
@@ -37,9 +50,12 @@ class FaceSettings:
 
     Attributes:
         class_shares (`tuple`): Of negative, positive, surprise.
-        photograph (`float`): Share of photographs; the rest is drawn.
+        photograph (`float`): Share of photographs, bent and tinted, for testing; the rest is drawn.
         photographs (`tuple[str, ...]`): Those that are used.
         muscle (`float`): Spread (log) of the muscles' reach, strength and direction.
+        contraction (`float`): Share of people whose skin moves as in `contraction.py`.
+        furrow (`float`): Most that the light loses where skin is pushed together, relative, for each pixel
+            of the motion.
         peak_px (`tuple`): Largest motion at the apex, drawn log-uniformly.
         blink (`float`): Share of samples with a blink in progress.
         gaze (`float`): Share of samples in which the eyes move.
@@ -55,13 +71,17 @@ class FaceSettings:
         blur_px (`float`): Largest blur of the camera.
         compressed (`float`): Share of samples that are compressed, frame by frame.
         quality (`tuple`): Their JPEG quality.
+        filmed (`float`): Share of samples that are clips with head motion, in which the face is searched for
+            and aligned as in any other clip; needs mediapipe.
     """
 
     class_shares: tuple[float, float, float] = (0.4, 0.3, 0.3)
-    photograph: float = 0.5
+    photograph: float = 0.0
     photographs: tuple[str, ...] = PHOTOGRAPHS[:1]
-    muscle: float = 0.25
-    peak_px: tuple[float, float] = (0.7, 4.0)
+    muscle: float = 0.3
+    contraction: float = 0.5
+    furrow: float = 0.04
+    peak_px: tuple[float, float] = (0.5, 4.0)
     blink: float = 0.1
     gaze: float = 0.1
     apex_at: tuple[float, float] = (0.35, 0.6)
@@ -76,6 +96,7 @@ class FaceSettings:
     blur_px: float = 0.8
     compressed: float = 0.3
     quality: tuple[int, int] = (60, 95)
+    filmed: float = 0.0
 
 
 class SyntheticFaces:
@@ -133,7 +154,9 @@ class SyntheticFaces:
         label = int(rng.choice(len(CLASSES), p=self.settings.class_shares))
         drives = draw_expression(rng, label).drives
         strengths, apex = self._strengths(rng)
-        frames, landmarks_xy = render_face(rng, drives, strengths, self.settings, self.geometry)
+        filmed = self.settings.filmed and rng.random() < self.settings.filmed
+        render = film_face if filmed else render_face
+        frames, landmarks_xy = render(rng, drives, strengths, self.settings, self.geometry)
         return {
             "frames": frames,
             "onset": 0,
@@ -177,11 +200,13 @@ def render_face(
         `tuple`: frames uint8 `(T, S, S, 3)` and landmarks float32 `(468, 2)` at rest.
     """
     size, unit_px = geometry["size"], geometry["size"] * geometry["interocular_fraction"] / 60
-    face = _base(rng, settings)
+    face = _base(rng, settings, tuple(drives))
     to_base = _crop(
         rng, face.points_xy, settings, geometry
     )  # (S, S, 2): where each pixel lies in the base picture
-    displacement = _displacement(rng, drives, face, to_base, settings, geometry, basis)
+    peak_px = log_uniform(rng, *settings.peak_px)
+    displacement = _displacement(rng, drives, peak_px, face, to_base, settings, geometry, basis)
+    furrows = _furrows(rng, drives, peak_px, face, settings)
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
     blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
     quality = int(rng.integers(*settings.quality)) if rng.random() < settings.compressed else None
@@ -189,9 +214,70 @@ def render_face(
     for frame, strength in zip(frames, strengths, strict=True):
         residual = rng.normal(0, settings.residual_px * unit_px, 2)
         source = grid - _back(displacement * np.float32(strength), grid) - residual.astype(np.float32)
-        seen = _look(face.picture, _look(to_base, source, cv2.INTER_LINEAR))
+        at = _look(to_base, source, cv2.INTER_LINEAR)
+        seen = _look(face.picture, at)
+        if furrows is not None and strength:
+            seen *= (1 - np.float32(strength) * _look(furrows, at, cv2.INTER_LINEAR))[..., None]
         frame[:] = _expose(rng, seen, blur_px, noise, quality, settings)
     return frames, _places(face.points_xy, to_base)
+
+
+def film_face(
+    rng: np.random.Generator,
+    drives: dict[str, tuple[float, float]],
+    strengths: np.ndarray,
+    settings: FaceSettings,
+    geometry: dict,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same as [`render_face`], by way of a clip: filmed, the face searched for, aligned.
+
+    Args:
+        rng (`np.random.Generator`): Source of chance.
+        drives (`dict`): AU -> (left, right) strength.
+        strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
+        settings ([`FaceSettings`]): What is varied.
+        geometry (`dict`): Of the crop, see `GEOMETRY`.
+
+    Returns:
+        `tuple`: frames uint8 `(T, S, S, 3)` and landmarks float32 `(468, 2)` at rest.
+
+    Raises:
+        ImportError: If mediapipe is missing.
+    """
+    between = 3  # frames of the clip from one that is wanted to the next
+    count = between * (len(strengths) - 1) + 1
+    over_time = np.interp(np.arange(count), np.arange(0, count, between), strengths)
+    muscles = FlowMapSettings(muscle=settings.muscle, contraction=settings.contraction)
+    for _ in range(5):  # a face that is not found is drawn again
+        motion = Motion(
+            drives,
+            log_uniform(rng, *settings.peak_px),
+            blink_s=None,
+            drift_px=float(rng.uniform(0, 4)),
+            turn_deg=float(rng.uniform(0, 2)),
+            noise=log_uniform(rng, *settings.noise),
+            flicker=float(abs(rng.normal(0, settings.gain))),
+            basis=personal_basis(rng, drives, muscles),
+        )
+        person = draw_identity(rng, FILM_CANVAS)
+        face = np.round(person.picture).astype(np.uint8), person.points_xy.astype(np.float32)
+        frames = render_frames(rng, motion, face, over_time, fps=60.0)
+        try:
+            track = track_face(Clip(frames, np.arange(count) / 60.0), FaceGeometry(**geometry))
+        except FaceError:
+            continue
+        return track.frames[::between], track.landmarks_xy[0, :468].astype(np.float32)
+    return render_face(rng, drives, strengths, settings, geometry)
+
+
+def _furrows(rng, drives, peak_px, face, settings) -> np.ndarray | None:
+    """What the light loses at the apex where skin is pushed together, on the base picture; or None."""
+    strongest = max((max(sides) for sides in drives.values()), default=0.0)
+    amount = settings.furrow * peak_px * rng.uniform(0, 1)
+    if not face.furrows or not amount:
+        return None
+    parts = [sum(drives[name]) / 2 / strongest * layer for name, layer in face.furrows.items()]
+    return np.float32(amount) * np.minimum(sum(parts), 1.5)
 
 
 def _back(displacement: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -208,11 +294,12 @@ def _look(values: np.ndarray, at_xy: np.ndarray, method: int = cv2.INTER_CUBIC) 
 
 @dataclass(frozen=True, eq=False)
 class _Face:
-    """A face at rest: picture `(H, W, 3)`, 468 landmarks, and how their motion spreads over the picture."""
+    """A face at rest: picture `(H, W, 3)`, 468 landmarks, how their motion spreads over it, and furrows."""
 
     picture: np.ndarray
     points_xy: np.ndarray
     spread: tuple[np.ndarray, np.ndarray]
+    furrows: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=4)
@@ -226,13 +313,6 @@ def _photograph(name: str, flipped: bool) -> _Face:
     return _Face(picture, points, _spread(points, BASE_SIDE))
 
 
-@lru_cache(maxsize=1)
-def _drawing() -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Landmarks of drawn faces, and how their motion spreads."""
-    points = to_raster(face_template()[0][:, :2])
-    return points, _spread(points, SIDE)
-
-
 def _spread(points_xy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     """What carries motion from the vertices to a coarse raster; it fades to zero around the face."""
     hull = cv2.convexHull(points_xy.astype(np.float32))[:, 0]
@@ -244,17 +324,16 @@ def _spread(points_xy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(index, len(points_xy) - 1), weight
 
 
-def _base(rng, settings) -> _Face:
-    """A face at rest, in a tint of its own."""
+def _base(rng, settings, names: tuple[str, ...]) -> _Face:
+    """A face at rest: a person, or a photograph in a tint of its own."""
     if rng.random() < settings.photograph:
         name = settings.photographs[rng.integers(len(settings.photographs))]
         face = _photograph(name, bool(rng.random() < 0.5))
         tint, gamma = np.exp(rng.normal(0, 0.12, 3)), np.exp(rng.normal(0, 0.25))
         table = np.clip(255 * (np.arange(256)[:, None] / 255) ** gamma * tint, 0, 255).astype(np.float32)
         return replace(face, picture=np.dstack([table[:, c][face.picture[..., c]] for c in range(3)]))
-    gray = np.clip(draw_face(rng), 0, 255)
-    tint = np.array([1.12, 1.0, 0.9]) * np.exp(rng.normal(0, 0.05, 3))
-    return _Face((gray[..., None] * tint).astype(np.float32), *_drawing())
+    person = draw_identity(rng, BASE_CANVAS, names if settings.furrow else ())
+    return _Face(person.picture, person.points_xy, _spread(person.points_xy, BASE_SIDE), person.furrows)
 
 
 def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
@@ -276,12 +355,13 @@ def _eyes(points_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points_xy[list(IMAGE_LEFT_EYE)].mean(axis=0), points_xy[list(IMAGE_RIGHT_EYE)].mean(axis=0)
 
 
-def _displacement(rng, drives, face, to_base, settings, geometry, basis=None) -> np.ndarray:
+def _displacement(rng, drives, peak_px, face, to_base, settings, geometry, basis=None) -> np.ndarray:
     """The field of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in pixels of the crop."""
     unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
-    muscles = FlowMapSettings(muscle=settings.muscle, blink=settings.blink, gaze=settings.gaze)
+    muscles = FlowMapSettings(
+        muscle=settings.muscle, contraction=settings.contraction, blink=settings.blink, gaze=settings.gaze
+    )
     moved = np.zeros((len(face.points_xy), 2))
-    peak_px = log_uniform(rng, *settings.peak_px)
     if drives:
         moved = vertex_displacement(drives, basis or personal_basis(rng, drives, muscles))
         moved *= peak_px / np.linalg.norm(moved, axis=1).max()

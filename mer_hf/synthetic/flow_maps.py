@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 
 from ..flow import motion_map, optical_flow, span_to_uint8
+from .contraction import ACTIONS, contraction_field
 from .expressions import CLASSES, draw_expression
+from .identities import Canvas, draw_identity
 from .muscles import PULLS, Pull, au_basis, side_field, vertex_displacement
-from .pictures import LEFT, SPAN, TOP, draw_face
+from .pictures import LEFT, SIDE, SPAN, TOP, draw_face
 from .template import FEATURE_LINES, IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
 
 FINE = 56
@@ -33,6 +35,8 @@ class FlowMapSettings:
         class_shares (`tuple`): Of negative, positive, surprise. By default those of the MEGC2019 composite's
             public list: 250, 109 and 83 of 442 clips.
         muscle (`float`): Spread (log) of the muscles' reach, strength and direction from person to person.
+        contraction (`float`): Share of people whose skin moves as in `contraction.py`.
+        person (`float`): Share of filmed maps that show a person of `identities.py`; the rest is a sketch.
         blink (`float`): Share of maps with a blink in progress.
         gaze (`float`): Share of maps in which the eyes move.
         eye_row (`tuple`): Row of the eyes in the crop.
@@ -64,6 +68,8 @@ class FlowMapSettings:
 
     class_shares: tuple[float, float, float] = (0.566, 0.247, 0.187)
     muscle: float = 0.25
+    contraction: float = 0.0
+    person: float = 0.0
     blink: float = 0.12
     gaze: float = 0.15
     eye_row: tuple[float, float] = (6.0, 11.0)
@@ -210,9 +216,17 @@ def draw_flow(
     seen = _look_up(layers, face_xy)
     true = seen[..., :2] * (1.0, squash) + _head(rng, face_xy, seen[..., 4], seen[..., 3], settings)
     if filmed:
-        picture = draw_face(rng) if picture is None else picture
+        picture = _picture(rng, settings) if picture is None else picture
         return _film(rng, true, _look_up(picture[..., None], face_xy)[..., 0], settings)
     return _measure(rng, true, seen[..., 2], settings)
+
+
+def _picture(rng, settings) -> np.ndarray:
+    """A gray face in the neutral proportions, which the crop bends later."""
+    if not settings.person or rng.random() >= settings.person:
+        return draw_face(rng)
+    person = draw_identity(rng, Canvas(SIDE / SPAN, LEFT, TOP, SIDE, SIDE), proportions=0.0)
+    return cv2.cvtColor(person.picture, cv2.COLOR_RGB2GRAY)
 
 
 def personal_basis(rng, drives, settings) -> dict[str, np.ndarray]:
@@ -220,7 +234,11 @@ def personal_basis(rng, drives, settings) -> dict[str, np.ndarray]:
     if settings.muscle == 0:
         return au_basis()
     basis = {}
+    contracts = settings.contraction > 0 and rng.random() < settings.contraction
     for name in drives:
+        if contracts and name in ACTIONS:
+            basis[name] = contraction_field(ACTIONS[name], rng, settings.muscle)
+            continue
         pulls = []
         for pull in PULLS[name]:
             reach = np.exp(settings.muscle * rng.standard_normal(2))
@@ -242,12 +260,19 @@ def eye_motion(rng, settings) -> np.ndarray:
         strength = rng.choice((-1.0, 1.0)) * rng.uniform(0.4, 2.0)
         moved += vertex_displacement({"AU45": (strength, strength)})
     if rng.random() < settings.gaze:
-        vertices = face_template()[0]
-        look = rng.normal(0.0, 0.7, 2) * (1.0, 0.5)
-        for corner_a, corner_b in (IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE):
-            centre = (vertices[corner_a, :2] + vertices[corner_b, :2]) / 2
-            offset = (vertices[:, :2] - centre) / (0.14, 0.07)
-            moved += np.exp(-0.5 * np.square(offset).sum(axis=1))[:, None] * look
+        moved += eye_field(rng)
+    return moved
+
+
+def eye_field(rng) -> np.ndarray:
+    """Where the eyes and the skin around them go when they look elsewhere, `(468, 2)`."""
+    vertices = face_template()[0]
+    look = rng.normal(0.0, 0.7, 2) * (1.0, 0.5)
+    moved = np.zeros((len(vertices), 2))
+    for corner_a, corner_b in (IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE):
+        centre = (vertices[corner_a, :2] + vertices[corner_b, :2]) / 2
+        offset = (vertices[:, :2] - centre) / (0.14, 0.07)
+        moved += np.exp(-0.5 * np.square(offset).sum(axis=1))[:, None] * look
     return moved
 
 

@@ -96,6 +96,11 @@ class TrainingConfig:
     fresh_samples: bool = _flag(False, "data", "draw new samples in every epoch: none is seen twice")
     data_seed: int | None = _flag(None, "data", "of the synthetic set; --seed if not given")
     validation_samples: int = _flag(2_000, "data", "size of the synthetic set that is scored at the end")
+    filmed_share: float = _flag(
+        0.0,
+        "data",
+        "share of drawn faces that are clips, in which the face is searched for and aligned (mediapipe)",
+    )
     num_workers: int = _flag(2, "data", "processes that draw samples, for each training process")
     cache_dir: str | None = _flag(None, "data", "keep drawn sets in this folder, for the next run")
 
@@ -216,6 +221,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not lowest <= value < math.inf:
                 raise TrainingError(f"{flag_of(name)} must be at least {lowest}, got {value}.")
+        if not 0 <= self.filmed_share <= 1:
+            raise TrainingError(f"--filmed-share must lie in 0 to 1, got {self.filmed_share}.")
         for name in ("warmup_ratio", "label_smoothing", "ema_decay"):
             if getattr(self, name) >= 1:
                 raise TrainingError(f"{flag_of(name)} must be below 1, got {getattr(self, name)}.")

@@ -150,7 +150,9 @@ class SyntheticSource:
     class_names = tuple(CLASSES)
 
     def __init__(self, config: TrainingConfig, processor, share: Share):
-        self.kind = MotionMaps(processor) if takes_flow_maps(processor) else Faces(processor)
+        self.kind = (
+            MotionMaps(processor) if takes_flow_maps(processor) else Faces(processor, config.filmed_share)
+        )
         self.config, self.share = config, share
         self.seed = config.seed if config.data_seed is None else config.data_seed
         self.per_step = config.batch_size * config.gradient_accumulation_steps

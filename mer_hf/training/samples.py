@@ -5,7 +5,7 @@ A network whose image processor takes `flow_maps` trains on motion maps, every o
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 
 from mer_hf.action_units import estimate_action_units
 from mer_hf.synthetic import SyntheticFlowMaps
-from mer_hf.synthetic.faces import SyntheticFaces
+from mer_hf.synthetic.faces import FaceSettings, SyntheticFaces
 
 Arrays = dict[str, np.ndarray]
 """Column -> the values of several samples."""
@@ -54,25 +54,27 @@ class Faces:
     Args:
         processor (`BaseImageProcessor`): The network's image processor. If it takes action units, they are
             estimated from the drawn faces as from recorded ones, never taken from the generator.
+        filmed_share (`float`, *optional*, defaults to 0.0): Share of samples that go through a clip.
     """
 
     unit = "face"
 
-    def __init__(self, processor):
+    def __init__(self, processor, filmed_share: float = 0.0):
         self.processor = processor
+        self.settings = FaceSettings(filmed=filmed_share)
         sampled = getattr(processor, "num_frames", None)
         # A network that samples frames between onset and offset gets half as many again to choose from.
         self.num_frames = 2 if sampled is None else max(3, 3 * sampled // 2)
 
     def view(self, seed: int, size: int, start: int = 0):
         """Samples of a stream, each the processor's arrays for one clip and `label`."""
-        geometry = self.processor.face_geometry
-        faces = SyntheticFaces(seed, size, start=start, num_frames=self.num_frames, geometry=geometry)
+        options = {"num_frames": self.num_frames, "geometry": self.processor.face_geometry}
+        faces = SyntheticFaces(seed, size, self.settings, start=start, **options)
         return _Processed(faces, self.processor)
 
     def key(self) -> str:
         """What a kept set depends on besides the code that drew it."""
-        settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
+        settings = json.dumps([self.processor.to_dict(), asdict(self.settings)], sort_keys=True, default=str)
         return "faces" + hashlib.sha256(settings.encode()).hexdigest()[:12]
 
     def inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from mer_hf.synthetic.clips import (
     EXAMPLE_KINDS,
     Motion,
     example_clip,
+    face_picture,
     photograph,
     photograph_raster,
     render_clip,
@@ -53,7 +54,9 @@ def test_phases_out_of_order_are_refused():
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown photograph 'moon'\. Choose one of astronaut"):
+    with pytest.raises(
+        ValueError, match=r"unknown face 'moon'\. Choose one of astronaut, camera, or person-N"
+    ):
         photograph("moon", 60.0, 100, 100)
     with pytest.raises(ValueError, match=rf"Choose one of {', '.join(EXAMPLE_KINDS)}"):
         example_clip("anger")
@@ -66,3 +69,23 @@ def test_the_photograph_lies_on_the_raster_with_its_pupils_where_the_neutral_eye
         around = raster[row - 8 : row + 9, column - 12 : column + 13]
         dark_y, dark_x = np.unravel_index(around.argmin(), around.shape)
         assert abs(dark_x - 12) <= 5 and abs(dark_y - 8) <= 5
+
+
+def motion_of(rendered, landmarks, points):
+    """Mean strength of motion around landmarks, in grey levels of change."""
+    frames = rendered.clip.frames.astype(float)
+    change = np.abs(frames - frames[0]).mean(axis=(0, 3))
+    places = np.round(landmarks[list(points)]).astype(int)
+    return np.mean([change[y - 3 : y + 4, x - 3 : x + 4].mean() for x, y in places])
+
+
+def test_somebody_who_does_not_exist_talks_with_the_mouth_and_turns_with_the_nose():
+    landmarks = face_picture("person-3", 60.0, 240, 240)[1]
+    still = {"noise": 0, "flicker": 0, "drift_px": 0, "turn_deg": 0}
+    options = {"name": "person-3", "duration_s": 0.5, "height": 240, "width": 240}
+    talking = render_clip(Motion(talk_px=4.0, **still), **options)
+    assert motion_of(talking, landmarks, (0, 17, 61, 291)) > 5 * motion_of(talking, landmarks, (105, 334))
+    turning = render_clip(Motion(yaw_deg=3.0, **still), **options)
+    assert motion_of(turning, landmarks, (1, 4, 98, 327)) > 1.0
+    at_rest = render_clip(Motion(**still), **options)
+    assert motion_of(at_rest, landmarks, range(0, 468, 20)) < 0.5

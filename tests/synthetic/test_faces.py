@@ -91,3 +91,23 @@ def test_classes_come_in_their_shares_and_drawn_faces_differ():
 def test_impossible_sets_are_refused(wrong):
     with pytest.raises(ValueError, match=f"got.*{next(iter(wrong.values()))}"):
         SyntheticFaces(**{"seed": 0, "size": 3, **wrong})
+
+
+def test_a_filmed_sample_is_aligned_like_a_drawn_one_and_is_repeatable():
+    settings = faces.replace(QUIET, filmed=1.0, peak_px=(3.0, 3.0))
+    sample, again = (SyntheticFaces(3, 4, settings)[2] for _ in range(2))
+    assert np.array_equal(sample["frames"], again["frames"]) and sample["frames"].shape == (2, 224, 224, 3)
+    left, right = (sample["landmarks_xy"][list(pair)].mean(axis=0) for pair in ((33, 133), (263, 362)))
+    assert np.linalg.norm(right - left) == pytest.approx(0.45 * 224, rel=0.05)
+    assert (left + right)[1] / 2 == pytest.approx(0.32 * 224, abs=5)
+
+
+def test_furrows_darken_the_skin_between_brows_that_are_drawn_together():
+    rows = []
+    for furrow in (0.0, 0.3):
+        settings = faces.replace(QUIET, furrow=furrow, contraction=0.0, peak_px=(4.0, 4.0))
+        rng = np.random.default_rng(5)
+        frames, landmarks = render_face(rng, {"AU4": (1, 1)}, np.array([0.0, 1.0]), settings, GEOMETRY)
+        x, y = np.round(landmarks[[55, 107, 285, 336]].mean(axis=0)).astype(int)
+        rows.append(frames[1, y - 8 : y + 8, x - 16 : x + 16].astype(float).mean())
+    assert rows[1] < rows[0] - 1
