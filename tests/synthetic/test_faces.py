@@ -104,9 +104,9 @@ def test_a_filmed_sample_is_aligned_like_a_drawn_one_and_is_repeatable():
 
 def test_furrows_darken_the_skin_between_brows_that_are_drawn_together():
     rows = []
-    for furrow in (0.0, 0.3):
+    for furrow in (0.0, 0.1):
         settings = faces.replace(QUIET, furrow=furrow, contraction=0.0, peak_px=(4.0, 4.0))
-        rng = np.random.default_rng(5)
+        rng = np.random.default_rng(6)
         frames, landmarks = render_face(rng, {"AU4": (1, 1)}, np.array([0.0, 1.0]), settings, GEOMETRY)
         x, y = np.round(landmarks[[55, 107, 285, 336]].mean(axis=0)).astype(int)
         rows.append(frames[1, y - 8 : y + 8, x - 16 : x + 16].astype(float).mean())
