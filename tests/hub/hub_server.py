@@ -8,7 +8,9 @@ its own set HF_ENDPOINT=url, HF_HUB_DISABLE_XET=1, HF_TOKEN to anything and HF_H
 
 Covers whoami; repositories (model, dataset, space) made and deleted; branches and tags; preupload; LFS batch
 and PUT, with hashes checked; commits (files, LFS files, deletions; the card's YAML is parsed); information,
-tree, refs; resolve with HTTP ranges. Not covered: xet, moves, pull requests, permissions.
+tree, refs; resolve with HTTP ranges; of a Space the runtime, hardware, variables and secrets (kept as
+hashes, never given out). Of permissions only this: a private repository's files need a token. Not covered:
+xet, moves, pull requests.
 """
 
 import base64
@@ -20,6 +22,7 @@ import pathlib
 import re
 import threading
 import time
+from typing import Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -43,6 +46,7 @@ def NOW():
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
 
 
+HARDWARE = ["cpu-basic", "cpu-upgrade", "t4-small"]
 KIND = {"models": "model", "datasets": "dataset", "spaces": "space"}
 
 
@@ -432,6 +436,8 @@ def make_app(root, fail=None):
         repo, oid, e = find(types, f"{ns}/{name}", rev)
         if e:
             return e
+        if repo["private"] and not request.headers.get("authorization"):
+            return err(401, "RepoNotFound", "Invalid username or password.")
         f = repo["commits"][oid]["files"].get(path)
         if f is None:
             r = err(404, "EntryNotFound", "Entry not found")
@@ -448,6 +454,53 @@ def make_app(root, fail=None):
 
     for route in ("/{ns}/{name}/resolve/{rev}/{path:path}", "/{types}/{ns}/{name}/resolve/{rev}/{path:path}"):
         app.add_api_route(route, resolve, methods=["GET", "HEAD"])
+
+    @app.get("/api/spaces/hardware")
+    def list_hardware():
+        free = {"cpu": "2 vCPU", "ram": "16 GB", "accelerator": None, "unitLabel": "minute"}
+        cost = {"unitCostMicroUSD": 0, "unitCostUSD": 0.0}
+        return [{"name": name, "prettyName": name, **free, **cost} for name in HARDWARE]
+
+    @app.get("/api/spaces/{ns}/{name}/runtime")
+    def runtime(ns: str, name: str):
+        repo, _, e = find("spaces", f"{ns}/{name}")
+        flavor = None if e else repo.get("hardware", "cpu-basic")
+        return e or {"stage": "RUNNING", "hardware": {"current": flavor, "requested": flavor}}
+
+    @app.post("/api/spaces/{ns}/{name}/hardware")
+    async def hardware(request: Request, ns: str, name: str):
+        flavor = (await request.json())["flavor"]
+        with S.lock:
+            repo, _, e = find("spaces", f"{ns}/{name}")
+            if e:
+                return e
+            if flavor not in HARDWARE:
+                return err(400, "BadRequest", f"Invalid flavor: {flavor}")
+            repo["hardware"] = flavor
+            S.save(repo)
+        return runtime(ns, name)
+
+    @app.get("/api/spaces/{ns}/{name}/{kind}")
+    def settings(ns: str, name: str, kind: Literal["secrets", "variables"]):
+        repo, _, e = find("spaces", f"{ns}/{name}")
+        if e:
+            return e
+        shown = ("key", "value", "updatedAt") if kind == "variables" else ("key", "updatedAt")
+        kept = repo.get(kind, {})
+        return {key: {part: each[part] for part in shown} for key, each in kept.items()}
+
+    @app.post("/api/spaces/{ns}/{name}/{kind}")
+    async def set_setting(request: Request, ns: str, name: str, kind: Literal["secrets", "variables"]):
+        b = await request.json()
+        hidden = hashlib.sha256(b["value"].encode()).hexdigest()
+        with S.lock:
+            repo, _, e = find("spaces", f"{ns}/{name}")
+            if e:
+                return e
+            value = b["value"] if kind == "variables" else hidden
+            repo.setdefault(kind, {})[b["key"]] = {"key": b["key"], "value": value, "updatedAt": NOW()}
+            S.save(repo)
+        return settings(ns, name, kind)
 
     def fallback(request: Request, rest: str):
         return err(404, "UnknownEndpoint", f"local_hub does not serve {request.method} /{rest}")
