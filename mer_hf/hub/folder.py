@@ -7,10 +7,12 @@ whatever lies beside it; what looks like weights and is none stops everything.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +23,15 @@ from safetensors import SafetensorError, safe_open
 from mer_hf.provenance import sha256_of
 from mer_hf.registry import ARCHITECTURES, Architecture, load
 
-SETTINGS = ("config.json", "preprocessor_config.json", "train_config.json", "calibration.json", "report.json")
+from .origin import public_record
+
+SETTINGS = ("config.json", "preprocessor_config.json", "train_config.json", "calibration.json", "report.json",
+            "evaluation.json")  # fmt: skip
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
 PICTURES = (".png", ".jpg", ".webp")
 MANIFEST = "pictures.json"
+EVAL_RESULTS = re.compile(r"\.eval_results/[a-z0-9._-]+\.yaml")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy")
 
 
@@ -84,7 +90,7 @@ def read_source(path: Path) -> Source:
     weights = _weights_of(path)
     for name in weights:
         _check_safetensors(path / name)
-    return Source(path, ARCHITECTURES[key], weights, _pictures_of(path))
+    return Source(path, ARCHITECTURES[key], weights, pictures_of(path))
 
 
 def _weights_of(path: Path) -> tuple[str, ...]:
@@ -114,7 +120,7 @@ def _check_safetensors(path: Path) -> None:
         raise ValueError(f"{path} is named like weights and is no safetensors file ({reason}).") from error
 
 
-def _pictures_of(path: Path) -> tuple[str, ...]:
+def pictures_of(path: Path) -> tuple[str, ...]:
     """Pictures whose hash stands in the manifest as rendered from synthetic data; any other stays here."""
     if not (path / MANIFEST).is_file():
         return ()
@@ -129,25 +135,58 @@ def code_files(architecture: Architecture) -> list[Path]:
     return sorted(each for each in folder.glob("*.py") if not each.name.startswith(("convert_", "__init__")))
 
 
-def assemble(source: Source, card: str, folder: Path) -> list[Path]:
+def assemble(
+    source: Source,
+    card: str,
+    folder: Path,
+    *,
+    rendered: Path | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Copy what may leave into an empty folder.
 
     Args:
         source ([`Source`]): From [`read_source`].
         card (`str`): README.md.
         folder (`Path`): Empty.
+        rendered (`Path`, *optional*): A folder with pictures of its own and the manifest that lets them
+            leave.
+        texts (`Mapping[str, str]`, *optional*): Path to text of `.eval_results/*.yaml`.
 
     Returns:
         `list[Path]`: The files, sorted.
+
+    Raises:
+        ValueError: If a text is none that may leave.
     """
-    names = [*source.weights, *source.pictures]
-    names += [name for name in (*SETTINGS, INDEX, MANIFEST) if (source.path / name).is_file()]
+    names = [*source.weights]
+    names += [name for name in (*SETTINGS, INDEX) if (source.path / name).is_file()]
     for name in names:
         shutil.copyfile(source.path / name, folder / name)
+    record = folder / "train_config.json"
+    if record.is_file():
+        record.write_text(json.dumps(public_record(json.loads(record.read_text())), indent=2) + "\n")
+    _copy_pictures([source.path, *([rendered] if rendered else [])], folder)
     for each in code_files(source.architecture):
         shutil.copyfile(each, folder / each.name)
+    for name, text in (texts or {}).items():
+        if not EVAL_RESULTS.fullmatch(name):
+            raise ValueError(f"{name} is none of the files that may be published.")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
     (folder / "README.md").write_text(card)
-    return sorted(folder.iterdir())
+    return sorted(each for each in folder.rglob("*") if each.is_file())
+
+
+def _copy_pictures(places: list[Path], folder: Path) -> None:
+    """The pictures of each place that its manifest lets leave, and one manifest of them."""
+    hashes = {}
+    for place in places:
+        for name in pictures_of(place):
+            shutil.copyfile(place / name, folder / name)
+            hashes[name] = sha256_of(folder / name)
+    if hashes:
+        (folder / MANIFEST).write_text(json.dumps({"synthetic": hashes}, indent=1) + "\n")
 
 
 # What the clean process runs: it sees the folder as a stranger does.

@@ -9,7 +9,10 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from .cards import model_card
 from .folder import assemble, check, read_source
-from .upload import check_name, upload
+from .metadata import ask_hub, check_model_card
+from .picture import NAME, render_picture
+from .scores import eval_entries, read_json
+from .upload import check_name, one_line_errors, upload
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ def push(
     *,
     private: bool = False,
     revision: str | None = None,
+    benchmark: str | None = None,
     dry_run: bool = False,
     endpoint: str | None = None,
     token: str | None = None,
@@ -52,6 +56,8 @@ def push(
         repo_id (`str`): `owner/name`.
         private (`bool`, *optional*, defaults to `False`): Of a repository that is made.
         revision (`str`, *optional*): A tag that the commit gets.
+        benchmark (`str`, *optional*): The data set of the Hub, `owner/name`, that the run's report was
+            measured on; its scores then also go to `.eval_results/`.
         dry_run (`bool`, *optional*, defaults to `False`): Only say what would be uploaded.
         endpoint (`str`, *optional*): Of the Hub; huggingface_hub's by default.
         token (`str`, *optional*): huggingface_hub's by default.
@@ -65,21 +71,31 @@ def push(
             no permission, or the connection is lost; the repository is then as it was.
     """
     check_name(repo_id)
-    found = read_source(Path(source))
+    found, api = read_source(Path(source)), HfApi(endpoint=endpoint, token=token)
+    texts = _eval_results(found.path, benchmark) if benchmark else {}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        card = model_card(found, repo_id)
-        files = assemble(found, card, folder)
+        folder, rendered = Path(scratch) / "repository", Path(scratch) / "rendered"
+        folder.mkdir()
+        rendered.mkdir()
+        says = render_picture(found.path, rendered)
+        shown = {"picture": NAME, "picture_says": says} if says else {}
+        card = model_card(found, repo_id, **shown, datasets=(benchmark,) if benchmark else ())
+        checked = check_model_card(card)
+        files = assemble(found, card, folder, rendered=rendered, texts=texts)
         check(folder, found)
-        plan = Plan(repo_id, tuple((each.name, each.stat().st_size) for each in files), card)
+        named = {str(each.relative_to(folder)): each for each in files}
         if dry_run:
-            return plan
+            return Plan(repo_id, tuple((name, each.stat().st_size) for name, each in named.items()), card)
         (enable_progress_bars if progress else disable_progress_bars)()
-        return upload(
-            HfApi(endpoint=endpoint, token=token),
-            repo_id,
-            {each.name: each for each in files},
-            message="Upload a checkpoint of mer_hf",
-            private=private,
-            revision=revision,
-        )
+        with one_line_errors(api, repo_id):
+            ask_hub(checked, api)
+        message = "Upload a checkpoint of mer_hf"
+        return upload(api, repo_id, named, message=message, private=private, revision=revision)
+
+
+def _eval_results(path: Path, benchmark: str) -> dict[str, str]:
+    """The file of a benchmark's results, by its path in the repository."""
+    check_name(benchmark)
+    report, record = read_json(path / "report.json"), read_json(path / "train_config.json")
+    name = benchmark.split("/")[1].lower()
+    return {f".eval_results/{name}.yaml": eval_entries(report, benchmark, record.get("commit"))}

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 from fastapi.responses import JSONResponse
-from huggingface_hub import HfApi, ModelCard, constants
+from huggingface_hub import HfApi, constants
 from PIL import Image
 
 from mer_hf.cli import main
 from mer_hf.hub import push as module
-from mer_hf.hub.cards import eval_results, model_card
 from mer_hf.hub.folder import assemble, check, code_files, example_inputs, read_source
 from mer_hf.hub.push import push
 from mer_hf.provenance import sha256_of
@@ -45,8 +44,9 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """Leaves out the clean process, which takes seconds, where something else is tested."""
+    """Leaves out the clean process and the picture, which take seconds, where something else is tested."""
     monkeypatch.setattr(module, "check", lambda *_: None)
+    monkeypatch.setattr(module, "render_picture", lambda *_: "")
 
 
 def options(url):
@@ -105,6 +105,8 @@ def test_a_stranger_loads_what_was_pushed_by_name_and_revision(tmp_path, key):
         "train_config.json",
         "README.md",
         "model.safetensors",
+        "pictures.json",
+        "prediction.png",
     }
     assert files == code | settings | {".gitattributes"}
 
@@ -267,45 +269,3 @@ def test_an_assembled_folder_that_answers_otherwise_is_not_sent(checkpoint, tmp_
     (tmp_path / "out" / "configuration_htnet.py").unlink()
     with pytest.raises(ValueError, match="does not load without this package"):
         check(tmp_path / "out", source)
-
-
-REPORT = {
-    "protocol": "loso", "selection": "last", "model": "htnet", "seeds": [0, 1], "clips": 442, "subjects": 68,
-    "uf1": 0.61234, "uar": 0.6, "accuracy": 0.7, "uf1_interval": [0.5, 0.7], "uar_interval": [0.5, 0.7],
-    "accuracy_interval": None, "per_dataset": {"casme2": {}, "samm": {}},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("key", ARCHITECTURES)
-def test_every_card_is_valid_and_its_numbers_are_those_of_the_report(tmp_path, key):
-    folder = saved(tmp_path / "checkpoint", key)
-    (folder / "report.json").write_text(json.dumps(REPORT))
-    card = ModelCard(model_card(read_source(folder), "me/tiny"))
-    data = card.data.to_dict()
-    assert data["license"] == "apache-2.0" and data["pipeline_tag"] == "video-classification"
-    assert data["library_name"] == "transformers" and key in data["tags"]
-    found = {each.metric_type: each.metric_value for each in card.data.eval_results}
-    assert found == {name: REPORT[name] for name in ("uf1", "uar", "accuracy")}
-    assert "| UF1 (macro F1) | 0.612 | 0.500 to 0.700 |" in card.text
-    assert "AI Act" in card.text and "not use it to detect lies" in card.text and "{{" not in card.text
-
-
-def test_a_card_of_weights_from_recordings_has_another_licence_and_names_no_frame(checkpoint):
-    (checkpoint / "train_config.json").write_text(
-        json.dumps({"data": "data/casme2", "init_from": "htnet-synthetic"})
-    )
-    text = model_card(read_source(checkpoint), "me/tiny")
-    assert ModelCard(text).data.license == "cc-by-nc-4.0"
-    assert "trained on recorded micro-expressions, begun from `htnet-synthetic`" in text
-    assert "It has not been measured on recordings." in text
-
-
-def test_numbers_that_were_selected_on_tested_clips_are_no_result_of_the_card(checkpoint):
-    selected = {k: v for k, v in REPORT.items() if k[:3] not in ("uf1", "uar", "acc")}
-    selected |= {f"{name}_test_selected": 0.9 for name in ("uf1", "uar", "accuracy")}
-    selected |= {f"{name}_test_selected_interval": [0.8, 0.95] for name in ("uf1", "uar", "accuracy")}
-    assert eval_results(selected) == [] and eval_results({}) == []
-    (checkpoint / "report.json").write_text(json.dumps(selected))
-    card = ModelCard(model_card(read_source(checkpoint), "me/tiny"))
-    assert card.data.eval_results is None
-    assert "these numbers are no measurement" in card.text and "UF1 (macro F1) (test-selected)" in card.text
