@@ -163,7 +163,7 @@ def iter_clips(
     return _windows(frames, window_s, overlap_s, str(path), max_bytes)
 
 
-def write_clip(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float) -> None:
+def write_clip(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> None:
     """Write an mp4 that browsers play (H.264, yuv420p, index at the front). A failure leaves no file behind.
 
     Args:
@@ -171,6 +171,8 @@ def write_clip(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float
         frames (`Iterable[np.ndarray]`): Pictures of shape `(H, W, 3)`, uint8, RGB, one size. H.264 needs even
             sides: the last row or column of an odd one is repeated.
         fps (`float`): Frames per second.
+        crf (`int`, *optional*, defaults to 18): Strength of the compression, 0 to 51; 18 is hard to tell from
+            the original.
 
     Raises:
         ClipError: If there is no frame, a frame has another size or type, or the path does not end in `.mp4`.
@@ -181,18 +183,18 @@ def write_clip(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float
         raise ClipError(f"{path}: clips are written as mp4. Give a name that ends in .mp4.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _encode(part, frames, fps, str(path))
+        _encode(part, frames, fps, crf, str(path))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _encode(part: Path, frames: Iterable[np.ndarray], fps: float, label: str) -> None:
+def _encode(part: Path, frames: Iterable[np.ndarray], fps: float, crf: int, label: str) -> None:
     shape = None
     with av.open(f"file:{part}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(float(fps)).limit_denominator(1001))
         # With macroblock trees x264 gives other bytes for the same frames from call to call.
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18", "x264-params": "no-mbtree=1"}
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": str(crf), "x264-params": "no-mbtree=1"}
         for i, frame in enumerate(frames):
             image = _to_rgb(frame, f"{label}, frame {i}")
             if shape is None:

@@ -21,6 +21,8 @@ from transformers import BaseImageProcessor, PreTrainedModel
 
 from . import registry
 from .action_units import Intensities, estimate_action_units, given_action_units, resting_action_units
+from .calibration import FILE as CALIBRATION_FILE
+from .calibration import Calibration, features_of, softmax
 from .clip import Clip, ClipError, read_clip
 from .face import FaceGeometry, FaceTrack, track_face
 from .relevance import face_relevance
@@ -35,13 +37,19 @@ UNSCORED = {
 }
 """Outcome without an answer -> why its scores say nothing."""
 
+NOT_AN_EXPRESSION = (
+    "something moved, but more like a blink, speech, a turn of the head or noise than like a "
+    "micro-expression: the scores say what it would be if it were one"
+)
+
 
 @dataclass(frozen=True)
 class Prediction:
     """What was found in one clip.
 
     Attributes:
-        outcome (`str`): `micro_expression`, `no_motion` or `blink`.
+        outcome (`str`): `micro_expression`, `no_micro_expression` (something moved that is none),
+            `no_motion` or `blink`.
         label (`str` or `None`): The class with the highest score; None unless the outcome is
             `micro_expression`.
         scores (`dict[str, float]`): Class -> probability; they sum to 1. All equal where nothing was
@@ -64,6 +72,8 @@ class Prediction:
         model (`str`): Name or folder of the checkpoint.
         timings_s (`dict[str, float]`): Stage -> seconds: `read`, `track`, `spot`, `action_units`, `classify`
             and `relevance`.
+        expression_probability (`float`, *optional*): How likely the motion is a micro-expression, by the
+            checkpoint's calibration; None where it has none, nothing moved, or the phases were given.
     """
 
     outcome: str
@@ -80,6 +90,7 @@ class Prediction:
     warnings: tuple[str, ...]
     model: str
     timings_s: dict[str, float]
+    expression_probability: float | None = None
 
     def to_dict(self) -> dict:
         """Everything but the arrays, as values that JSON has; a time that is not known is None."""
@@ -88,6 +99,7 @@ class Prediction:
             "outcome": self.outcome,
             "label": self.label,
             "scores": dict(self.scores),
+            "expression_probability": self.expression_probability,
             "phases": {
                 **frames,
                 **{f"{name}_s": self._seconds(at) for name, at in frames.items()},
@@ -138,12 +150,21 @@ class MicroExpressionPipeline:
         model (`PreTrainedModel`): A registered network with its classifier.
         processor (`BaseImageProcessor`): The image processor saved with it.
         name (`str`): What `Prediction.model` says.
+        calibration ([`Calibration`], *optional*): Turns logits into probabilities and decides whether a
+            motion is an expression; without it every motion is taken as one.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: BaseImageProcessor, name: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: BaseImageProcessor,
+        name: str,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.model = model.eval()
         self.processor = processor
         self.name = name
+        self.calibration = calibration
         self.geometry = FaceGeometry(**(processor.face_geometry or {}))
 
     @classmethod
@@ -166,7 +187,8 @@ class MicroExpressionPipeline:
         model, processor = registry.load(name_or_path)
         source = Path(model.config._name_or_path)
         name = source.name if source.parent == registry.CHECKPOINTS else str(name_or_path)
-        return cls(model.to(device), processor, name)
+        path = registry.file_beside(model, CALIBRATION_FILE)
+        return cls(model.to(device), processor, name, Calibration.read(path) if path else None)
 
     def __call__(
         self,
@@ -265,9 +287,11 @@ class MicroExpressionPipeline:
             if asked
             else self._leave_open(track, timings_s)
         )
+        outcome, likely = self._decide(phases, timestamps_s, max(scores.values()))
+        why = UNSCORED.get(outcome, NOT_AN_EXPRESSION)
         return Prediction(
-            outcome=phases.outcome,
-            label=max(scores, key=scores.get) if asked else None,
+            outcome=outcome,
+            label=max(scores, key=scores.get) if outcome == "micro_expression" else None,
             scores=scores,
             phases=phases,
             timestamps_s=np.full(frames, np.nan) if timestamps_s is None else np.asarray(timestamps_s),
@@ -277,10 +301,24 @@ class MicroExpressionPipeline:
             relevance_frames=self._relevance_frames(relevance, frames, phases),
             onset_face=track.frames[onset],
             apex_face=track.frames[apex],
-            warnings=(*track.warnings, *phases.warnings, *(() if asked else (UNSCORED[phases.outcome],))),
+            warnings=(*track.warnings, *phases.warnings, *(() if outcome == "micro_expression" else (why,))),
             model=self.name,
             timings_s=timings_s,
+            expression_probability=likely,
         )
+
+    def _decide(
+        self, phases: Phases, timestamps_s: np.ndarray | None, confidence: float
+    ) -> tuple[str, float | None]:
+        """The outcome, and how likely an expression is; phases that somebody gave are not doubted."""
+        spotted = phases.outcome == "micro_expression" and phases.source == "spotted"
+        if self.calibration is None or not spotted:
+            return phases.outcome, None
+        interocular_px = self.geometry.size * self.geometry.interocular_fraction
+        features = features_of(phases, timestamps_s, interocular_px, confidence)
+        likely = self.calibration.expression_probability(features)
+        is_one = likely >= self.calibration.threshold
+        return "micro_expression" if is_one else "no_micro_expression", round(likely, 4)
 
     def _relevance_frames(self, relevance: np.ndarray, frames: int, phases: Phases) -> tuple[int, ...]:
         """A network that looks at single frames has a map for each of them, all others one for the apex."""
@@ -318,7 +356,8 @@ class MicroExpressionPipeline:
                 return_tensors="pt",
             ).to(self.model.device)
             with torch.inference_mode():
-                probabilities = self.model(**inputs).logits[0].double().softmax(-1).tolist()
+                logits = self.model(**inputs).logits[0].double().cpu().numpy()
+            probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits).tolist()
         names = self.model.config.id2label
         scores = {names[index]: probability for index, probability in enumerate(probabilities)}
         with _timed(timings_s, "relevance"):

@@ -223,6 +223,26 @@ def weights_sha256(model) -> str | None:
     return sha256_of(path) if path else None
 
 
+def file_beside(model: PreTrainedModel, name: str) -> str | None:
+    """A further file of the folder or repository that a model was loaded from.
+
+    Args:
+        model (`PreTrainedModel`): From `load`.
+        name (`str`): Of the file.
+
+    Returns:
+        `str` or `None`: Where it lies on this machine; None if there is none, or the model was never saved.
+    """
+    source = model.config._name_or_path
+    if not source:
+        return None
+    options = {
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+    }
+    return cached_file(source, name, revision=getattr(model.config, "_commit_hash", None), **options)
+
+
 def _known() -> str:
     """The names of the bundled checkpoints, for messages."""
     return ", ".join(sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))) or "none"

@@ -45,6 +45,7 @@ people."""
 
 OUTCOMES = {
     "micro_expression": "Micro-expression",
+    "no_micro_expression": "No micro-expression",
     "no_motion": "No motion",
     "blink": "Only a blink",
 }

@@ -17,6 +17,7 @@ FIELDS = {
     "outcome",
     "label",
     "scores",
+    "expression_probability",
     "phases",
     "action_units",
     "action_units_source",

@@ -27,7 +27,7 @@ LINES = [
         {"labels", "flow", "clip", "registration", "provenance", "work_queue"},
         {"face"},
         {"spotting"},
-        {"action_units"},
+        {"action_units", "calibration"},
     ],
     [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}, {"bulk"}],
     [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"hub"}, {"cli", "space"}],

@@ -1,0 +1,102 @@
+"""`mer-hf calibrate` and `measure`: how sure a checkpoint is, and what it makes of synthetic clips."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from .terminal import bar, replacing
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Adds the commands of this file."""
+    _add_calibrate(commands)
+    _add_measure(commands)
+
+
+def _add_calibrate(commands: argparse._SubParsersAction) -> None:
+    calibrate = commands.add_parser(
+        "calibrate", help="fit probabilities and the decision that there is an expression, on synthetic clips"
+    )
+    _add_checkpoints(calibrate)
+    calibrate.add_argument(
+        "--rounds", type=_count, default=25, metavar="N", help="of 20 clips each (default: %(default)s)"
+    )
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _add_measure(commands: argparse._SubParsersAction) -> None:
+    measure = commands.add_parser(
+        "measure", help="evaluate checkpoints on synthetic clips that no run trains on, from clip to answer"
+    )
+    _add_checkpoints(measure)
+    measure.add_argument(
+        "--clips", type=_count, default=40, metavar="N", help="for each row of a table (default: %(default)s)"
+    )
+    measure.add_argument("--json", action="store_true", help="print one JSON object")
+    measure.set_defaults(run=_measure)
+
+
+def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoints", type=Path, nargs="+", metavar="DIR", help="folders of checkpoints")
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one per core)",
+    )
+
+
+def _count(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def _calibrate(args: argparse.Namespace) -> str:
+    from mer_hf.calibration import FILE
+    from mer_hf.evaluation.calibrate import CALIBRATION_SEED, fit, tasks
+    from mer_hf.provenance import git_commit
+
+    found = _look(args, "calibrating", tasks(args.rounds), CALIBRATION_SEED)
+    lines = []
+    for folder in args.checkpoints:
+        answers = [answer for _, answer in found[str(folder)]]
+        record = {"seed": CALIBRATION_SEED, "rounds": args.rounds, "commit": git_commit()}
+        fitted = fit(answers, record)
+        with replacing(folder / FILE) as temporary:
+            temporary.write_text(fitted.to_json())
+        before, after = fitted.record["ece_before"], fitted.record["ece_after"]
+        lines.append(
+            f"{folder / FILE}: temperature {fitted.temperature:.2f}, threshold {fitted.threshold:.2f}, "
+            f"calibration error {before:.3f} before, {after:.3f} after"
+        )
+    return "\n".join(lines)
+
+
+def _measure(args: argparse.Namespace) -> str:
+    from mer_hf.evaluation.clips import EVALUATION_SEED, FILE, format_report, report, tasks, to_json
+    from mer_hf.provenance import git_commit
+
+    commit = (git_commit() or "unknown")[:10]
+    note = f"mer-hf measure --clips {args.clips}; seed {EVALUATION_SEED}, commit {commit}"
+    found = _look(args, "measuring", tasks(args.clips), EVALUATION_SEED)
+    reported = {str(folder): report(found[str(folder)], note) for folder in args.checkpoints}
+    for folder in args.checkpoints:
+        with replacing(folder / FILE) as temporary:
+            temporary.write_text(to_json(reported[str(folder)]))
+    if args.json:
+        return json.dumps(reported)
+    return "\n".join(format_report(name, each) for name, each in reported.items())
+
+
+def _look(args: argparse.Namespace, title: str, tasks: list, seed: int) -> dict:
+    from mer_hf.evaluation.panel import look
+
+    for folder in args.checkpoints:
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} is no checkpoint: it holds no config.json.")
+    with bar(title, "clip") as progress:
+        return look([str(each) for each in args.checkpoints], tasks, seed, args.workers, progress=progress)
