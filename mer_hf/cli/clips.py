@@ -78,12 +78,14 @@ def _calibrate(args: argparse.Namespace) -> str:
 
 def _measure(args: argparse.Namespace) -> str:
     from mer_hf.evaluation.clips import EVALUATION_SEED, FILE, format_report, report, tasks, to_json
+    from mer_hf.evaluation.panel import WITHOUT
     from mer_hf.provenance import git_commit
 
     commit = (git_commit() or "unknown")[:10]
     note = f"mer-hf measure --clips {args.clips}; seed {EVALUATION_SEED}, commit {commit}"
     found = _look(args, "measuring", tasks(args.clips), EVALUATION_SEED)
-    reported = {str(folder): report(found[str(folder)], note) for folder in args.checkpoints}
+    names = map(str, args.checkpoints)
+    reported = {name: report(found[name], note, found.get(name + WITHOUT)) for name in names}
     for folder in args.checkpoints:
         with replacing(folder / FILE) as temporary:
             temporary.write_text(to_json(reported[str(folder)]))

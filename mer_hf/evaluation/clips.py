@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from mer_hf.calibration import expected_calibration_error
+from mer_hf.synthetic.clips import darkness
 from mer_hf.synthetic.expressions import CLASSES
 
 from .clip_sets import SILENT, Case
@@ -58,12 +59,13 @@ def recognised(answer: Answer) -> bool:
 Answers = list[tuple[tuple[str, str], Answer]]
 
 
-def report(answers: Answers, note: str) -> dict:
+def report(answers: Answers, note: str, without: Answers | None = None) -> dict:
     """The tables of one checkpoint.
 
     Args:
         answers (`list`): From [`look`] with [`tasks`].
         note (`str`): Which command, seed and commit gave them.
+        without (`list`, *optional*): The same from which action units were withheld.
 
     Returns:
         `dict`: `summary` name -> value, and `tables`, each with title, columns, rows and note.
@@ -83,7 +85,14 @@ def report(answers: Answers, note: str) -> dict:
         **{f"silent_on_{kind.replace(' ', '_')}": value for kind, value in quiet.items()},
         "calibration_error": round(expected_calibration_error(scores, labels), 4),
     }
-    return {"summary": summary, "tables": _tables(answers, sizes, silent, quiet, note)}
+    tables = [
+        *_tables(answers, sizes, silent, quiet, note),
+        _by_action_unit(answers, note),
+        _by_skin(answers, note),
+    ]
+    if without:
+        tables.append(_without_action_units(sizes, without, note))
+    return {"summary": summary, "tables": tables}
 
 
 def smallest(shares: dict[float, float], wanted: float) -> float | None:
@@ -113,7 +122,7 @@ def _percent(share: float) -> str:
 
 
 def _tables(answers, sizes, silent, quiet, note: str) -> list[dict]:
-    tables = [
+    return [
         {
             "title": "Smallest motion that is recognised",
             "columns": ["largest motion, px at 60 px between the eyes", "reported", "right class", "clips"],
@@ -142,7 +151,6 @@ def _tables(answers, sizes, silent, quiet, note: str) -> list[dict]:
             "note": note,
         },
     ]  # fmt: skip
-    return [*tables, _by_action_unit(answers, note)]
 
 
 def _by_action_unit(answers, note: str) -> dict:
@@ -159,6 +167,33 @@ def _by_action_unit(answers, note: str) -> dict:
     ]
     columns = ["strongest action unit", "right class", "clips"]
     return {"title": "By action unit (1 px and more)", "columns": columns, "rows": rows, "note": note}
+
+
+def _by_skin(answers, note: str) -> dict:
+    """Recognition by how dark the skin is, of motions of at least 1 px."""
+    groups: dict[str, list[Answer]] = {"light": [], "middle": [], "dark": []}
+    for (table, _), answer in answers:
+        dark = darkness(answer.known.person)
+        if table == "size" and answer.known.peak_px >= 1.0 and dark is not None:
+            groups[list(groups)[min(int(dark * 3), 2)]].append(answer)
+    rows = [
+        [name, _percent(_share(map(recognised, group))), str(len(group))]
+        for name, group in groups.items()
+        if group
+    ]
+    columns = ["skin", "right class", "clips"]
+    return {"title": "By skin tone (1 px and more)", "columns": columns, "rows": rows, "note": note}
+
+
+def _without_action_units(sizes, without, note: str) -> dict:
+    """What the estimated action units are worth to a network that takes them."""
+    rows = [
+        [f"{size:g}", _percent(_share(map(recognised, group))),
+         _percent(_share(map(recognised, _of(without, "size", f"{size}"))))]
+        for size, group in sizes.items()
+    ]  # fmt: skip
+    columns = ["largest motion, px", "right class with estimated action units", "without"]
+    return {"title": "With and without action units", "columns": columns, "rows": rows, "note": note}
 
 
 def to_json(reported: dict) -> str:

@@ -15,6 +15,9 @@ from mer_hf.pipeline import MicroExpressionPipeline, Prediction
 
 from .clip_sets import Case, KnownClip, known_clip
 
+WITHOUT = " without action units"
+"""Behind the name of a network from which action units were withheld."""
+
 Task = tuple[Any, Case]
 """A key that says what a clip is for, and its kind."""
 
@@ -73,8 +76,11 @@ class Panel:
                 track = pipe.track(known.clip)
                 tracked[pipe.geometry] = track, pipe.spot(track, known.clip.timestamps_s)
             track, phases = tracked[pipe.geometry]
-            said = pipe.classify(track, phases, known.clip.timestamps_s, action_units)
+            said = pipe.classify(track, phases, known.clip.timestamps_s)
             found[name] = _answer(kind, known, said, pipe)
+            if getattr(pipe.processor, "action_unit_names", None):
+                said = pipe.classify(track, phases, known.clip.timestamps_s, action_units=None)
+                found[name + WITHOUT] = _answer(kind, known, said, pipe)
         return found
 
 
@@ -101,9 +107,9 @@ def _begin(names: Sequence[str]) -> None:
     _panel = Panel({name: MicroExpressionPipeline.from_pretrained(name) for name in names})
 
 
-def _one(task: tuple[int, Case, int, str | None]) -> dict[str, Answer]:
-    index, case, seed, action_units = task
-    return _panel.answers(case.kind, known_clip(case, seed, index), action_units)
+def _one(task: tuple[int, Case, int]) -> dict[str, Answer]:
+    index, case, seed = task
+    return _panel.answers(case.kind, known_clip(case, seed, index))
 
 
 def look(
@@ -111,7 +117,6 @@ def look(
     tasks: Sequence[Task],
     seed: int,
     workers: int = 1,
-    action_units: str | None = "estimated",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[tuple[Any, Answer]]]:
     """Draw clips and let checkpoints answer.
@@ -121,18 +126,17 @@ def look(
         tasks (`Sequence[Task]`): (key, case) of every clip; clip i of the stream is drawn for task i.
         seed (`int`): Of the clips.
         workers (`int`, *optional*, defaults to 1): Processes; the answers do not depend on it.
-        action_units (`str`, *optional*, defaults to `"estimated"`): None withholds them.
         progress (`Callable[[int, int], None]`, *optional*): Called with clips done and in all.
 
     Returns:
-        `dict[str, list]`: Checkpoint -> (key, answer) of every clip, in order.
+        `dict[str, list]`: Checkpoint -> (key, answer) of every clip, in order; see [`Panel.answers`].
     """
-    found: dict[str, list[tuple[Any, Answer]]] = {name: [] for name in names}
-    todo = [(index, case, seed, action_units) for index, (_, case) in enumerate(tasks)]
+    found: dict[str, list[tuple[Any, Answer]]] = {}
+    todo = [(index, case, seed) for index, (_, case) in enumerate(tasks)]
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (list(names),)) as pool:
         for done, ((key, _), answers) in enumerate(zip(tasks, pool.map(_one, todo), strict=True)):
             for name, answer in answers.items():
-                found[name].append((key, answer))
+                found.setdefault(name, []).append((key, answer))
             if progress:
                 progress(done + 1, len(tasks))
     return found

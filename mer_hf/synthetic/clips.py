@@ -14,7 +14,7 @@ import numpy as np
 from ..clip import Clip
 from ..face import track_face
 from .flow_maps import eye_field
-from .identities import Canvas, draw_identity
+from .identities import Canvas, draw_identity, melanin_of
 from .muscles import vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP
 from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
@@ -136,6 +136,12 @@ def _person(number: int, interocular_px: float, height: int, width: int) -> tupl
     canvas = Canvas(interocular_px, left, top, width, height)
     person = draw_identity(np.random.default_rng([PERSON_SEED, number]), canvas)
     return np.round(person.picture).astype(np.uint8), person.points_xy.astype(np.float32)
+
+
+def darkness(name: str) -> float | None:
+    """How dark the skin of `person-N` is, 0 (very light) to 1 (very dark); None for a photograph."""
+    kind, _, number = name.partition("-")
+    return melanin_of(np.random.default_rng([PERSON_SEED, int(number)])) if kind == "person" else None
 
 
 def face_picture(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -187,6 +187,15 @@ def draw_identity(
     return Identity(picture, canvas.to_pixels(points), person.skin, drawn)
 
 
+def melanin_of(rng: np.random.Generator) -> float:
+    """How dark the skin of the next person is, 0 to 1, without drawing them.
+
+    Args:
+        rng (`np.random.Generator`): The person's own, as for [`draw_identity`].
+    """
+    return _Person(rng, 1.0).melanin
+
+
 class _Person:
     """Proportions and colours of one person."""
 
