@@ -61,6 +61,7 @@ class KnownClip:
         drives (`dict`): AU -> (left, right).
         peak_px (`float`): Largest motion; 0 where there is no expression.
         person (`str`): Whose face it is.
+        onset, apex, offset (`int`, *optional*): Frames; None where there is no expression.
     """
 
     clip: Clip
@@ -68,6 +69,9 @@ class KnownClip:
     drives: dict[str, tuple[float, float]]
     peak_px: float
     person: str
+    onset: int | None = None
+    apex: int | None = None
+    offset: int | None = None
 
 
 def known_clip(case: Case, seed: int, index: int) -> KnownClip:
@@ -103,7 +107,8 @@ def known_clip(case: Case, seed: int, index: int) -> KnownClip:
         seed=int(rng.integers(2**31)),
     )
     clip = rendered.clip if case.crf is None else compressed(rendered, case.crf)
-    return KnownClip(clip, label, motion.drives, motion.peak_px if motion.drives else 0.0, person)
+    phases = rendered.onset, rendered.apex, rendered.offset
+    return KnownClip(clip, label, motion.drives, motion.peak_px if motion.drives else 0.0, person, *phases)
 
 
 def _motion(rng, case: Case) -> tuple[Motion, int]:
