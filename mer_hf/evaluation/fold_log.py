@@ -14,6 +14,11 @@ FIXED = ("key", "dataset", "subject", "fold", "seed", "label", "prediction", "ep
 PROBABILITY = "p_"
 
 
+def training_name(fold: str, seed: int) -> str:
+    """Of the training of one fold with one seed: its folder below `folds/`, its file in the queue."""
+    return f"seed{seed}-{fold}"
+
+
 @dataclass(frozen=True)
 class FoldLog:
     """Rows of a log, in the order of seeds and keys.
@@ -125,12 +130,27 @@ def read_log(path: Path) -> FoldLog:
     """
     if not path.is_file():
         raise ValueError(f"there is no {path}. Give the folder of a run that has ended.")
-    rows = read_rows(path)
+    return log_of(read_rows(path), path)
+
+
+def log_of(rows: list[dict], path: Path) -> FoldLog:
+    """A log from its rows.
+
+    Args:
+        rows (`list[dict]`): From [`rows_of`] or [`read_rows`].
+        path (`Path`): Where they are from, for messages.
+
+    Returns:
+        [`FoldLog`]: The rows, sorted by seed and key.
+
+    Raises:
+        ValueError: In one line, if they are no log, cut off, or contradict each other.
+    """
     missing = [name for name in FIXED if not rows or name not in rows[0]]
     if missing:
         raise ValueError(f"{path} is no log of predictions: it lacks {', '.join(missing)}.")
     names = tuple(name.removeprefix(PROBABILITY) for name in rows[0] if name.startswith(PROBABILITY))
-    rows.sort(key=lambda row: (int(row["seed"]), row["key"]))
+    rows = sorted(rows, key=lambda row: (int(row["seed"]), row["key"]))
     for number, row in enumerate(rows, start=2):
         if None in row.values() or None in row:
             raise ValueError(

@@ -37,7 +37,7 @@ from mer_hf.training.run_folder import WEIGHTS, write_text
 from mer_hf.work_queue import WorkQueue
 
 from .baselines import baseline_rows
-from .fold_log import read_rows, rows_of, write_rows
+from .fold_log import read_rows, rows_of, training_name, write_rows
 from .report import END_OF_SUMMARY, write_report
 from .selection import TEST_SELECTED, predict, rule
 
@@ -56,7 +56,7 @@ class Unit:
     @property
     def name(self) -> str:
         """Of its folder and its file in the queue."""
-        return f"seed{self.seed}-{self.fold.name}"
+        return training_name(self.fold.name, self.seed)
 
 
 def make_folds(table: ClipTable, config: TrainingConfig) -> list[Fold]:

@@ -7,17 +7,20 @@ The rule `oracle-epoch` looks at the tested clips' labels, as published code doe
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mer_hf.training.loop import Trainer
 from mer_hf.training.recorded import Recorded
 from mer_hf.training.run_folder import write_text
 
 from .metrics import accuracy, uf1
+
+if TYPE_CHECKING:  # asking a network needs nothing that trains one
+    from mer_hf.training.loop import Trainer
 
 TEST_SELECTED = "test-selected"
 BEST = "best-epoch.safetensors"
@@ -48,7 +51,7 @@ def predict(model: torch.nn.Module, recorded: Recorded, rows: np.ndarray, batch_
     return torch.cat(parts).numpy()
 
 
-def weights_of(trainer: Trainer) -> torch.nn.Module:
+def weights_of(trainer: "Trainer") -> torch.nn.Module:
     """The network whose answers count at this point of a training: the moving average, where there is one."""
     if trainer.average is not None:
         return trainer.average.module
@@ -75,7 +78,7 @@ class BestEpoch:
         found = [json.loads(line) for line in self.scores_path.read_text().splitlines()]
         return [row for row in found if row["epoch"] <= last]
 
-    def __call__(self, trainer: Trainer, epoch: int) -> None:
+    def __call__(self, trainer: "Trainer", epoch: int) -> None:
         """After an epoch: score, and keep the weights if they are the best."""
         if not trainer.accelerator.is_main_process:
             return
