@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
         argv (`list[str]`, *optional*): Arguments; those of the process by default.
 
     Returns:
-        `int`: Exit code: 0, or 2 where the user has something to mend, or 130 after Ctrl-C.
+        `int`: Exit code: 0, or 1 where what was compared differs, or 2 where the user has something to mend,
+        or 130 after Ctrl-C.
     """
     args = build_parser().parse_args(argv)
     try:
@@ -44,4 +45,4 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if output:
         print(output)
-    return 0
+    return getattr(args, "exit_code", 0)

@@ -5,6 +5,7 @@ The texts lie in `hub_cards/`: `template.md`, one file per architecture with the
 """
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import safe_open
@@ -70,6 +71,7 @@ def model_card(
     picture: str | None = None,
     picture_says: str = "",
     datasets: tuple[str, ...] = (),
+    folds: dict[str, Any] | None = None,
 ) -> str:
     """The card of a checkpoint, with checked metadata.
 
@@ -80,6 +82,8 @@ def model_card(
             own that may leave.
         picture_says (`str`, *optional*): What is to be seen on it.
         datasets (`tuple[str, ...]`, *optional*): Data sets of the Hub that it was trained or measured on.
+        folds (`dict`, *optional*): Of a run whose folds lie beside it: `count`, `seeds`, and `default`, the
+            fold that it is.
 
     Returns:
         `str`: README.md.
@@ -108,6 +112,7 @@ def model_card(
         data,
         template_path=str(folder / "template.md"),
         repo_id=repo_id,
+        title=repo_id.split("/")[-1],  # model_name is no variable of the template once there are results
         about=own["about"],
         limits=own["limits"],
         parameters=f"{_parameters(source):,}",
@@ -119,5 +124,7 @@ def model_card(
         made_by=made_by(record),
         picture=picture or next(iter(source.pictures), ""),
         picture_says=picture_says,
+        folds=folds,
+        data_form="flows:FILE.npz" if str(record.get("data")).startswith("flows:") else "DIR",
     )
     return str(card)

@@ -66,16 +66,7 @@ def read_source(path: Path) -> Source:
             leads out of it, a file that is named like weights and is none, or an index that names a shard
             that is not there.
     """
-    if not path.is_dir():
-        raise ValueError(f"{path} is no folder. Give a checkpoint, such as a run's --output-dir.")
-    for each in path.rglob("*"):
-        if each.is_symlink() and not each.resolve().is_relative_to(path.resolve()):
-            raise ValueError(f"{each} is a link that leads out of the folder. Replace it by the file itself.")
-    pickles = sorted(each.name for each in path.iterdir() if each.suffix.lower() in PICKLES)
-    if pickles:
-        raise ValueError(
-            f"{path} holds {pickles[0]}, which may be a pickle. Publish safetensors alone: remove it."
-        )
+    refuse_unsafe(path)
     for name in ("config.json", "preprocessor_config.json"):
         if not (path / name).is_file():
             raise ValueError(f"{path} lacks {name}, so it is no checkpoint that can be published.")
@@ -91,6 +82,24 @@ def read_source(path: Path) -> Source:
     for name in weights:
         _check_safetensors(path / name)
     return Source(path, ARCHITECTURES[key], weights, pictures_of(path))
+
+
+def refuse_unsafe(path: Path) -> None:
+    """Refuse a folder with pickled weights, or a link that leads out of it.
+
+    Raises:
+        ValueError: In one line, also if it is no folder.
+    """
+    if not path.is_dir():
+        raise ValueError(f"{path} is no folder. Give a checkpoint, such as a run's --output-dir.")
+    for each in path.rglob("*"):
+        if each.is_symlink() and not each.resolve().is_relative_to(path.resolve()):
+            raise ValueError(f"{each} is a link that leads out of the folder. Replace it by the file itself.")
+    pickles = sorted(each.name for each in path.iterdir() if each.suffix.lower() in PICKLES)
+    if pickles:
+        raise ValueError(
+            f"{path} holds {pickles[0]}, which may be a pickle. Publish safetensors alone: remove it."
+        )
 
 
 def _weights_of(path: Path) -> tuple[str, ...]:
@@ -127,6 +136,14 @@ def pictures_of(path: Path) -> tuple[str, ...]:
     synthetic = set(json.loads((path / MANIFEST).read_text()).get("synthetic", {}).values())
     found = [each for each in path.iterdir() if each.suffix.lower() in PICTURES]
     return tuple(sorted(each.name for each in found if sha256_of(each) in synthetic))
+
+
+def place(source: Path, target: Path) -> None:
+    """A file at another place, without a copy where the disk allows it: dozens of folds are large."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
 
 
 def code_files(architecture: Architecture) -> list[Path]:
@@ -201,14 +218,18 @@ sys.meta_path.insert(0, WithoutThePackage)
 import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoModelForVideoClassification
-folder, inputs, found = sys.argv[1:]
-model = AutoModelForVideoClassification.from_pretrained(folder, trust_remote_code=True).eval()
-AutoModel.from_pretrained(folder, trust_remote_code=True)
-AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+folder, inputs, found, *subfolders = sys.argv[1:]
 with np.load(inputs) as given:
     given = {name: torch.from_numpy(given[name]) for name in given.files}
-with torch.no_grad():
-    np.save(found, model(**given).logits.float().numpy())
+answers = {}
+for subfolder in subfolders:
+    options = {"trust_remote_code": True, "subfolder": subfolder}
+    model = AutoModelForVideoClassification.from_pretrained(folder, **options).eval()
+    AutoModel.from_pretrained(folder, **options)
+    AutoImageProcessor.from_pretrained(folder, **options)
+    with torch.no_grad():
+        answers[subfolder] = model(**given).logits.float().numpy()
+np.savez(found, **answers)
 assert not [name for name in sys.modules if name.partition(".")[0] == "mer_hf"]
 """
 
@@ -222,37 +243,53 @@ def example_inputs(processor, config) -> dict[str, torch.Tensor]:
     return dict(processor(images=clips, onset=0, apex=4, offset=7, return_tensors="pt"))
 
 
-def check(folder: Path, source: Source) -> None:
+def check(folder: Path, source: Source, below: Mapping[str, Source] | None = None) -> None:
     """Load an assembled folder in a clean process without this package, and compare its logits.
 
     Args:
         folder (`Path`): From [`assemble`].
         source ([`Source`]): What it was made from.
+        below (`Mapping[str, Source]`, *optional*): Subfolder of it that holds a checkpoint too -> what that
+            was made from; of the same image processor.
 
     Raises:
         ValueError: In one line, if it does not load there, or answers something else.
     """
+    sources = {"": source, **(below or {})}
     model, processor = load(source.path)
     inputs = example_inputs(processor, model.config)
-    with torch.no_grad():
-        expected = model(**inputs).logits.float().numpy()
+    answers = _answers_of_a_stranger(folder, inputs, list(sources))
+    for subfolder, each in sources.items():
+        with torch.no_grad():
+            expected = load(each.path)[0](**inputs).logits.float().numpy()
+        if not np.array_equal(answers[subfolder], expected):
+            raise ValueError(
+                f"{subfolder or 'the assembled folder'} answers otherwise than its source, by "
+                f"{np.abs(answers[subfolder] - expected).max():.3g}."
+            )
+
+
+def _answers_of_a_stranger(
+    folder: Path, inputs: dict[str, torch.Tensor], subfolders: list[str]
+) -> dict[str, np.ndarray]:
+    """Logits from each subfolder, computed in a clean process without this package."""
     with tempfile.TemporaryDirectory() as scratch:
-        given, found = Path(scratch) / "given.npz", Path(scratch) / "found.npy"
+        given, found = Path(scratch) / "given.npz", Path(scratch) / "found.npz"
         np.savez(given, **{name: tensor.numpy() for name, tensor in inputs.items()})
-        environment = _clean_environment(scratch)
-        command = [sys.executable, "-c", STRANGER, str(folder.resolve()), str(given), str(found)]
+        command = [sys.executable, "-c", STRANGER, str(folder.resolve()), str(given), str(found), *subfolders]
         done = subprocess.run(
-            command, cwd=scratch, env=environment, capture_output=True, text=True, check=False
+            command,
+            cwd=scratch,
+            env=_clean_environment(scratch),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise ValueError(f"the assembled folder does not load without this package: {last[0]}")
-        answers = np.load(found)
-    if not np.array_equal(answers, expected):
-        raise ValueError(
-            "the assembled folder answers otherwise than its source, by "
-            f"{np.abs(answers - expected).max():.3g}."
-        )
+        with np.load(found) as answers:
+            return dict(answers)
 
 
 def _clean_environment(scratch: str) -> dict[str, str]:
