@@ -1,11 +1,14 @@
 import hashlib
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 import zipfile
-from importlib.metadata import PathDistribution
+from importlib.metadata import PathDistribution, version
 from pathlib import Path
 
 import pytest
@@ -13,13 +16,16 @@ from fastapi.responses import JSONResponse
 from huggingface_hub import HfApi, SpaceCard, constants, snapshot_download
 
 from mer_hf.cli import main
+from mer_hf.clip import write_clip
 from mer_hf.hub import space as module
 from mer_hf.hub.space import deploy_space, requirements
 from mer_hf.hub.wheel import build_checkout, build_wheel, pack_installed
+from mer_hf.synthetic.clips import example_clip
 from tests.hub.hub_server import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEEL = "mer_hf-0.1.0-py3-none-any.whl"
+RECORD = "mer_hf-0.1.0.dist-info/RECORD"
 METADATA = """Metadata-Version: 2.4
 Name: mer-hf
 Version: 0.1.0
@@ -63,16 +69,10 @@ def files_of(url, repo_id="me/page"):
     return set(HfApi(endpoint=url, token="x").list_repo_files(repo_id, repo_type="space"))
 
 
-def fetched(url, folder, token=None):
+def fetched(url, folder, token=None, repo_id="me/page"):
     """The deployed folder, downloaded into an empty one."""
-    snapshot_download(
-        "me/page",
-        repo_type="space",
-        endpoint=url,
-        token=token or False,
-        local_dir=folder,
-        cache_dir=folder / "c",
-    )
+    where = {"local_dir": folder, "cache_dir": folder / "c", "endpoint": url}
+    snapshot_download(repo_id, repo_type="space", token=token or False, **where)
     return folder
 
 
@@ -335,8 +335,7 @@ def test_a_wheel_packed_from_an_installation_is_the_one_that_was_installed(wheel
     again = pack_installed(distribution, tmp_path / "out")
     first, second = members(wheel), members(again)
     assert again.name == wheel.name and set(first) == set(second)
-    record = "mer_hf-0.1.0.dist-info/RECORD"
-    assert sorted(first.pop(record).split()) == sorted(second.pop(record).split())
+    assert sorted(first.pop(RECORD).split()) == sorted(second.pop(RECORD).split())
     assert first == second
     digest = hashlib.sha256(again.read_bytes()).hexdigest()
     assert hashlib.sha256(pack_installed(distribution, tmp_path).read_bytes()).hexdigest() == digest
@@ -362,3 +361,117 @@ def test_a_wheel_that_cannot_be_built_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ValueError, match="pip could not build the wheel: no message"):
         build_wheel(tmp_path)
+
+
+def outside(**more):
+    """The environment of a process that knows neither this checkout nor its Hugging Face settings."""
+    own = ("HF_", "PYTHON", "GRADIO")
+    return {name: text for name, text in os.environ.items() if not name.startswith(own)} | more
+
+
+def run(command, cwd, **more):
+    command = [str(part) for part in command]
+    return subprocess.run(command, cwd=cwd, env=outside(**more), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def spaces_python(tmp_path_factory):
+    """What a Gradio Space has before the requirements: Python, and Gradio at the header's version."""
+    folder = tmp_path_factory.mktemp("spaces")
+    sdk_version = SpaceCard((ROOT / "space" / "README.md").read_text()).data.sdk_version
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv/bin/python"
+    done = run([python, "-m", "pip", "install", "--quiet", f"gradio[oauth,mcp]=={sdk_version}"], folder)
+    if "No matching distribution found for gradio" in done.stderr:
+        pytest.skip(f"no package index can be reached: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return python
+
+
+def install(python, folder):
+    """Only requirements.txt is there, as at a Space's build. Torch is held at the version that is tested: the
+    newest one is gigabytes where PyTorch's own index cannot be reached."""
+    alone = folder.parent / f"{folder.name}-build"
+    alone.mkdir()
+    shutil.copy(folder / "requirements.txt", alone)
+    (alone / "torch.txt").write_text(f"torch=={version('torch').split('+')[0]}\n")
+    command = [python, "-m", "pip", "install", "--no-cache-dir", "-r", "requirements.txt"]
+    done = run(command, alone, PIP_CONSTRAINT="torch.txt", PIP_RETRIES="0")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+ASK = """
+import sys
+from gradio_client import Client, handle_file
+client = Client(sys.argv[1], verbose=False)
+answer = client.predict(handle_file(sys.argv[2]), "htnet-synthetic", api_name="/analyse")
+print(answer[-1]["outcome"], answer[-1]["label"])
+"""
+
+
+def answer_of(python, folder, clip):
+    """Starts `python app.py` in the folder and asks it for one analysis."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    url = f"http://127.0.0.1:{port}/"
+    with open(folder.parent / f"{folder.name}.log", "w+") as log:
+        page = subprocess.Popen(
+            [python, "app.py"], cwd=folder, env=outside(**place), stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while not _answers(url):
+                log.seek(0)
+                assert page.poll() is None and time.monotonic() < deadline, log.read()[-2000:]
+                time.sleep(0.5)
+            done = run([python, "-c", ASK, url, clip], folder)
+        finally:
+            page.terminate()
+            page.wait(30)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def _answers(url):
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_deployed_space_installs_starts_and_answers_also_deployed_from_there(
+    wheel, spaces_python, tmp_path, monkeypatch
+):
+    clip = tmp_path / "clip.mp4"
+    write_clip(clip, example_clip("surprise").clip.frames, 30)
+    monkeypatch.setattr(module, "build_wheel", lambda folder: Path(shutil.copy(wheel, folder)))
+    with serve(tmp_path / "hub") as url:
+        deploy_space("me/page", **options(url))
+        page = fetched(url, tmp_path / "page")
+        print(install(spaces_python, page).splitlines()[-1])
+        found = answer_of(spaces_python, page, clip)
+        print(found)
+        assert found == "micro_expression surprise\n"
+        assert list((page / "examples").rglob("*.mp4"))
+
+        # What pip installed there can deploy: public the same, and private with the package laid open.
+        command = [spaces_python, "-m", "mer_hf", "deploy-space"]
+        environment = {"HF_ENDPOINT": url, "HF_TOKEN": "hf_local", "HF_HUB_DISABLE_XET": "1"}
+        environment["HF_HOME"] = str(tmp_path / "home")
+        for given in (["me/again"], ["me/hidden", "--private"]):
+            done = run([*command, *given], tmp_path, **environment)
+            assert (done.returncode, done.stdout) == (0, f"{url}/spaces/{given[0]}\n"), done.stderr
+        again = fetched(url, tmp_path / "again", repo_id="me/again")
+        hidden = fetched(url, tmp_path / "hidden", token="x", repo_id="me/hidden")
+    first, second = members(wheel), members(again / WHEEL)
+    assert {name for name in first | second if first.get(name) != second.get(name)} <= {RECORD}
+    assert "me/again/resolve" in (again / "requirements.txt").read_text()
+    assert "mer-hf" not in (hidden / "requirements.txt").read_text() and not (hidden / WHEEL).exists()
+    run([spaces_python, "-m", "pip", "uninstall", "--yes", "mer-hf"], tmp_path)
+    assert "No module named mer_hf" in run([spaces_python, "-m", "mer_hf"], tmp_path).stderr
+    print(install(spaces_python, hidden).splitlines()[-1])
+    assert answer_of(spaces_python, hidden, clip) == found
