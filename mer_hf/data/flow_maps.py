@@ -163,17 +163,19 @@ def _load_pictures(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def write_flow_maps(path: str | os.PathLike, data: FlowMaps) -> None:
+def write_flow_maps(path: str | os.PathLike, data: FlowMaps, record: str | None = None) -> None:
     """Write labelled motion maps as [`read_flow_maps`] reads them; a file of the name is replaced at the end.
 
     Args:
         path (`str` or `os.PathLike`): Ends in `.npz`.
         data ([`FlowMaps`]): The maps.
+        record (`str`, *optional*): How they were generated, kept beside them.
     """
     path = Path(path)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
-        np.savez_compressed(unfinished, **{name: getattr(data, name) for name in ARRAYS})
+        extra = {} if record is None else {"record": np.array(record)}
+        np.savez_compressed(unfinished, **{name: getattr(data, name) for name in ARRAYS}, **extra)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

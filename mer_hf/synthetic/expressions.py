@@ -84,6 +84,24 @@ def draw_expression(
     return Expression(label, {name: draw_sides(rng, name, strength) for name, strength in strengths.items()})
 
 
+def begin_sample(
+    seed: int, index: int, class_shares: tuple[float, ...]
+) -> tuple[np.random.Generator, Expression]:
+    """What every sample of a stream begins with: its own source of chance, a class and an expression.
+
+    Args:
+        seed (`int`): Of the stream.
+        index (`int`): Of the sample in the stream.
+        class_shares (`tuple[float, ...]`): Of `CLASSES`.
+
+    Returns:
+        `tuple`: The source of chance, from which the rest is drawn, and the [`Expression`].
+    """
+    rng = np.random.default_rng([seed, index])
+    label = int(rng.choice(len(CLASSES), p=class_shares))
+    return rng, draw_expression(rng, label)
+
+
 def draw_sides(rng: np.random.Generator, name: str, strength: float) -> tuple[float, float]:
     """Left and right strength of an AU: sometimes one side alone, else slightly uneven."""
     if rng.random() < ONE_SIDED.get(name, 0.05):

@@ -14,7 +14,7 @@ import numpy as np
 from ..clip import Clip
 from ..face import FaceError, FaceGeometry, track_face
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
-from .expressions import CLASSES, draw_expression
+from .expressions import begin_sample
 from .flow_maps import FlowMapSettings, eye_motion, log_uniform, personal_basis, smooth_noise
 from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
@@ -150,9 +150,8 @@ class SyntheticFaces:
         """
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
-        rng = np.random.default_rng([self.seed, self.start + index])
-        label = int(rng.choice(len(CLASSES), p=self.settings.class_shares))
-        drives = draw_expression(rng, label).drives
+        rng, expression = begin_sample(self.seed, self.start + index, self.settings.class_shares)
+        label, drives = expression
         strengths, apex = self._strengths(rng)
         filmed = self.settings.filmed and rng.random() < self.settings.filmed
         render = film_face if filmed else render_face

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..flow import motion_map, optical_flow, span_to_uint8
 from .contraction import ACTIONS, contraction_field
-from .expressions import CLASSES, draw_expression
+from .expressions import begin_sample
 from .identities import Canvas, draw_identity
 from .muscles import PULLS, Pull, au_basis, side_field, vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP, draw_face
@@ -179,11 +179,10 @@ class SyntheticFlowMaps:
         """
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
-        rng = np.random.default_rng([self.seed, self.start + index])
-        label = int(rng.choice(len(CLASSES), p=self.settings.class_shares))
-        expression = draw_expression(rng, label)
+        rng, expression = begin_sample(self.seed, self.start + index, self.settings.class_shares)
         flow_xy = draw_flow(rng, expression.drives, self.settings, self.picture)
-        return {"flow": span_to_uint8(motion_map(flow_xy)), "label": label, "action_units": expression.drives}
+        flow = span_to_uint8(motion_map(flow_xy))
+        return {"flow": flow, "label": expression.label, "action_units": expression.drives}
 
 
 def draw_flow(

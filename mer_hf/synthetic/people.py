@@ -36,6 +36,22 @@ def settings_of(rng: np.random.Generator, settings: FlowMapSettings) -> FlowMapS
     )
 
 
+def person_maps(seed: int, person: int) -> SyntheticFlowMaps:
+    """The maps of one person of a data set, a pure function of (seed, person).
+
+    Args:
+        seed (`int`): Of the data set.
+        person (`int`): Counted from 0.
+
+    Returns:
+        [`SyntheticFlowMaps`]: As many as the person has clips.
+    """
+    rng = np.random.default_rng([seed, person])
+    clips = int(rng.integers(CLIPS_EACH[0], CLIPS_EACH[1] + 1))
+    stream = int(rng.integers(2**31))
+    return SyntheticFlowMaps(stream, clips, settings_of(rng, FlowMapSettings()))
+
+
 def draw_people(
     subjects: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, np.ndarray]:
@@ -57,10 +73,7 @@ def draw_people(
         raise ValueError(f"expected at least two subjects, got {subjects}: none could be left out.")
     columns: dict[str, list] = {"flow": [], "label": [], "subject": [], "dataset": []}
     for person in range(subjects):
-        rng = np.random.default_rng([seed, person])
-        clips = int(rng.integers(CLIPS_EACH[0], CLIPS_EACH[1] + 1))
-        stream = int(rng.integers(2**31))
-        for sample in SyntheticFlowMaps(stream, clips, settings_of(rng, FlowMapSettings())):
+        for sample in person_maps(seed, person):
             columns["flow"].append(sample["flow"])
             columns["label"].append(sample["label"])
             columns["subject"].append(f"s{person:03d}")

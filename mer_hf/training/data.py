@@ -4,8 +4,6 @@ Each process owns every n-th sample of the set and sees only those, in an order 
 epoch, process): a run's position in its data is a number, and nothing else is needed to go on from it.
 """
 
-import hashlib
-import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
-from mer_hf import synthetic
 from mer_hf.registry import takes_flow_maps
 from mer_hf.synthetic import CLASSES
+from mer_hf.synthetic.record import fingerprint, make_record
 
 from .config import MAX_SEED, TrainingConfig, TrainingError
 from .samples import Arrays, Faces, MotionMaps
@@ -79,16 +77,6 @@ def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator
     )
 
 
-def _fingerprint() -> str:
-    """Hash of the generator's code: a kept set is used only by the code that drew it."""
-    digest = hashlib.sha256()
-    folder = Path(inspect.getfile(synthetic)).parent
-    beside = [folder.parent / name for name in ("flow.py", "action_units.py")]
-    for path in sorted([*folder.glob("*.py"), *folder.glob("*.npz"), *beside]):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def draw_all(
     kind,
     seed: int,
@@ -117,10 +105,10 @@ def draw_all(
     path = None
     if cache_dir:
         slice_ = f"{indices.start}-{indices.stop}-{indices.step}"
-        path = Path(cache_dir) / f"{kind.key()}-{seed}-{start}-{slice_}-{_fingerprint()}.npz"
+        path = Path(cache_dir) / f"{kind.key()}-{seed}-{start}-{slice_}-{fingerprint()}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as kept:
-                return dict(kept)
+                return {name: kept[name] for name in kept.files if name != "record"}
     parts = []
     with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=not show) as bar:
         for part in draw(kind.view(seed, size, start), indices, 64, num_workers):
@@ -130,7 +118,9 @@ def draw_all(
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(unfinished, **arrays)
+        about = kind.settings() | {"seed": seed, "start": start, "size": size}
+        about["indices"] = [indices.start, indices.stop, indices.step]
+        np.savez(unfinished, **arrays, record=np.array(make_record(kind.name, arrays, **about)))
         unfinished.replace(path)
     return arrays
 

@@ -26,7 +26,7 @@ class MotionMaps:
         processor (`BaseImageProcessor`): The network's image processor; it must take `flow_maps`.
     """
 
-    unit = "map"
+    unit, name = "map", "maps"
 
     def __init__(self, processor):
         self.processor = processor
@@ -38,6 +38,10 @@ class MotionMaps:
     def key(self) -> str:
         """What a kept set depends on besides the code that drew it."""
         return "maps"
+
+    def settings(self) -> dict[str, Any]:
+        """What the samples can be drawn again from, besides the stream."""
+        return {}
 
     def inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:
         """Drawn samples as the network takes them."""
@@ -57,11 +61,11 @@ class Faces:
         filmed_share (`float`, *optional*, defaults to 0.0): Share of samples that go through a clip.
     """
 
-    unit = "face"
+    unit, name = "face", "faces"
 
     def __init__(self, processor, filmed_share: float = 0.0):
         self.processor = processor
-        self.settings = FaceSettings(filmed=filmed_share)
+        self.face_settings = FaceSettings(filmed=filmed_share)
         sampled = getattr(processor, "num_frames", None)
         # A network that samples frames between onset and offset gets half as many again to choose from.
         self.num_frames = 2 if sampled is None else max(3, 3 * sampled // 2)
@@ -69,12 +73,18 @@ class Faces:
     def view(self, seed: int, size: int, start: int = 0):
         """Samples of a stream, each the processor's arrays for one clip and `label`."""
         options = {"num_frames": self.num_frames, "geometry": self.processor.face_geometry}
-        faces = SyntheticFaces(seed, size, self.settings, start=start, **options)
+        faces = SyntheticFaces(seed, size, self.face_settings, start=start, **options)
         return _Processed(faces, self.processor)
+
+    def settings(self) -> dict[str, Any]:
+        """What the samples can be drawn again from, besides the stream."""
+        processor = json.loads(json.dumps(self.processor.to_dict(), default=str))
+        return {"processor": processor, "filmed_share": self.face_settings.filmed}
 
     def key(self) -> str:
         """What a kept set depends on besides the code that drew it."""
-        settings = json.dumps([self.processor.to_dict(), asdict(self.settings)], sort_keys=True, default=str)
+        parts = [self.processor.to_dict(), asdict(self.face_settings)]
+        settings = json.dumps(parts, sort_keys=True, default=str)
         return "faces" + hashlib.sha256(settings.encode()).hexdigest()[:12]
 
     def inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:

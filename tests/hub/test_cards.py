@@ -249,7 +249,7 @@ def test_the_command_of_a_card_makes_the_same_run():
         "--output-dir",
         "o",
     ]
-    flags += ["--data", "flows:/home/anna/maps.npz", "--protocol", "loso", "--num-seeds", "2"]
+    flags += ["--data", "flows:/srv/anna/maps.npz", "--protocol", "loso", "--num-seeds", "2"]
     config = parse_args(flags)
     text = made_by(config.stored() | {"commit": "abc", "mer_hf": "1"})
     assert "seeds 5, 6, commit `abc`, mer_hf 1." in text and "anna" not in text
@@ -259,7 +259,7 @@ def test_the_command_of_a_card_makes_the_same_run():
 
 
 def test_no_folder_of_this_machine_is_published(tmp_path):
-    record = {"data": "/home/anna/casme2,/home/anna/samm", "init_from": "/home/anna/start", "seed": 3}
+    record = {"data": "/srv/anna/casme2,/srv/anna/samm", "init_from": "/srv/anna/start", "seed": 3}
     folder = saved(tmp_path / "checkpoint", record=record)
     (tmp_path / "out").mkdir()
     assemble(read_source(folder), "card", tmp_path / "out")
