@@ -183,6 +183,8 @@ class BulkRun:
         options (`dict`, *optional*): Further arguments of the pipeline, for every clip: `fps`,
             `action_units`.
         overwrite (`bool`, *optional*, defaults to `False`): Whether a finished table may be replaced.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): Whether code that comes with the
+            checkpoint may be run, where its architecture is not one of this package's.
     """
 
     root: Path
@@ -190,6 +192,7 @@ class BulkRun:
     model: str = "htnet"
     options: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
+    trust_remote_code: bool = False
     plan: dict[str, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -201,7 +204,9 @@ class BulkRun:
     def pipeline(self) -> MicroExpressionPipeline:
         """Loaded when it is first needed."""
         if self._pipeline is None:
-            self._pipeline = MicroExpressionPipeline.from_pretrained(self.model)
+            self._pipeline = MicroExpressionPipeline.from_pretrained(
+                self.model, trust_remote_code=self.trust_remote_code
+            )
         return self._pipeline
 
     def begin(self) -> dict[str, Any]:
@@ -350,7 +355,9 @@ class BulkRun:
         """Predict one clip. One at which a process died before gets a process of its own, to die alone."""
         begun = self.parts / "begun" / name
         if begun.exists():
-            row = run_alone(_do_again, self.parts, name, self.model, path, self.options)
+            # By the name that is pinned to a commit: a branch of the Hub may have moved since.
+            model = (self.plan["model"], self.trust_remote_code)
+            row = run_alone(_do_again, self.parts, name, model, path, self.options)
             if row:
                 _write_json(self.parts / "results" / name, row)
         else:
@@ -450,8 +457,9 @@ def run_alone(target: Callable, parts: Path, name: str, *args: Any) -> dict[str,
     }
 
 
-def _do_again(result: Path, model: str, path: Path, options: dict[str, Any]) -> None:
-    _write_json(result, predict_row(MicroExpressionPipeline.from_pretrained(model), path, options))
+def _do_again(result: Path, model: tuple[str, bool], path: Path, options: dict[str, Any]) -> None:
+    pipeline = MicroExpressionPipeline.from_pretrained(model[0], trust_remote_code=model[1])
+    _write_json(result, predict_row(pipeline, path, options))
 
 
 def is_first_process() -> bool:

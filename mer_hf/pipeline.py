@@ -69,7 +69,7 @@ class Prediction:
             uint8, RGB.
         apex_face (`np.ndarray` of shape `(S, S, 3)`): At the apex, or the middle frame; uint8, RGB.
         warnings (`tuple[str, ...]`): What to know before believing the answer.
-        model (`str`): Name or folder of the checkpoint.
+        model (`str`): Name of the checkpoint, or its folder; `owner/name@commit` where it is of the Hub.
         timings_s (`dict[str, float]`): Stage -> seconds: `read`, `track`, `spot`, `action_units`, `classify`
             and `relevance`.
         expression_probability (`float`, *optional*): How likely the motion is a micro-expression, by the
@@ -169,14 +169,22 @@ class MicroExpressionPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path = "htnet", device: str | torch.device = "cpu"
+        cls,
+        name_or_path: str | Path = "htnet",
+        device: str | torch.device = "cpu",
+        revision: str | None = None,
+        trust_remote_code: bool = False,
     ) -> "MicroExpressionPipeline":
-        """Loads a checkpoint: classes of this package and safetensors only, never code or pickles.
+        """Loads a checkpoint: safetensors and, unless code is trusted, classes of this package only.
 
         Args:
             name_or_path (`str` or `Path`, *optional*, defaults to `"htnet"`): A bundled checkpoint
-                (`"htnet-synthetic"`, or `"htnet"` for short), a folder, or a Hub repository.
+                (`"htnet-synthetic"`, or `"htnet"` for short), a folder, or a Hub repository (`"owner/name"`,
+                `"owner/name@revision"`).
             device (`str`, *optional*, defaults to `"cpu"`): Where the network runs.
+            revision (`str`, *optional*): A branch, tag or full commit hash of a Hub repository.
+            trust_remote_code (`bool`, *optional*, defaults to `False`): Whether code that comes with the
+                checkpoint may be run, where its architecture is not one of this package's.
 
         Returns:
             `MicroExpressionPipeline`: Ready to be called.
@@ -184,11 +192,10 @@ class MicroExpressionPipeline:
         Raises:
             ValueError: If no such checkpoint is found, or its files are damaged.
         """
-        model, processor = registry.load(name_or_path)
-        source = Path(model.config._name_or_path)
-        name = source.name if source.parent == registry.CHECKPOINTS else str(name_or_path)
+        model, processor = registry.load(name_or_path, revision, trust_remote_code)
         path = registry.file_beside(model, CALIBRATION_FILE)
-        return cls(model.to(device), processor, name, Calibration.read(path) if path else None)
+        calibration = Calibration.read(path) if path else None
+        return cls(model.to(device), processor, registry.name_of(model), calibration)
 
     def __call__(
         self,

@@ -1,9 +1,13 @@
-"""Where a number came from: the commit of the code and the hash of a file."""
+"""Where a number came from: the commit of the code, the hash of a file, and what to know about it."""
 
 import hashlib
 import os
 import subprocess
 from pathlib import Path
+
+
+class Note(UserWarning):
+    """A warning that the command line shows: something the user should know about an answer's origin."""
 
 
 def sha256_of(path: str | os.PathLike) -> str:

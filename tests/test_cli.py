@@ -199,6 +199,19 @@ def test_convert_writes_a_folder_that_predict_takes(smile, tmp_path, capfd):
     assert main([*predict(smile, tmp_path / "ours"), "--onset", "20", "--apex", "27"]) == 0
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["models"]])
+def test_a_reader_that_has_enough_is_no_traceback(arguments, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)  # as head does, early
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open(writing, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-m", "mer_hf", *arguments],
+            stdout=nobody, stderr=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_ctrl_c_is_no_traceback(monkeypatch, capfd):
     def interrupted(*_):
         raise KeyboardInterrupt

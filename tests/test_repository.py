@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LINES = [
     [
         {"labels", "flow", "clip", "registration", "provenance", "work_queue"},
-        {"face"},
+        {"face", "fetch"},
         {"spotting"},
         {"action_units", "calibration"},
     ],

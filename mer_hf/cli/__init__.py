@@ -5,11 +5,12 @@ and one line on stderr that begins `mer-hf: error:`.
 """
 
 import argparse
+import os
 import sys
 
 from mer_hf import __version__
 
-from . import clips, data, deploy, hub, networks, predict, publish_data, score
+from . import clips, data, deploy, hub, models, networks, predict, publish_data, score
 from .terminal import Parser, quiet
 
 
@@ -18,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="mer-hf", description="Micro-expression recognition.")
     parser.add_argument("--version", action="version", version=f"mer-hf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for theme in (predict, score, clips, networks, data, hub, publish_data, deploy):
+    for theme in (predict, score, clips, networks, data, models, hub, publish_data, deploy):
         theme.register(commands)
     return parser
 
@@ -31,8 +32,20 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         `int`: Exit code: 0, or 1 where what was compared differs, or 2 where the user has something to mend,
-        or 130 after Ctrl-C.
+        or 130 after Ctrl-C, or 141 where nobody reads its output any more, both as a shell counts.
     """
+    try:
+        try:
+            return _main(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough, such as head. What is left in the buffer is then written to nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _main(argv: list[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         with quiet():

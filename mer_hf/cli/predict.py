@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .terminal import bar, check_output, positive, replacing
+from .terminal import add_model, bar, check_output, positive, replacing
 
 if TYPE_CHECKING:
     from mer_hf.pipeline import Prediction
@@ -33,7 +33,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "--out", type=Path, metavar="FILE", help="predict every clip in CLIP into a .parquet or .csv table"
     )
     predict.add_argument("--overwrite", action="store_true", help="replace the table of --out")
-    predict.add_argument("--model", default="htnet", metavar="NAME_OR_DIR", help="default: %(default)s")
+    add_model(predict)
     for phase in ("onset", "apex", "offset"):
         predict.add_argument(f"--{phase}", metavar="FRAME", help="0-based index, or a frame's file name")
     predict.add_argument("--fps", type=positive, metavar="F", help="frames per second of a folder of frames")
@@ -60,7 +60,7 @@ def _predict(args: argparse.Namespace) -> str:
     _refuse_many(args.clip)
     from mer_hf.pipeline import MicroExpressionPipeline
 
-    pipeline = MicroExpressionPipeline.from_pretrained(args.model)
+    pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     frames = {name: getattr(args, name) for name in ("onset", "apex", "offset")}
     prediction = pipeline(args.clip, **frames, fps=args.fps, action_units=_action_units(args.action_units))
     if args.npz:
@@ -95,7 +95,7 @@ def _predict_many(args: argparse.Namespace) -> str:
     from mer_hf.bulk import BulkRun, FirstProcessFailed, format_summary, is_first_process
 
     options = {"fps": args.fps, "action_units": _action_units(args.action_units)}
-    run = BulkRun(args.clip, args.out, args.model, options, args.overwrite)
+    run = BulkRun(args.clip, args.out, args.model, options, args.overwrite, args.trust_remote_code)
     try:
         with bar("predicting", "clip") if is_first_process() else contextlib.nullcontext() as progress:
             summary = run.work(progress)

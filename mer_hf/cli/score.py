@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from .terminal import add_model
+
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Adds the commands of this file."""
@@ -13,7 +15,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser("evaluate", help="score a network on ready-made flow maps")
-    evaluate.add_argument("--model", default="htnet", metavar="NAME_OR_DIR", help="default: %(default)s")
+    add_model(evaluate)
     evaluate.add_argument(
         "--flows",
         type=Path,
@@ -39,8 +41,8 @@ def _evaluate(args: argparse.Namespace) -> str:
     from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, format_evaluation, look_record
 
     data = read_flow_maps(args.flows)
-    model, processor = registry.load(args.model)
-    result = evaluate_flow_maps(model, processor, data, name=args.model)
+    model, processor = registry.load(args.model, trust_remote_code=args.trust_remote_code)
+    result = evaluate_flow_maps(model, processor, data, name=registry.name_of(model))
     if args.log:
         append_log(args.log, look_record(model, data, result))
     return json.dumps(result) if args.json else format_evaluation(result)

@@ -46,6 +46,22 @@ def seen_stderr() -> int:
     return _kept_stderr[-1] if _kept_stderr else 2
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model` and `--trust-remote-code`, which mean the same wherever a network is used."""
+    parser.add_argument(
+        "--model",
+        default="htnet",
+        metavar="NAME_OR_DIR",
+        help="a bundled checkpoint, a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub; "
+        "mer-hf models lists some (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code that comes with a checkpoint whose architecture this package has not",
+    )
+
+
 def positive(text: str) -> float:
     """A number above zero."""
     try:
@@ -95,7 +111,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the libraries' own messages off stderr, those of C++ too; what is raised passes through."""
+    """Keeps the libraries' own messages off stderr, those of C++ too; what is raised passes through.
+
+    A [`~mer_hf.provenance.Note`] is shown, once and in one line.
+    """
+    from mer_hf.provenance import Note
+
+    def show(message: Warning | str, *_, **__) -> None:
+        os.write(seen_stderr(), f"mer-hf: note: {message}\n".encode())
+
     sys.stderr.flush()
     kept = os.dup(2)
     _kept_stderr.append(kept)
@@ -105,6 +129,8 @@ def quiet() -> Iterator[None]:
         # Handlers made in here keep the buffer: a file would be closed under them.
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", Note)
+            warnings.showwarning = show
             yield
     finally:
         _kept_stderr.remove(kept)

@@ -6,7 +6,8 @@ Storage is a folder; any token is accepted. A client reads its environment once,
 its own set HF_ENDPOINT=url, HF_HUB_DISABLE_XET=1, HF_TOKEN to anything and HF_HOME to an empty folder.
 `serve(folder, fail=...)` lets a test break chosen requests.
 
-Covers whoami; repositories (model, dataset, space) made and deleted; branches and tags; preupload; LFS batch
+Covers whoami; repositories (model, dataset, space) made and deleted; lists of models by author and tags, in
+pages of two; branches and tags; preupload; LFS batch
 and PUT, with hashes checked; commits (files, LFS files, deletions; the card's YAML is parsed); information,
 tree, refs; resolve with HTTP ranges; of a Space the runtime, hardware, variables and secrets (kept as
 hashes, never given out). Of permissions only this: a private repository's files need a token. Not covered:
@@ -18,8 +19,10 @@ import contextlib
 import fnmatch
 import hashlib
 import json
+import math
 import pathlib
 import re
+import struct
 import threading
 import time
 from typing import Literal
@@ -47,6 +50,7 @@ def NOW():
 
 
 HARDWARE = ["cpu-basic", "cpu-upgrade", "t4-small"]
+PAGE = 2  # the real one gives 1000 at a time
 KIND = {"models": "model", "datasets": "dataset", "spaces": "space"}
 
 
@@ -57,6 +61,13 @@ def front_matter(text):
     import yaml
 
     return yaml.safe_load(m.group(1)) or {}
+
+
+def parameters_of(path):
+    """Elements of a safetensors file, from its header."""
+    with path.open("rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 
 class Store:
@@ -195,13 +206,37 @@ def make_app(root, fail=None):
     @app.get("/api/{types}/{ns}/{name}/revision/{rev:path}")
     def info(types: str, ns: str, name: str, rev: str = "main"):
         repo, oid, e = find(types, f"{ns}/{name}", rev)
-        if e:
-            return e
-        c = repo["commits"][oid]
-        card = {}
+        return e or describe(repo, oid)
+
+    @app.get("/api/models")
+    def list_models(request: Request, author: str = "", limit: int = 1000, after: int = 0):
+        wanted = set(request.query_params.getlist("filter"))
+        found = []
+        for p in sorted((S.root / "model").glob("*.json")):
+            repo = json.loads(p.read_text())
+            if author in ("", repo["id"].split("/")[0]) and repo["refs"].get("main"):
+                d = describe(repo, repo["refs"]["main"])
+                if wanted <= set(d["tags"]) and (not d["private"] or "authorization" in request.headers):
+                    found.append(d)
+        upto = after + min(limit, PAGE)
+        expand = {"id", "_id", "modelId", *request.query_params.getlist("expand")}
+        page = [{k: v for k, v in d.items() if k in expand} for d in found[after:upto]]
+        link = request.url.include_query_params(after=upto)
+        return JSONResponse(page, headers={"Link": f'<{link}>; rel="next"'} if upto < len(found) else {})
+
+    def describe(repo, oid):
+        ns, c = repo["id"].split("/")[0], repo["commits"][oid]
+        card, config = {}, {}
         if "README.md" in c["files"]:
             with contextlib.suppress(Exception):
                 card = front_matter(S.blob(c["files"]["README.md"]["sha256"]).read_text())
+        if "config.json" in c["files"]:
+            with contextlib.suppress(ValueError):
+                config = json.loads(S.blob(c["files"]["config.json"]["sha256"]).read_text())
+        weights = [f for p, f in c["files"].items() if "/" not in p and p.endswith(".safetensors")]
+        total = 0
+        with contextlib.suppress(Exception):
+            total = sum(parameters_of(S.blob(f["sha256"])) for f in weights)
         return {
             "_id": repo["id"],
             "id": repo["id"],
@@ -215,7 +250,9 @@ def make_app(root, fail=None):
             "disabled": False,
             "downloads": 0,
             "likes": 0,
-            "tags": card.get("tags") or [],
+            "tags": [*(card.get("tags") or []), *([config["model_type"]] if "model_type" in config else [])],
+            "config": {k: config[k] for k in ("architectures", "model_type", "auto_map") if k in config},
+            "safetensors": {"parameters": {"F32": total}, "total": total} if total else None,
             "sdk": repo["sdk"],
             "pipeline_tag": card.get("pipeline_tag"),
             "library_name": card.get("library_name"),
