@@ -1,12 +1,17 @@
 """The bundled checkpoints are what their folders say, and answer the project's own example clips."""
 
 import json
+from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf.provenance import sha256_of
 from mer_hf.registry import ARCHITECTURES, CHECKPOINTS
 from mer_hf.synthetic.clips import EXAMPLES
+
+LOOKS = Path(__file__).parents[1] / "benchmarks" / "results" / "looks-composite-dev.jsonl"
 
 names = pytest.mark.parametrize(
     "name", sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
@@ -44,3 +49,19 @@ def test_the_example_clips_are_named_rightly(name, example):
     assert {kind: pipeline(example(kind).clip).label for kind in EXAMPLES} == {
         kind: kind for kind in EXAMPLES
     }
+
+
+@names
+def test_the_scores_of_a_card_are_those_of_a_look_at_these_weights(name):
+    """`mer-hf models` shows them."""
+    folder = CHECKPOINTS / name
+    results = ModelCard.load(folder / "README.md").data.eval_results or []
+    looks = [json.loads(line) for line in LOOKS.read_text().splitlines()]
+    measured = [
+        look for look in looks if look.get("weights_sha256") == sha256_of(folder / "model.safetensors")
+    ]
+    for each in results:
+        key = each.metric_name.split()[0].lower()
+        assert [each.metric_value] == sorted({round(look[key], 4) for look in measured})
+        assert f"({measured[0]['clips']} clips, {measured[0]['subjects']} subjects" in each.dataset_name
+    assert bool(results) == bool(measured)
