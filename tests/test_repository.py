@@ -235,6 +235,65 @@ def test_no_file_names_a_path_of_somebodys_machine():
     assert not wrong, "\n".join(wrong)
 
 
+PLACEHOLDERS = {"OWNER/NAME", "OWNER/DATASET", "OWNER/SPACE", "owner/name"}
+REAL_REPOSITORIES: set[str] = set()
+"""Repositories of the Hub that were looked up and exist, by their ids; add one only after doing so."""
+NO_REPOSITORIES = {"GB/s", "GFLOP/s", "A/B", "UF1/UAR", "and/or"}
+FOLDERS = {"build", "casme2", "checkpoints", "clips", "data", "folds", "frames", "part_A", "prepared", "runs"}
+"""First parts of paths that examples write, beside the folders of the repository itself."""
+
+ID = r"[A-Za-z0-9][\w-]*(?:\.[\w-]+)*/[A-Za-z0-9][\w-]*(?:\.[\w-]+)*"
+ID_IN_WORDS = re.compile(rf"(?<![\w/.:@{{}}~*<%-])({ID})(?![\w/*-])")
+ID_IN_CODE = re.compile(
+    rf"""(?:from_pretrained\(|load_dataset\(|repo_id=|--(?:model|init-from)[ =])\s*["']?({ID})(?![\w/])"""
+)
+ID_IN_ADDRESS = re.compile(rf"(?:huggingface\.co|hf\.co)/(?:datasets/|spaces/)?({ID})")
+
+
+def ids_of_repositories(text: str, words: bool) -> set[str]:
+    """What reads like the id of a Hub repository; in code only where one is named."""
+    found = {each for pattern in (ID_IN_CODE, ID_IN_ADDRESS) for each in pattern.findall(text)}
+    return found | set(ID_IN_WORDS.findall(text) if words else ())
+
+
+def is_no_repository(found: str) -> bool:
+    first, second = found.split("/")
+    if first.isdigit() and second.isdigit():
+        return True
+    return (
+        found in PLACEHOLDERS | REAL_REPOSITORIES | NO_REPOSITORIES
+        or first in FOLDERS
+        or (ROOT / first).exists()
+    )
+
+
+def test_no_repository_is_named_that_does_not_exist():
+    """Somebody could take the name, and would then be trusted by all who copy the line."""
+    wrong = []
+    for file in tracked_files():
+        place = file.relative_to(ROOT)
+        told = place.parts[0] in ("README.md", "docs", "hub_cards", "space", "mer_hf", "train.py")
+        if told and file.suffix in (".md", ".yaml", ".j2", ".py", ".txt"):
+            names = ids_of_repositories(file.read_text(), words=file.suffix == ".md")
+            wrong += [f"{place} names {name}" for name in names if not is_no_repository(name)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "found"),
+    [
+        ('model = X.from_pretrained("someone/htnet", x)', False, {"someone/htnet"}),
+        ("mer-hf predict CLIP --model someone/htnet@v1", False, {"someone/htnet"}),
+        ("https://huggingface.co/spaces/someone/page.", False, {"someone/page"}),
+        ("see `someone/htnet`, or someone/mmnet.", True, {"someone/htnet", "someone/mmnet"}),
+        ("path/to/a/file and https://arxiv.org/abs/2307", True, set()),
+        ("data[a/b]", False, set()),
+    ],
+)
+def test_the_search_for_ids_sees_what_it_should(text, words, found):
+    assert ids_of_repositories(text, words) == found
+
+
 def test_readme_names_targets_that_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     named = re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.M)
