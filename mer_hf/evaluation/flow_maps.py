@@ -148,6 +148,7 @@ def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]
         "weights_sha256": weights_sha256(model),
         "file_sha256": sha256_of(data.source),
         **result,
+        "file": Path(data.source).name,  # a log is shared, and where the file lay is nobody's business
     }
 
 

@@ -68,8 +68,8 @@ class FlowMapSettings:
 
     class_shares: tuple[float, float, float] = (0.566, 0.247, 0.187)
     muscle: float = 0.25
-    contraction: float = 0.5
-    person: float = 0.5
+    contraction: float = 0.0
+    person: float = 0.0
     blink: float = 0.12
     gaze: float = 0.15
     eye_row: tuple[float, float] = (6.0, 11.0)
