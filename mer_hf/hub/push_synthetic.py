@@ -12,6 +12,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from mer_hf.synthetic import CLASSES
+from mer_hf.synthetic.faces import FaceSettings
 
 from .cards import texts_folder
 from .generated import DRAWN_AGAIN, Generated, files_of, read_generated
@@ -36,10 +37,11 @@ COLUMNS = {
     "index": "of the sample in its stream",
 }
 PHOTOGRAPHS = (
-    "Half of the faces begin as the photograph `astronaut` (Eileen Collins, NASA, in the public domain, as "
-    "scikit-image carries it), bent into other proportions and tints and moved by the generator; the others "
-    "are drawn. She performed none of these expressions."
+    "{share:.0%} of the faces begin as a photograph that scikit-image carries ({names}), bent into "
+    "other proportions and tints and moved by the generator; nobody on them performed these expressions. The others "
+    "are people who do not exist."
 )
+NO_PHOTOGRAPH = "No photograph was used: every face is a drawn person who does not exist."
 
 
 def push_synthetic(
@@ -240,10 +242,19 @@ def dataset_card(parts: list[dict[str, Any]], repo_id: str) -> str:
         action_units=_action_units(parts),
         made=_made(parts),
         checked=f"up to {DRAWN_AGAIN} samples of each file were drawn again",
-        photographs=PHOTOGRAPHS if kind == "faces" else "",
+        photographs=_photographs() if kind == "faces" else "",
         licence="Apache 2.0, as the generator. It holds no recording, so no agreement on one applies.",
     )
     return str(card)
+
+
+def _photographs() -> str:
+    """Whose faces they are: the code that drew them is the one that runs, so its own settings say it."""
+    settings = FaceSettings()
+    names = ", ".join(settings.photographs)
+    return (
+        PHOTOGRAPHS.format(share=settings.photograph, names=names) if settings.photograph else NO_PHOTOGRAPH
+    )
 
 
 def _statistics(parts: list[dict[str, Any]]) -> str:

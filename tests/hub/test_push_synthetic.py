@@ -14,6 +14,7 @@ from mer_hf.data.flow_maps import FlowMaps, read_flow_maps, write_flow_maps
 from mer_hf.hub.generated import read_generated
 from mer_hf.hub.metadata import check_dataset_card
 from mer_hf.hub.push_synthetic import push_synthetic
+from mer_hf.synthetic.faces import FaceSettings
 from mer_hf.synthetic.people import draw_people
 from mer_hf.synthetic.record import content_sha256, make_record
 from mer_hf.training.data import VALIDATION_SEED, draw_all
@@ -134,9 +135,13 @@ def test_the_card_counts_what_is_in_the_file(maps, drawn):
         check_dataset_card(plan.card.replace("license: apache-2.0", "license: free"))
 
 
-def test_faces_say_whose_photograph_is_among_them(tmp_path):
+def test_faces_say_whether_photographs_are_among_them(tmp_path, monkeypatch):
     cached(tmp_path, Faces(tiny_processor("mmnet")))
-    assert "scikit-image" in push_synthetic(tmp_path, "me/synthetic", dry_run=True).card
+    assert "No photograph was used" in push_synthetic(tmp_path, "me/synthetic", dry_run=True).card
+    settings = FaceSettings(photograph=0.25)
+    monkeypatch.setattr("mer_hf.hub.push_synthetic.FaceSettings", lambda: settings)
+    text = push_synthetic(tmp_path, "me/synthetic", dry_run=True).card
+    assert "25% of the faces begin as a photograph that scikit-image carries (astronaut)" in text
 
 
 def write(path, arrays, record):
