@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from mer_hf.data import splits
@@ -70,6 +72,7 @@ class Reproduction:
             tolerance allows: `seed`, `key`, `published`, `recomputed`, `difference` of probabilities.
         answers (`int`): Clips times seeds.
         largest_difference, tolerance (`float`): Of probabilities.
+        given (`tuple[str, str]`): What the networks were given of a clip, in the run and now.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Reproduction:
     answers: int
     largest_difference: float
     tolerance: float
+    given: tuple[str, str]
 
     @property
     def verdict(self) -> str:
@@ -110,7 +114,10 @@ class Reproduction:
         ]
         for name, value in self.published.items():
             lines.append(f"{name.replace('_', ' '):26}{value:.6f}     {self.recomputed[name]:.6f}")
-        return "\n".join([*lines, self._conclusion()])
+        lines.append(self._conclusion())
+        if not self.matches and self.given[0] != self.given[1]:
+            lines.append(f"The networks were given: {self.given[0]}. Now: {self.given[1]}.")
+        return "\n".join(lines)
 
     def _conclusion(self) -> str:
         if self.verdict == "equal":
@@ -166,10 +173,28 @@ def fetch(
     check_name(source)
     (enable_progress_bars if progress else disable_progress_bars)()
     api = HfApi(endpoint=endpoint, token=token)
-    state = "Nothing was computed; what is downloaded already is kept"
-    with one_line_errors(api, source, state=state):
-        folder = Path(api.snapshot_download(source, revision=revision, allow_patterns=NEEDED))
-    return folder, f"{source} at {folder.name[:12]}"
+    options = {"revision": revision, "allow_patterns": NEEDED}
+    with one_line_errors(api, source, state="Nothing was computed; what is downloaded already is kept"):
+        unreached = _unreached(api, source, revision)
+        if not unreached:
+            folder = Path(api.snapshot_download(source, **options))
+            return folder, f"{source} at {folder.name[:12]}"
+    try:
+        folder = Path(api.snapshot_download(source, **options, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise ValueError(f"{source} is not, or not wholly, in the cache, and {unreached}.") from error
+    return folder, f"{source} at {folder.name[:12]}, as the cache has it ({unreached})"
+
+
+def _unreached(api: HfApi, source: str, revision: str | None) -> str:
+    """Why the Hub cannot be asked, if it cannot: the client would take what it has without a word."""
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set"
+    try:
+        api.model_info(source, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except httpx2.TransportError as error:
+        return f"{api.endpoint} was not reached ({type(error).__name__})"
+    return ""
 
 
 def read_published(path: Path, name: str) -> Published:
@@ -208,7 +233,7 @@ def _check_files(published: Published) -> None:
                 raise ValueError(f"{published.name}: {fold!r} is no name of a fold.")
             names.append(training_name(fold, seed))
             expected.update((str(seed), fold, key) for key in sides["test"])
-    missing = [each for each in names if not (published.path / FOLDS / each / "config.json").is_file()]
+    missing = [each for each in names if not _is_whole(published.path / FOLDS / each)]
     if missing:
         raise ValueError(f"{published.name} lacks {len(missing)} of {len(names)} folds: {some(missing)}.")
     found = Counter((row.get("seed"), row.get("fold"), row.get("key")) for row in published.rows)
@@ -218,6 +243,10 @@ def _check_files(published: Published) -> None:
             f"{published.name}: {PREDICTIONS} and {SPLITS} disagree on {len(other)} rows, the first "
             f"(seed, fold, clip) {other[0]}."
         )
+
+
+def _is_whole(fold: Path) -> bool:
+    return (fold / "config.json").is_file() and any(fold.glob("*.safetensors"))
 
 
 def check_data(table: ClipTable, published: Published, data: str) -> list[Fold]:
@@ -312,6 +341,7 @@ def reproduce(
         trainings=len(folds) * len(published.report["seeds"]),
         protocol=record["protocol"],
         selection=published.report["selection"],
+        given=(record.get("given", ""), recorded.given),
         **_numbers(published, numbers_of(log)),
         **_differences(published, rows),
     )
@@ -358,14 +388,15 @@ def _differences(published: Published, rows: list[dict]) -> dict[str, Any]:
         other = before[row["seed"], row["key"]]
         names = [name for name in row if name.startswith(PROBABILITY)]
         try:
-            difference = max(abs(float(row[name]) - float(other[name])) for name in names)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{published.name}: {PREDICTIONS}, {row['key']}: a probability is none."
-            ) from error
+            answers = np.array([[float(each[name]) for name in names] for each in (row, other)])
+        except (KeyError, TypeError, ValueError):
+            answers = np.full((2, len(names)), np.nan)
+        if not np.isfinite(answers[1]).all():
+            raise ValueError(f"{published.name}: {PREDICTIONS}: a probability of {row['key']} is no number.")
+        # Weights that answer no number are as far off as can be.
+        difference = float(np.nan_to_num(np.abs(answers[0] - answers[1]), nan=1.0).max())
         largest = max(largest, difference)
-        # Written so that a probability that is no number counts as different.
-        if row["prediction"] != other["prediction"] or not difference <= tolerance:
+        if row["prediction"] != other["prediction"] or difference > tolerance:
             differing.append(
                 {
                     "seed": row["seed"], "key": row["key"], "published": other["prediction"],

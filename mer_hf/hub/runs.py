@@ -27,6 +27,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 
@@ -154,6 +155,11 @@ def _refuse_unfinished(path: Path, names: list[str], record: dict[str, Any]) -> 
 
 
 def _refuse_other_numbers(path: Path, report: dict[str, Any], log: FoldLog) -> None:
+    wrong = log.folds[~np.isfinite(log.probabilities).all(axis=1)]
+    if len(wrong):
+        raise ValueError(
+            f"fold {wrong[0]} of the run in {path} answered no numbers: its training diverged. Train it anew."
+        )
     found = numbers_of(log)
     for name, value in found.items():
         if report.get(name) is None or abs(report[name] - value) > 1e-9:

@@ -18,6 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from mer_hf.cli import main
 from mer_hf.data.flow_maps import FlowMaps, read_flow_maps, write_flow_maps
+from mer_hf.data.prepare import prepare
+from mer_hf.data.table_reader import read_user_table
 from mer_hf.evaluation import main as train_program
 from mer_hf.evaluation.protocols import run_protocol
 from mer_hf.hub import push as module
@@ -28,8 +30,10 @@ from mer_hf.hub.runs import check_shapes, is_run, read_run
 from mer_hf.registry import ARCHITECTURES, load
 from mer_hf.training.config import TrainingConfig
 from mer_hf.training.samples import to_inputs
+from tests.data import trees
 from tests.evaluation.conftest import maps
 from tests.hub.hub_server import serve
+from tests.models.tiny import TINY as FACES
 from tests.models.tiny import tiny_model, tiny_processor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -283,6 +287,14 @@ SPOILED = {
         lambda run: (run / "folds/seed0-b-s1/optimizer.pt").write_bytes(b"x"),
         "holds optimizer.pt, which may be a pickle",
     ),
+    "pickle of the run": (
+        lambda run: (run / "all.ckpt").write_bytes(b"x"),
+        "run holds all.ckpt, which may be a pickle",
+    ),
+    "link of the run": (
+        lambda run: [(run / "report.json").unlink(), (run / "report.json").symlink_to("/etc/hostname")],
+        "report.json is a link that leads out of the folder",
+    ),
     "link": (
         lambda run: (run / "folds/seed0-b-s1/notes.json").symlink_to("/etc/hostname"),
         "is a link that leads out of the folder",
@@ -370,6 +382,52 @@ def test_reproducing_a_folder_says_what_differs(ended, run, capfd):
     assert "b/s1/000006 (seed 1: surprise, published" in capfd.readouterr().out
 
 
+def with_row(path, **changes):
+    """A log whose first row is another."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[0] |= changes
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "said"),
+    [
+        ("p_surprise", lambda value: float(value) + 0.001, "0 of 32 answers are others, 1 more have prob"),
+        ("p_surprise", lambda value: float(value) + 0.00001, "every prediction is the published one"),
+        (
+            "prediction",
+            lambda value: {"surprise": "negative"}.get(value, "surprise"),
+            "1 of 32 answers are oth",
+        ),
+    ],
+)
+def test_one_row_that_was_published_otherwise_is_found(ended, run, capfd, column, change, said):
+    with open(run / "predictions.csv", newline="") as file:
+        value = next(csv.DictReader(file))[column]
+    with_row(run / "predictions.csv", **{column: change(value)})
+    matches = said.startswith("every")
+    assert main(["reproduce", str(run), "--data", f"flows:{ended / 'maps.npz'}"]) == (0 if matches else 1)
+    told = capfd.readouterr().out
+    assert said in told and ("a/s0/000000 (seed 0" in told) == (not matches)
+
+
+def test_answers_that_are_no_numbers_never_match(ended, run):
+    data, weights = f"flows:{ended / 'maps.npz'}", run / "folds/seed0-a-s0/model.safetensors"
+    state = load_file(weights)
+    save_file({name: tensor * torch.nan for name, tensor in state.items()}, weights, {"format": "pt"})
+    found = reproduce(str(run), data, show=False)
+    assert not found.matches and len(found.differing) == 6 and found.largest_difference == 1.0
+    with_row(run / "predictions.csv", p_surprise="nan")
+    with pytest.raises(ValueError, match="a probability of a/s0/000000 is no number"):
+        reproduce(str(run), data, show=False)
+    with pytest.raises(ValueError, match=r"fold a-s0 of the run in .* answered no numbers"):
+        push(run, "me/run", dry_run=True)
+
+
 def test_numbers_that_are_not_those_of_the_predictions_do_not_match(ended, run, capfd):
     edited(run / "report.json", uf1=0.99)
     assert main(["reproduce", str(run), "--data", f"flows:{ended / 'maps.npz'}"]) == 1
@@ -418,7 +476,7 @@ DAMAGED = {
     "missing fold": (lambda run: shutil.rmtree(run / "folds/seed1-b-s1"), "lacks 1 of 6 folds: seed1-b-s1"),
     "missing weights": (
         lambda run: (run / "folds/seed1-b-s1/model.safetensors").unlink(),
-        "no model could be loaded from .*seed1-b-s1",
+        "lacks 1 of 6 folds: seed1-b-s1",
     ),
     "other split": (
         lambda run: edited(run / "splits.json", more={"train": [], "test": []}),
@@ -452,13 +510,96 @@ def test_a_damaged_publication_is_told(ended, run, how):
 def test_names_that_are_not_there_and_a_hub_that_is_not_are_told(tmp_path):
     with serve(tmp_path / "hub") as url, pytest.raises(ValueError, match=r"refused \(404|not found"):
         reproduce("me/none", "flows:x.npz", endpoint=url, token="x", show=False)
-    with pytest.raises(ValueError, match=r"the connection to http://127\.0\.0\.1:9 failed"):
+    with pytest.raises(
+        ValueError, match=r"not wholly, in the cache, and http://127\.0\.0\.1:9 was not reached"
+    ):
         reproduce("me/none", "flows:x.npz", endpoint="http://127.0.0.1:9", show=False)
     with pytest.raises(ValueError, match="is no name of a repository"):
         reproduce("none", "flows:x.npz", show=False)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="has no revisions"):
         reproduce(str(tmp_path / "empty"), "flows:x.npz", revision="v1", show=False)
+
+
+def test_what_the_cache_has_is_used_and_named_where_the_hub_is_not_reached(
+    ended, tmp_path, quick, monkeypatch
+):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    data, broken = f"flows:{ended / 'maps.npz'}", [True]
+
+    def fail(request):
+        if broken[0] and request.method == "GET" and "seed1-b-s1/model.safetensors" in request.url.path:
+            return JSONResponse({"error": "out of order"}, 400)
+        return None
+
+    with serve(tmp_path / "hub", fail=fail) as url:
+        push(ended / "run", "me/run", **options(url))
+        found = {"endpoint": url, "token": "x", "show": False}
+        with pytest.raises(ValueError, match="Nothing was computed; what is downloaded already is kept"):
+            reproduce("me/run", data, **found)
+        with monkeypatch.context() as offline:
+            offline.setattr(constants, "HF_HUB_OFFLINE", True)
+            with pytest.raises(ValueError, match="me/run is not, or not wholly, in the cache"):
+                reproduce("me/run", data, **found)
+            with pytest.raises(
+                ValueError, match="me/other is not, or not wholly, in the cache, and HF_HUB_OFFLINE is set"
+            ):
+                reproduce("me/other", data, **found)
+        broken[0] = False
+        assert reproduce("me/run", data, **found).matches
+    again = reproduce("me/run", data, **found)
+    assert again.matches and "as the cache has it" in again.name and "was not reached" in again.name
+
+
+def protocol_run(folder, **changes):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    settings = {"protocol": "loso", "epochs": 2, "batch_size": 8, "lr": 3e-3, "baselines": "no"}
+    run_protocol(TrainingConfig(output_dir=str(folder), **(settings | changes)))
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+KINDS = {
+    "float16": ({"dtype_on_disk": "float16"}, "within"),
+    "test-selected": ({"selection": "oracle-epoch"}, "equal"),
+    "stacked": ({"parallel": "stacked"}, "within"),
+    "parts": ({"protocol": "kfold", "folds": 2}, "equal"),
+    "data sets": ({"protocol": "cross"}, "equal"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_is_published_and_reproduced(ended, tmp_path, quick, kind):
+    changes, verdict = KINDS[kind]
+    data = f"flows:{ended / 'maps.npz'}"
+    protocol_run(tmp_path / "run", data=data, **TINY, **changes)
+    plan = push(tmp_path / "run", "me/run", dry_run=True)
+    assert f"{len(read_run(tmp_path / 'run').trainings)} networks are in this repository" in plan.card
+    found = reproduce(str(tmp_path / "run"), data, show=False)
+    assert found.matches and found.verdict in (verdict, "equal")
+    assert all(name.endswith("_test_selected") == (kind == "test-selected") for name in found.published)
+    assert ("test selected" in str(found)) == (kind == "test-selected")
+    assert found.tolerance == (2e-2 if kind == "float16" else 1e-4)
+
+
+@pytest.mark.parametrize("key", ["mmnet", pytest.param("facesleuth", marks=pytest.mark.slow)])
+def test_a_run_on_prepared_faces_is_reproduced(tmp_path, key):
+    rows = []
+    for i, (label, field) in enumerate([("happy", trees.smile), ("surprise", trees.brow_raise)] * 2):
+        trees.face_folder(tmp_path / f"c{i}", 1, 6, field=field)
+        rows.append(f"c{i},p{i // 2},{label}")
+    (tmp_path / "own.csv").write_text("\n".join(["path,subject,label", *rows]) + "\n")
+    prepare(read_user_table(tmp_path / "own.csv"), tmp_path / "faces", workers=1)
+    settings = {"model": key, "config": FACES[key].config, "processor": FACES[key].processor}
+    protocol_run(tmp_path / "run", data=str(tmp_path / "faces"), **settings)
+    assert read_run(tmp_path / "run").default == "seed0-own-p0"
+    assert reproduce(str(tmp_path / "run"), str(tmp_path / "faces"), show=False).matches
+    edited(tmp_path / "run/train_config.json", given="other clips")
+    weights = tmp_path / "run/folds/seed0-own-p0/model.safetensors"
+    state = load_file(weights)
+    head = next(name for name in state if name.startswith("classifier") and name.endswith("bias"))
+    save_file(state | {head: state[head] + torch.tensor([9.0, 0.0, 0.0])}, weights, {"format": "pt"})
+    found = reproduce(str(tmp_path / "run"), str(tmp_path / "faces"), show=False)
+    assert not found.matches and "The networks were given: other clips. Now: aligned faces" in str(found)
 
 
 def test_a_checkpoint_and_a_run_are_told_apart(ended):
