@@ -37,9 +37,9 @@ COLUMNS = {
     "index": "of the sample in its stream",
 }
 PHOTOGRAPHS = (
-    "{share:.0%} of the faces begin as a photograph that scikit-image carries ({names}), bent into "
-    "other proportions and tints and moved by the generator; nobody on them performed these expressions. The others "
-    "are people who do not exist."
+    "{share:.0%} of the faces begin as a photograph that scikit-image carries ({names}), bent into other "
+    "proportions and tints and moved by the generator; nobody on them performed these expressions. The "
+    "others are people who do not exist."
 )
 NO_PHOTOGRAPH = "No photograph was used: every face is a drawn person who does not exist."
 
