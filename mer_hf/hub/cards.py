@@ -96,7 +96,9 @@ def model_card(
     synthetic, tables = synthetic_scores(source.path), read_json(source.path / "evaluation.json") or []
     folder, key = texts_folder(), source.architecture.key
     names = data_sets(source.path, report)
-    words, licence = data_text(record, names, folder / "datasets.yaml")
+    drawn = names == ("synthetic",) and str(record.get("data")).startswith("flows:")  # by mer-hf synth-flows
+    seen = record | {"data": "synthetic"} if drawn else record
+    words, licence = data_text(seen, names, folder / "datasets.yaml")
     data = ModelCardData(
         license=licence,
         library_name="transformers",
@@ -117,9 +119,9 @@ def model_card(
         limits=own["limits"],
         parameters=f"{_parameters(source):,}",
         classes=", ".join(config["id2label"].values()),
-        training=training_text(record),
+        training=training_text(seen),
         scores=scores_text(report, synthetic, tables),
-        bias=BIAS_GENERATED if is_synthetic(record) else BIAS_RECORDED,
+        bias=BIAS_GENERATED if is_synthetic(seen) else BIAS_RECORDED,
         data=words,
         made_by=made_by(record),
         picture=picture or next(iter(source.pictures), ""),

@@ -567,6 +567,23 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("names", "says", "licence"),
+    [
+        (["synthetic"], "trained on no recorded expression", "apache-2.0"),
+        (["synthetic", "samm"], "trained on recorded micro-expressions", "cc-by-nc-4.0"),
+    ],
+)
+def test_the_card_of_a_run_on_drawn_people_does_not_speak_of_recordings(
+    ended, run, quick, names, says, licence
+):
+    report = json.loads((run / "report.json").read_text())
+    scores = next(iter(report["per_dataset"].values()))
+    edited(run / "report.json", per_dataset=dict.fromkeys(names, scores))
+    card = ModelCard(push(run, "me/run", dry_run=True).card)
+    assert says in card.text and card.data.license == licence and "--data flows:maps.npz" in card.text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_run_is_published_and_reproduced(ended, tmp_path, quick, kind):
     changes, verdict = KINDS[kind]
