@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from mer_hf.pipeline import MicroExpressionPipeline
 from mer_hf.provenance import sha256_of
 from mer_hf.registry import ARCHITECTURES, CHECKPOINTS
-from mer_hf.synthetic.clips import EXAMPLES
+from mer_hf.synthetic.clips import EXAMPLE_KINDS, EXAMPLES
 
 LOOKS = Path(__file__).parents[1] / "benchmarks" / "results" / "looks-composite-dev.jsonl"
 
@@ -29,7 +29,9 @@ def test_a_folder_is_small_and_holds_weights_settings_and_a_card(name):
     files = {path.name: path.stat().st_size for path in (CHECKPOINTS / name).iterdir()}
     expected = {
         "README.md",
+        "calibration.json",
         "config.json",
+        "evaluation.json",
         "model.safetensors",
         "preprocessor_config.json",
         "train_config.json",
@@ -46,9 +48,10 @@ def test_a_folder_is_small_and_holds_weights_settings_and_a_card(name):
 @names
 def test_the_example_clips_are_named_rightly(name, example):
     pipeline = MicroExpressionPipeline.from_pretrained(name)
-    assert {kind: pipeline(example(kind).clip).label for kind in EXAMPLES} == {
-        kind: kind for kind in EXAMPLES
-    }
+    answers = {kind: pipeline(example(kind).clip) for kind in EXAMPLE_KINDS}
+    assert {kind: answers[kind].label for kind in EXAMPLES} == {kind: kind for kind in EXAMPLES}
+    assert {answers[kind].outcome for kind in EXAMPLES} == {"micro_expression"}
+    assert {answers[kind].label for kind in ("still", "blink")} == {None}
 
 
 @names

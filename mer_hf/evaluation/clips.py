@@ -12,7 +12,6 @@ import numpy as np
 
 from mer_hf.calibration import expected_calibration_error
 from mer_hf.synthetic.clips import darkness
-from mer_hf.synthetic.expressions import CLASSES
 
 from .clip_sets import SILENT, Case
 from .panel import Answer
@@ -197,13 +196,20 @@ def _without_action_units(sizes, without, note: str) -> dict:
 
 
 def to_json(reported: dict) -> str:
-    """As it is stored."""
-    return json.dumps(reported | {"classes": list(CLASSES)}, indent=1) + "\n"
+    """As it is stored: the summary and the tables, each with title, columns, rows and note."""
+    note = reported["tables"][0]["note"]
+    rows = [[key.replace("_", " "), _shown(value)] for key, value in reported["summary"].items()]
+    short = {"title": "In short", "columns": ["", "value"], "rows": rows, "note": note}
+    return json.dumps([short, *reported["tables"]], indent=1) + "\n"
+
+
+def _shown(value: float | None) -> str:
+    return "never" if value is None else f"{value:g}"
 
 
 def format_report(name: str, reported: dict) -> str:
     """A few lines for a reader."""
     lines = [name]
     for key, value in reported["summary"].items():
-        lines.append(f"  {key.replace('_', ' '):36}{'never' if value is None else f'{value:g}'}")
+        lines.append(f"  {key.replace('_', ' '):36}{_shown(value)}")
     return "\n".join(lines)
