@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mer_hf import clip as clip_module
-from mer_hf.clip import Clip, ClipError, iter_clips, read_clip, write_clip
+from mer_hf.clip import Clip, ClipError, compressed, iter_clips, read_clip, write_clip
 
 HEIGHT, WIDTH = 64, 96
 
@@ -560,3 +560,12 @@ def test_the_same_frames_give_the_same_bytes_every_time(tmp_path):
         written.add((tmp_path / "a.mp4").read_bytes())
         del kept
     assert len(written) == 1
+
+
+def test_frames_come_back_compressed_without_a_file():
+    frames = np.stack([picture(i) for i in range(12)])
+    light, strong = compressed(frames, 30, 18), compressed(frames, 30, 35)
+    assert light.shape == strong.shape == frames.shape and light.dtype == np.uint8
+    assert np.array_equal(strong, compressed(frames, 30, 35))
+    errors = [np.abs(each.astype(float) - frames).mean() for each in (light, strong)]
+    assert 0 < errors[0] < errors[1]

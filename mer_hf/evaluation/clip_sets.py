@@ -5,13 +5,11 @@ turn the head, look elsewhere. Clip i of a set is a pure function of (set, seed,
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mer_hf.clip import Clip, read_clip, write_clip
-from mer_hf.synthetic.clips import LabelledClip, Motion, render_clip
+from mer_hf.clip import Clip, compressed
+from mer_hf.synthetic.clips import Motion, render_clip
 from mer_hf.synthetic.expressions import CLASSES, draw_expression
 from mer_hf.synthetic.flow_maps import FlowMapSettings, log_uniform, personal_basis
 
@@ -106,7 +104,7 @@ def known_clip(case: Case, seed: int, index: int) -> KnownClip:
         interocular_px=interocular_px,
         seed=int(rng.integers(2**31)),
     )
-    clip = rendered.clip if case.crf is None else compressed(rendered, case.crf)
+    clip = rendered.clip if case.crf is None else _compressed(rendered.clip, case.crf)
     phases = rendered.onset, rendered.apex, rendered.offset
     return KnownClip(clip, label, motion.drives, motion.peak_px if motion.drives else 0.0, person, *phases)
 
@@ -151,18 +149,6 @@ def _expression(rng, case: Case, camera: Motion) -> tuple[Motion, int]:
     return motion, label
 
 
-def compressed(rendered: LabelledClip, crf: int) -> Clip:
-    """A clip as it comes back from an H.264 file.
-
-    Args:
-        rendered ([`LabelledClip`]): The clip.
-        crf (`int`): 18 is hard to tell from the original, 35 looks bad.
-
-    Returns:
-        [`Clip`]
-    """
-    fps = 1 / float(np.diff(rendered.clip.timestamps_s).mean())
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        write_clip(path, rendered.clip.frames, fps, crf=crf)
-        return read_clip(path)
+def _compressed(clip: Clip, crf: int) -> Clip:
+    fps = 1 / float(np.diff(clip.timestamps_s).mean())
+    return replace(clip, frames=compressed(clip.frames, fps, crf))

@@ -84,14 +84,18 @@ def contraction_field(actions: tuple[Strand | Ring, ...], rng=None, spread: floa
     """
     vertices, mirror = face_template()
     points = vertices[:, :2]
-    field = np.zeros_like(points)
-    for action in actions:
-        vary = np.zeros(6) if rng is None else spread * rng.standard_normal(6)
-        part = _strand(points, action, vary) if isinstance(action, Strand) else _ring(points, action, vary)
-        centre = action.insertion if isinstance(action, Strand) else action.centre
-        field += part * (0.5 if abs(points[centre, 0]) < 1e-3 else 1.0)
-    both = field + field[mirror] * (-1.0, 1.0)
-    return field / np.linalg.norm(both, axis=1).max()
+    while True:
+        field = np.zeros_like(points)
+        for action in actions:
+            vary = np.zeros(6) if rng is None else spread * rng.standard_normal(6)
+            part = (
+                _strand(points, action, vary) if isinstance(action, Strand) else _ring(points, action, vary)
+            )
+            centre = action.insertion if isinstance(action, Strand) else action.centre
+            field += part * (0.5 if abs(points[centre, 0]) < 1e-3 else 1.0)
+        peak = np.linalg.norm(field + field[mirror] * (-1.0, 1.0), axis=1).max()
+        if peak > 0:  # a muscle drawn so narrow that no vertex lies in it is drawn again
+            return field / peak
 
 
 def _strand(points, action: Strand, vary) -> np.ndarray:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..clip import Clip
+from ..clip import Clip, compressed
 from ..face import FaceError, FaceGeometry, track_face
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
 from .expressions import begin_sample
@@ -22,6 +22,8 @@ from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolat
 
 FILM_CANVAS = Canvas(84.0, -2.0, -1.75, 336, 336)
 """What the camera sees of a person that is filmed."""
+
+FILM_FPS = 60.0
 
 GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
 """Where the eyes lie, as the pipeline aligns them by default."""
@@ -71,6 +73,9 @@ class FaceSettings:
         blur_px (`float`): Largest blur of the camera.
         compressed (`float`): Share of samples that are compressed, frame by frame.
         quality (`tuple`): Their JPEG quality.
+        coded (`float`): Share of samples that come back from an H.264 file, in which a frame is told by how
+            it differs from those before it; needs av.
+        crf (`tuple`): How strongly they are compressed.
         filmed (`float`): Share of samples that are clips with head motion, in which the face is searched for
             and aligned as in any other clip; needs mediapipe.
     """
@@ -96,6 +101,8 @@ class FaceSettings:
     blur_px: float = 0.8
     compressed: float = 0.3
     quality: tuple[int, int] = (60, 95)
+    coded: float = 0.3
+    crf: tuple[int, int] = (18, 31)
     filmed: float = 0.0
 
 
@@ -208,7 +215,12 @@ def render_face(
     furrows = _furrows(rng, drives, peak_px, face, settings)
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
     blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
-    quality = int(rng.integers(*settings.quality)) if rng.random() < settings.compressed else None
+    crf = int(rng.integers(*settings.crf)) if rng.random() < settings.coded else None
+    jpeg = crf is None and rng.random() < settings.compressed
+    quality = int(rng.integers(*settings.quality)) if jpeg else None
+    wanted = np.arange(len(strengths))
+    if crf is not None:
+        strengths, wanted = _as_in_a_file(strengths)
     frames = np.empty((len(strengths), size, size, 3), np.uint8)
     for frame, strength in zip(frames, strengths, strict=True):
         residual = rng.normal(0, settings.residual_px * unit_px, 2)
@@ -218,7 +230,20 @@ def render_face(
         if furrows is not None and strength:
             seen *= (1 - np.float32(strength) * _look(furrows, at, cv2.INTER_LINEAR))[..., None]
         frame[:] = _expose(rng, seen, blur_px, noise, quality, settings)
+    frames = frames if crf is None else compressed(frames, FILM_FPS, crf)[wanted]
     return frames, _places(face.points_xy, to_base)
+
+
+def _as_in_a_file(strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A frame of rest, which a file would hold whole, and frames between those that are wanted.
+
+    Returns:
+        `tuple`: strengths of all frames, and which of them are wanted.
+    """
+    step = max(1, round(3 / max(len(strengths) - 1, 1)))
+    wanted = np.arange(len(strengths)) * step
+    filled = np.interp(np.arange(wanted[-1] + 1), wanted, strengths)
+    return np.concatenate([strengths[:1], filled]), wanted + 1
 
 
 def film_face(
@@ -260,9 +285,11 @@ def film_face(
         )
         person = draw_identity(rng, FILM_CANVAS)
         face = np.round(person.picture).astype(np.uint8), person.points_xy.astype(np.float32)
-        frames = render_frames(rng, motion, face, over_time, fps=60.0)
+        frames = render_frames(rng, motion, face, over_time, fps=FILM_FPS)
+        if rng.random() < settings.coded:
+            frames = compressed(frames, FILM_FPS, int(rng.integers(*settings.crf)))
         try:
-            track = track_face(Clip(frames, np.arange(count) / 60.0), FaceGeometry(**geometry))
+            track = track_face(Clip(frames, np.arange(count) / FILM_FPS), FaceGeometry(**geometry))
         except FaceError:
             continue
         return track.frames[::between], track.landmarks_xy[0, :468].astype(np.float32)

@@ -39,3 +39,10 @@ def test_people_differ():
     rng = np.random.default_rng(0)
     first, second = (contraction_field(ACTIONS["AU12"], rng, 0.3) for _ in range(2))
     assert np.abs(first - second).max() > 0.05
+
+
+def test_a_muscle_too_narrow_for_any_vertex_is_drawn_again():
+    rng = np.random.default_rng(0)
+    for name in ACTIONS:
+        for _ in range(30):
+            assert np.isfinite(contraction_field(ACTIONS[name], rng, spread=1.5)).all()

@@ -8,7 +8,7 @@ from mer_hf.synthetic.template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE
 
 QUIET = FaceSettings(
     muscle=0, blink=0, gaze=0, peak_px=(3.0, 3.0), identity=0, shift=0, scale=0, roll_deg=0,
-    residual_px=0, gain=0, light_levels=0, noise=(0.2, 0.2), blur_px=0, compressed=0,
+    residual_px=0, gain=0, light_levels=0, noise=(0.2, 0.2), blur_px=0, compressed=0, coded=0,
 )  # fmt: skip
 """Nothing but the expression."""
 
@@ -112,3 +112,26 @@ def test_furrows_darken_the_skin_between_brows_that_are_drawn_together():
         rows.append(frames[1, y - 8 : y + 8, x - 25 : x + 26].astype(float).mean(axis=2))
     darker = rows[0] - rows[1]
     assert darker.max() > 8 and darker.mean() > 0.3
+
+
+def test_a_coded_sample_is_what_a_file_gives_back(monkeypatch):
+    """Whole frame first, then onset to apex; what the file holds of the motion is what is left of it."""
+    seen = []
+
+    def compressed(frames, fps, crf):
+        seen.append((len(frames), crf))
+        return real(frames, fps, crf)
+
+    real = faces.compressed
+    monkeypatch.setattr(faces, "compressed", compressed)
+    drives = {"AU12": (1.0, 1.0)}
+    plain, _ = rendered(drives)
+    coded, landmarks = rendered(drives, settings=faces.replace(QUIET, coded=1.0, crf=(24, 25)))
+    again, _ = rendered(drives, settings=faces.replace(QUIET, coded=1.0, crf=(24, 25)))
+    assert seen == [(5, 24)] * 2 and coded.shape == plain.shape and np.array_equal(coded, again)
+    assert 0.3 < np.abs(coded.astype(float) - plain).mean() < 6
+    x, y = np.round(landmarks[61]).astype(int)
+    moved = [optical_flow(*pair)[y - 4 : y + 5, x - 4 : x + 5].min(axis=(0, 1)) for pair in (plain, coded)]
+    assert np.all(moved[1] < 0.4 * moved[0])  # both negative: out and up
+    assert rendered({}, (0.0,), faces.replace(QUIET, coded=1.0))[0].shape[0] == 1
+    assert rendered({}, (0, 0.5, 1, 0), faces.replace(QUIET, coded=1.0))[0].shape[0] == 4
