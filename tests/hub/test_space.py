@@ -48,7 +48,7 @@ def small_wheel(folder, name=WHEEL, readme=None, text="mer-hf[space]\n", code="o
     with zipfile.ZipFile(folder / name, "w") as archive:
         archive.writestr("mer_hf/__init__.py", f"{code} = 1\n")
         archive.writestr("mer_hf/_data/hub_cards/template.md", "card")
-        for each in ("app.py", "packages.txt"):
+        for each in ("app.py", "packages.txt", "page/style.css"):
             archive.writestr(page + each, (ROOT / "space" / each).read_text())
         archive.writestr(page + "README.md", readme or (ROOT / "space" / "README.md").read_text())
         archive.writestr(page + "requirements.txt", text)
@@ -84,7 +84,7 @@ def test_a_deployed_space_holds_the_page_and_the_wheel_that_its_requirements_nam
         line = (folder / "requirements.txt").read_text().splitlines()[-1]
         wheel = urllib.request.urlopen(line.removeprefix("mer-hf[space] @ ").split("#")[0]).read()
     assert files_of_folder(folder) == {
-        ".gitattributes", "README.md", "app.py", "packages.txt", "requirements.txt", WHEEL,
+        ".gitattributes", "README.md", "app.py", "packages.txt", "page/style.css", "requirements.txt", WHEEL,
     }  # fmt: skip
     assert info.sdk == "gradio" and not info.private
     assert SpaceCard.load(folder / "README.md").data.app_file == "app.py"
@@ -318,7 +318,9 @@ def members(wheel):
 @pytest.mark.slow
 def test_the_wheel_carries_page_and_cards_and_no_clip(wheel, tmp_path):
     names = set(members(wheel))
-    page = {each.name for each in (ROOT / "space").iterdir() if each.suffix in (".py", ".md", ".txt")}
+    tracked = subprocess.run(["git", "ls-files", "space"], cwd=ROOT, capture_output=True, text=True)
+    page = {name.removeprefix("space/") for name in tracked.stdout.split()}
+    assert {"app.py", "page/style.css"} <= page
     cards = {each.name for each in (ROOT / "hub_cards").iterdir()}
     assert {f"mer_hf/_data/space/{name}" for name in page} <= names
     assert {f"mer_hf/_data/hub_cards/{name}" for name in cards} <= names

@@ -19,6 +19,8 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 def load_app(name: str = "space_app") -> ModuleType:
     """`space/app.py`, which is no package."""
+    if str(APP.parent) not in sys.path:  # as Python does where app.py is what it runs
+        sys.path.insert(0, str(APP.parent))
     spec = importlib.util.spec_from_file_location(name, APP)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

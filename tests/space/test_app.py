@@ -9,6 +9,7 @@ import yaml
 pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
 
 from gradio_client import Client, handle_file
+from page import analyse, examples, view
 
 from mer_hf.clip import write_clip
 from mer_hf.registry import ARCHITECTURES
@@ -19,25 +20,29 @@ ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "tests" / "screenshots"
 
 
-@pytest.fixture(scope="module")
-def app(checkpoint, example_file, tmp_path_factory):
-    """`space/app.py` with small random networks in place of the bundled ones."""
-    module = load_app()
-    module.example_paths = lambda: {kind: example_file(kind) for kind in ("positive", "still")}
+app = load_app()
+example_paths = examples.example_paths
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_networks(checkpoint, example_file, tmp_path_factory):
+    """Small random networks in place of the bundled ones, and two examples."""
     tiny = {"htnet-synthetic": checkpoint}
     for key in ARCHITECTURES:
         if key != "htnet":
             tiny[f"{key}-synthetic"] = tmp_path_factory.mktemp(key)
             tiny_model(key).save_pretrained(tiny[f"{key}-synthetic"])
             tiny_processor(key).save_pretrained(tiny[f"{key}-synthetic"])
-    module.bundled_models = lambda: list(tiny)
-    load_pipeline = module.load_pipeline
-    module.load_pipeline = lambda model: load_pipeline(str(tiny[model]))
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examples, "example_paths", lambda: {k: example_file(k) for k in ("positive", "still")})
+        patch.setattr(examples, "bundled_models", lambda: list(tiny))
+        load_pipeline = analyse.load_pipeline
+        patch.setattr(analyse, "load_pipeline", lambda model: load_pipeline(str(tiny[model])))
+        yield
 
 
 @pytest.fixture(scope="module")
-def url(app):
+def url(tiny_networks):
     with served(app) as url:
         yield url
 
@@ -49,8 +54,8 @@ def faceless(tmp_path_factory):
     return path
 
 
-def test_a_clip_gives_every_picture(app, example_file):
-    card, scores, curve, onset, apex, flow, overlay, details = app.analyse(
+def test_a_clip_gives_every_picture(example_file):
+    card, scores, curve, onset, apex, flow, overlay, details = analyse.analyse(
         str(example_file("positive")), "htnet-synthetic"
     )
     assert f"Micro-expression: {max(scores, key=scores.get)}" in card
@@ -64,16 +69,16 @@ def test_a_clip_gives_every_picture(app, example_file):
 
 
 @pytest.mark.parametrize("key", ARCHITECTURES)
-def test_every_network_can_be_chosen(app, example_file, key):
-    card, scores, *_, overlay, details = app.analyse(str(example_file("positive")), f"{key}-synthetic")
+def test_every_network_can_be_chosen(example_file, key):
+    card, scores, *_, overlay, details = analyse.analyse(str(example_file("positive")), f"{key}-synthetic")
     assert "Micro-expression" in card and "AU12 lip corner puller" in card
     assert overlay.shape == (224, 224, 3) and overlay.std() > 0
     assert details["action_units"]["AU12"][2] > 0.5 and len(scores) == len(details["scores"])
-    assert ARCHITECTURES[key].relevance_by in app.note(f"{key}-synthetic")
+    assert ARCHITECTURES[key].relevance_by in analyse.note(f"{key}-synthetic")
 
 
-def test_a_still_clip_is_not_named(app, example_file):
-    card, scores, *_, overlay, details = app.analyse(str(example_file("still")), "htnet-synthetic")
+def test_a_still_clip_is_not_named(example_file):
+    card, scores, *_, overlay, details = analyse.analyse(str(example_file("still")), "htnet-synthetic")
     assert "No motion" in card and "nothing was classified" in card
     assert set(scores.values()) == {1 / 3}
     assert details["label"] is None
@@ -81,27 +86,26 @@ def test_a_still_clip_is_not_named(app, example_file):
 
 
 @pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("uploads/no-such.mp4", "no-such.mp4")])
-def test_a_bad_clip_shows_the_reason(app, clip, reason):
-    card, *rest, details = app.analyse(clip, "htnet-synthetic")
+def test_a_bad_clip_shows_the_reason(clip, reason):
+    card, *rest, details = analyse.analyse(clip, "htnet-synthetic")
     assert "Not analysed" in card and reason in card
     assert reason in details["error"] and "uploads" not in details["error"]
     assert rest[:2] == [None, None] and [picture.value for picture in rest[2:]] == [None] * 4
 
 
-def test_reasons_are_text_and_no_markup(app):
-    assert "&lt;b&gt;" in app.refusal("<b>")[0]
+def test_reasons_are_text_and_no_markup():
+    assert "&lt;b&gt;" in view.refusal("<b>")[0]
 
 
 def test_examples_are_rendered_once(tmp_path, monkeypatch):
-    module = load_app("space_app_alone")
-    monkeypatch.setattr(module.synthetic_clips, "EXAMPLE_KINDS", ("still",))
-    paths = module.example_paths(tmp_path)
+    monkeypatch.setattr(examples.synthetic_clips, "EXAMPLE_KINDS", ("still",))
+    paths = example_paths(tmp_path)
     written = paths["still"].stat().st_mtime_ns
     assert [path.name for path in tmp_path.rglob("*.mp4")] == ["still.mp4"]
-    assert module.example_paths(tmp_path)["still"].stat().st_mtime_ns == written
+    assert example_paths(tmp_path)["still"].stat().st_mtime_ns == written
     (tmp_path / "changed.py").write_text("")
-    monkeypatch.setattr(module.synthetic_clips, "__file__", str(tmp_path / "changed.py"))
-    assert module.example_paths(tmp_path)["still"] != paths["still"]
+    monkeypatch.setattr(examples.synthetic_clips, "__file__", str(tmp_path / "changed.py"))
+    assert example_paths(tmp_path)["still"] != paths["still"]
 
 
 def test_the_endpoint_takes_a_clip_and_a_model(url, example_file, faceless):

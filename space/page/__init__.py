@@ -1,0 +1,1 @@
+"""The page: a file per tab, and what they show."""

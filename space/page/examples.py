@@ -1,0 +1,44 @@
+"""What can be chosen without uploading anything: generated clips, and the checkpoints of the package."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from mer_hf import registry
+from mer_hf.clip import write_clip
+from mer_hf.synthetic import clips as synthetic_clips
+
+SPACE = Path(__file__).resolve().parents[1]
+
+
+def example_paths(folder: Path | None = None) -> dict[str, Path]:
+    """The generated example clips by name, rendered once and kept.
+
+    Args:
+        folder (`Path`, *optional*): Where they are kept. Defaults to `examples` beside `app.py`, or the
+            system's temporary folder where that is not writable.
+
+    Returns:
+        `dict[str, Path]`: Kind -> mp4.
+    """
+    if folder is None:
+        folder = (SPACE if os.access(SPACE, os.W_OK) else Path(tempfile.gettempdir()) / "mer-hf") / "examples"
+    # Clips that an earlier version of the generator made are not taken for this one's.
+    generator = sorted(Path(synthetic_clips.__file__).parent.glob("*.py"))
+    folder /= hashlib.sha256(b"".join(path.read_bytes() for path in generator)).hexdigest()[:10]
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {kind: folder / f"{kind}.mp4" for kind in synthetic_clips.EXAMPLE_KINDS}
+    for kind, path in paths.items():
+        if not path.exists():
+            unfinished = path.with_suffix(f".{os.getpid()}.mp4")
+            write_clip(unfinished, synthetic_clips.example_clip(kind).clip.frames, 30)
+            unfinished.replace(path)
+    return paths
+
+
+def bundled_models() -> list[str]:
+    """The names of the checkpoints that come with the package, in the registry's order."""
+    names = sorted(path.parent.name for path in registry.CHECKPOINTS.glob("*/config.json"))
+    keys = list(registry.ARCHITECTURES)
+    return sorted(names, key=lambda name: keys.index(name.partition("-")[0]))
