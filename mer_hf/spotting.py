@@ -343,7 +343,8 @@ def _find_blinks(
     window = int(np.clip(round(_REST_S / step), 3, max(3, len(at))))
     openings = _openings(track.landmarks_xy[at])
     rest = percentile_filter(openings, 75, size=(window, 1), mode="nearest")
-    shut = (openings < 0.75 * rest).all(1) & (rest > 0.08).all(1)
+    closed = openings / np.maximum(rest, 1e-6)  # a narrow eye loses less: the mesh never closes one fully
+    shut = (closed.mean(1) < 0.75) & (closed < 0.85).all(1) & (rest > 0.08).all(1)
     drop = moved_xy[..., 1] - percentile_filter(moved_xy[..., 1], 50, size=(window, 1), mode="nearest")
     lids = np.min([drop[:, lids].mean(1) for lids in _EYELIDS], axis=0)
     dropped = (lids > 0.008 * _unit(track)) & (lids > 1.3 * np.abs(drop[:, _BROWS]).mean(1))

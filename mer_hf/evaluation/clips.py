@@ -39,7 +39,8 @@ def tasks(clips: int) -> list[tuple[tuple[str, str], Case]]:
     """What [`look`] draws to evaluate checkpoints on.
 
     Args:
-        clips (`int`): For each row of the tables.
+        clips (`int`): For each row of the tables; thrice as many where a promise is measured: motion of 1 px,
+            and clips without an expression.
 
     Returns:
         `list`: ((table, row), case) of every clip.
@@ -47,7 +48,11 @@ def tasks(clips: int) -> list[tuple[tuple[str, str], Case]]:
     rows = [(("size", f"{size}"), Case(peak_px=size)) for size in SIZES_PX]
     rows += [(("silent", kind), Case(kind)) for kind in SILENT]
     rows += [(("harder", name), case) for name, case in HARDER.items()]
-    return [row for row in rows for _ in range(clips)]
+    return [
+        (key, case)
+        for key, case in rows
+        for _ in range(3 * clips if key[0] == "silent" or key == ("size", "1.0") else clips)
+    ]
 
 
 def recognised(answer: Answer) -> bool:

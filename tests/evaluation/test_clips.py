@@ -71,9 +71,17 @@ def test_a_fit_cools_what_is_too_sure_and_keeps_silent_what_is_none():
     for kind in SILENT:
         others = [each for each in answers() if each.kind == kind]
         silent = [likely(fitted, each) < fitted.threshold for each in others]
-        assert np.mean(silent) >= calibrate.SILENCE - 0.02
+        assert np.mean(silent) >= calibrate.KEPT - 0.02
     with pytest.raises(ValueError, match=r"too few to fit a calibration to\. Raise --rounds"):
         calibrate.fit(answers()[:10], {})
+
+
+def test_the_threshold_lies_between_what_is_silent_and_what_is_reported():
+    expressions = [0.9] * 20 + [0.8, 0.7]
+    assert calibrate._halfway(0.2, sorted(expressions)) == pytest.approx(
+        1 / (1 + np.sqrt(0.8 / 0.2 * 0.3 / 0.7)), abs=1e-6
+    )
+    assert calibrate._halfway(0.85, sorted(expressions)) == 0.85  # silence first
 
 
 def test_tables_count_what_was_reported_and_what_was_right():
