@@ -33,10 +33,6 @@ class ClipError(ValueError):
     """A clip that cannot be read; its one line says what was found and what to do."""
 
 
-class CutShort(ClipError):
-    """A video that ends or breaks before what its file declares."""
-
-
 @dataclass(frozen=True, eq=False)
 class Clip:
     """Frames in order, upright, with the time of each.
@@ -71,25 +67,24 @@ class Clip:
         return len(self.frames)
 
 
-class VideoInfo(NamedTuple):
-    """What is in a video file, found without decoding.
+@dataclass(frozen=True)
+class VideoSurvey:
+    """What is in a video file, found without decoding it.
 
-    Args:
-        frames (`int`): Packets of pictures that are whole and shown.
-        one_frame_each (`bool`): Whether each is one frame: VP8 stores frames that are never shown, old AVIs
-            two in a packet.
-        end_s (`float`): The last time of any stream in it.
-        width (`int`): Of a frame as it is stored, before it is turned.
+    Attributes:
+        frames (`int`): Packets of pictures that are whole and shown; most formats have one frame in each.
+        width (`int`): Of a stored frame in pixels, before it is turned upright.
         height (`int`): As `width`.
-        damage (`CutShort` or `None`): Why less is in the file than it declares.
+        duration_s (`float`): From the first frame to the end of the last, in seconds.
+        one_frame_each (`bool`): Whether each packet is one frame: VP8 stores frames that are never shown, old
+            AVIs two in a packet.
     """
 
     frames: int
+    width: int
+    height: int
+    duration_s: float
     one_frame_each: bool
-    end_s: float = 0.0
-    width: int = 0
-    height: int = 0
-    damage: CutShort | None = None
 
 
 class _Frame(NamedTuple):
@@ -99,7 +94,10 @@ class _Frame(NamedTuple):
 
 
 def read_clip(
-    source: str | os.PathLike | np.ndarray | Sequence, fps: float | None = None, max_bytes: int = MAX_BYTES
+    source: str | os.PathLike | np.ndarray | Sequence,
+    fps: float | None = None,
+    max_bytes: int = MAX_BYTES,
+    smallest_side: int | None = None,
 ) -> Clip:
     """Read a whole clip into memory.
 
@@ -111,6 +109,9 @@ def read_clip(
         fps (`float`, *optional*): Frames per second. Replaces the times of a video, gives those of the
             others, which are NaN without it.
         max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that the decoded frames may take.
+        smallest_side (`int`, *optional*): The frames of a video that would take more than `max_bytes` are
+            made smaller while they are decoded, until they fit, but not so that their shorter side is below
+            this. Without it such a video is refused.
 
     Returns:
         `Clip`: Frames upright (turned and mirrored as the file asks), timestamps in seconds.
@@ -125,8 +126,9 @@ def read_clip(
         if path.is_dir():
             files = _numbered_pictures(path)
             return _collect(_read_pictures(files, fps), len(files), str(path), max_bytes)
-        held = _survey(path, max_bytes)
-        return _collect(_decode(path, fps, held), held.frames, str(path), max_bytes)
+        held = _survey(path, None if smallest_side else max_bytes)
+        size_wh = _fitting_wh(held, max_bytes, smallest_side) if smallest_side else None
+        return _collect(_decode(path, fps, held, size_wh), held.frames, str(path), max_bytes)
     if isinstance(source, np.ndarray) and (
         source.ndim not in (3, 4) or (source.ndim, source.shape[-1]) == (3, 3)
     ):
@@ -148,14 +150,27 @@ def read_clip(
     return _collect(pictures, len(source), name, max_bytes)
 
 
+def survey_video(path: str | os.PathLike) -> VideoSurvey:
+    """What is in a video file, found without decoding it.
+
+    Args:
+        path (`str` or `os.PathLike`): A video file.
+
+    Returns:
+        [`VideoSurvey`]
+
+    Raises:
+        ClipError: If it is no video that can be read, has no pictures in it, or is cut short.
+    """
+    return _survey(Path(path))
+
+
 def iter_clips(
     path: str | os.PathLike,
     window_s: float,
     overlap_s: float,
     fps: float | None = None,
     max_bytes: int = MAX_BYTES,
-    most_pixels: int | None = None,
-    until_damage: bool = False,
 ) -> Iterator[Clip]:
     """Read a long video as overlapping windows, in memory that does not grow with its length.
 
@@ -169,9 +184,6 @@ def iter_clips(
         overlap_s (`float`): How much of a window the next one repeats, in seconds; less than `window_s`.
         fps (`float`, *optional*): Frames per second, as in `read_clip`.
         max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that one window's frames may take.
-        most_pixels (`int`, *optional*): Larger frames are made smaller, as they are read, to so many pixels.
-        until_damage (`bool`, *optional*, defaults to `False`): Whether the windows before a damage are given,
-            and `CutShort` raised after them. Otherwise a video cut short is refused before its first window.
 
     Returns:
         `Iterator[Clip]`: Clips whose timestamps count from the beginning of the video, not of the window.
@@ -190,74 +202,11 @@ def iter_clips(
             raise ClipError(f"{path}: a folder of frames has no times, so no windows. Pass fps.")
         frames = _read_pictures(_numbered_pictures(path), fps)
     else:
-        frames = _decode(path, fps, _survey(path, refuse_damage=not until_damage))
-    if most_pixels:
-        frames = (_shrunk(frame, most_pixels) for frame in frames)
+        frames = _decode(path, fps, _survey(path))
     return _windows(frames, window_s, overlap_s, str(path), max_bytes)
 
 
-def frames_between(
-    path: str | os.PathLike, start_s: float, end_s: float
-) -> tuple[float, Iterator[np.ndarray]]:
-    """The frames of a stretch of a video, one after the other; nothing before its key frame is decoded.
-
-    Args:
-        path (`str` or `os.PathLike`): A video file.
-        start_s (`float`): Seconds from the beginning of the video.
-        end_s (`float`): As `start_s`; frames from `start_s` to `end_s` belong to the stretch.
-
-    Returns:
-        `tuple`: The mean frames per second of the stretch, and its frames `(H, W, 3)` in uint8 RGB, upright.
-
-    Raises:
-        ClipError: If no frame lies there, or the video cannot be read or breaks before `end_s`.
-    """
-    path = Path(path)
-    if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s < end_s):
-        raise ClipError(f"{path}: {start_s} s to {end_s} s is no stretch. Pass start_s < end_s.")
-    container, stream = _open(path)
-    with container:
-        container.seek(max(0, int(start_s * av.time_base)))
-        times = []
-        try:
-            for packet in container.demux(stream):
-                time = packet.dts if packet.pts is None else packet.pts
-                if packet.dts is not None and float(packet.dts * packet.time_base) > end_s:
-                    break
-                if time is not None and start_s <= float(time * packet.time_base) <= end_s:
-                    times.append(float(time * packet.time_base))
-        except av.FFmpegError as error:
-            raise _cut_short(path, f"{len(times)} frames from {start_s:.2f} s on") from error
-        rate = stream.average_rate
-    if not times:
-        raise ClipError(f"{path}: no frames from {start_s:.2f} to {end_s:.2f} s. Choose another stretch.")
-    lasts_s = max(times) - min(times)
-    fps = (len(times) - 1) / lasts_s if lasts_s > 0 else float(rate or 30)
-    return fps, _decode_between(path, start_s, end_s)
-
-
-def _decode_between(path: Path, start_s: float, end_s: float) -> Iterator[np.ndarray]:
-    container, stream = _open(path)
-    count = 0
-    with container:
-        container.seek(max(0, int(start_s * av.time_base)))
-        try:
-            for frame in container.decode(stream):
-                if frame.time is None or frame.time < start_s:
-                    continue
-                if frame.time > end_s:
-                    break
-                if frame.is_corrupt:
-                    raise _cut_short(path, f"{count} frames from {start_s:.2f} s on")
-                yield _upright(frame)
-                count += 1
-        except av.FFmpegError as error:
-            raise _cut_short(path, f"{count} frames from {start_s:.2f} s on") from error
-
-
-def write_clip(
-    path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "medium"
-) -> None:
+def write_clip(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> None:
     """Write an mp4 that browsers play (H.264, yuv420p, index at the front). A failure leaves no file behind.
 
     Args:
@@ -267,8 +216,6 @@ def write_clip(
         fps (`float`): Frames per second.
         crf (`int`, *optional*, defaults to 18): Strength of the compression, 0 to 51; 18 is hard to tell from
             the original.
-        preset (`str`, *optional*, defaults to `"medium"`): Of the encoder: `"veryfast"` takes a third of the
-            time and gives somewhat larger files.
 
     Raises:
         ClipError: If there is no frame, a frame has another size or type, or the path does not end in `.mp4`.
@@ -279,7 +226,7 @@ def write_clip(
         raise ClipError(f"{path}: clips are written as mp4. Give a name that ends in .mp4.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _encode(f"file:{part}", frames, fps, crf, str(path), preset=preset)
+        _encode(f"file:{part}", frames, fps, crf, str(path))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -305,19 +252,13 @@ def compressed(frames: np.ndarray, fps: float, crf: int) -> np.ndarray:
 
 
 def _encode(
-    target: str | BytesIO,
-    frames: Iterable[np.ndarray],
-    fps: float,
-    crf: int,
-    label: str,
-    options: str = "",
-    preset: str = "medium",
+    target: str | BytesIO, frames: Iterable[np.ndarray], fps: float, crf: int, label: str, options: str = ""
 ) -> None:
     shape, at_front = None, {"movflags": "+faststart"} if isinstance(target, str) else {}
     with av.open(target, "w", format="mp4", options=at_front) as container:
         stream = container.add_stream("libx264", rate=Fraction(float(fps)).limit_denominator(1001))
         # With macroblock trees x264 gives other bytes for the same frames from call to call.
-        stream.options = {"crf": str(crf), "preset": preset, "x264-params": f"no-mbtree=1{options}"}
+        stream.options = {"crf": str(crf), "x264-params": f"no-mbtree=1{options}"}
         stream.pix_fmt = "yuv420p"
         for i, frame in enumerate(frames):
             image = _to_rgb(frame, f"{label}, frame {i}")
@@ -367,22 +308,7 @@ def _open(path: Path) -> tuple[Any, Any]:
     return container, streams[0]
 
 
-def survey_video(path: str | os.PathLike) -> VideoInfo:
-    """What a video file holds. Its packets are walked through, none is decoded.
-
-    Args:
-        path (`str` or `os.PathLike`): A video file.
-
-    Returns:
-        `VideoInfo`: A file that is cut short says so in `damage`.
-
-    Raises:
-        ClipError: If it is no video, or holds no frame.
-    """
-    return _survey(Path(path), refuse_damage=False)
-
-
-def _survey(path: Path, max_bytes: int | None = None, refuse_damage: bool = True) -> VideoInfo:
+def _survey(path: Path, max_bytes: int | None = None) -> VideoSurvey:
     """Count the packets that are in the file and compare them with what its header declares."""
     container, stream = _open(path)
     with container:
@@ -393,11 +319,11 @@ def _survey(path: Path, max_bytes: int | None = None, refuse_damage: bool = True
         width, height = stream.codec_context.width, stream.codec_context.height
         frame_bytes = width * height * 3
         _check_bytes(declared, frame_bytes, str(path), max_bytes)
-        present, end_s, whole = _count_packets(
+        found = _count_packets(
             container, stream, lambda count: _check_bytes(count, frame_bytes, str(path), max_bytes)
         )
+        present, end_s, whole = found.present, found.end_s, found.whole
         frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.05
-        held = f"{present} of {declared} frames"
         if indexed:
             whole = whole and present >= declared
         elif (
@@ -407,18 +333,31 @@ def _survey(path: Path, max_bytes: int | None = None, refuse_damage: bool = True
         else:
             declared_s = (container.duration or 0) / av.time_base
             whole = whole and end_s > declared_s - max(0.1, 2 * frame_s)
-            held = f"{present} frames, {end_s:.2f} of {declared_s:.2f} s,"
-    damage = None if whole else _cut_short(path, held)
-    if damage and refuse_damage:
-        raise damage
+            if not whole:
+                raise _cut_short(path, f"{present} frames, {end_s:.2f} of {declared_s:.2f} s,")
+    if not whole:
+        raise _cut_short(path, f"{present} of {declared} frames")
     if present == 0:
-        raise damage or _no_frames(path)
-    return VideoInfo(present, indexed, end_s, width, height, damage)
+        raise _no_frames(path)
+    return VideoSurvey(present, width, height, found.pictures_s(frame_s), one_frame_each=indexed)
 
 
-def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) -> tuple[int, float, bool]:
-    """Packets of `stream` that are whole and shown, the last time in the file, whether no packet is torn."""
+class _Packets(NamedTuple):
+    present: int  # pictures that are whole and shown
+    end_s: float  # the last time in the file, of sound too
+    whole: bool  # no packet is torn
+    first_s: float  # of the pictures
+    last_s: float
+
+    def pictures_s(self, frame_s: float) -> float:
+        """How long the pictures last; the last one as long as the others do."""
+        return max(self.last_s - self.first_s, 0.0) + frame_s
+
+
+def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) -> _Packets:
+    """The packets of a file, those of `stream` counted."""
     present, end_s, whole = 0, 0.0, True
+    first_s, last_s = math.inf, 0.0
     try:
         for packet in container.demux():
             if packet.is_corrupt:
@@ -430,20 +369,35 @@ def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) ->
                 if packet.stream is stream and not packet.is_discard:
                     present += 1
                     check(present)
+                    if time is not None:
+                        first_s = min(first_s, float(time * packet.time_base))
+                        last_s = max(last_s, float(time * packet.time_base))
     except av.FFmpegError:
         whole = False
-    return present, end_s, whole
+    return _Packets(present, end_s, whole, first_s, last_s)
 
 
 def _no_frames(path: Path) -> ClipError:
     return ClipError(f"{path}: the video holds no frames. Record or export it again.")
 
 
-def _cut_short(path: Path, what: str) -> CutShort:
-    return CutShort(f"{path}: cut short or damaged: {what} could be read. Copy or export the video again.")
+def _cut_short(path: Path, what: str) -> ClipError:
+    return ClipError(f"{path}: cut short or damaged: {what} could be read. Copy or export the video again.")
 
 
-def _decode(path: Path, fps: float | None, survey: VideoInfo) -> Iterator[_Frame]:
+def _fitting_wh(survey: VideoSurvey, max_bytes: int, smallest_side: int) -> tuple[int, int] | None:
+    """The size at which all frames fit, in steps that keep the shape; None where they fit as they are."""
+    width, height = survey.width, survey.height
+    if survey.frames * width * height * 3 <= max_bytes:
+        return None
+    scale = math.sqrt(max_bytes / (survey.frames * width * height * 3))
+    scale = min(1.0, max(scale, smallest_side / min(width, height)))
+    return math.floor(width * scale), math.floor(height * scale)
+
+
+def _decode(
+    path: Path, fps: float | None, survey: VideoSurvey, size_wh: tuple[int, int] | None = None
+) -> Iterator[_Frame]:
     container, stream = _open(path)
     count = 0
     with container:
@@ -454,20 +408,26 @@ def _decode(path: Path, fps: float | None, survey: VideoInfo) -> Iterator[_Frame
             for frame in container.decode(stream):
                 if frame.is_corrupt:
                     raise _cut_short(path, f"{count} of {survey.frames} frames")
+                if size_wh and (frame.width, frame.height) != (survey.width, survey.height):
+                    stored, this = (survey.height, survey.width), (frame.height, frame.width)
+                    raise _mixed_sizes(str(path), stored, "the header", this, f"frame {count}")
                 seconds = math.nan if frame.time is None else frame.time
-                yield _Frame(_upright(frame), seconds if rate is None else count / rate, None)
+                yield _Frame(_upright(frame, size_wh), seconds if rate is None else count / rate, None)
                 count += 1
         except av.FFmpegError as error:
             raise _cut_short(path, f"{count} of {survey.frames} frames") from error
-    if survey.damage:
-        raise survey.damage
     if count == 0 or (survey.one_frame_each and count < survey.frames):
         raise _cut_short(path, f"{count} of {survey.frames} frames")
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def _upright(frame: av.VideoFrame, size_wh: tuple[int, int] | None = None) -> np.ndarray:
     """RGB pixels, turned and mirrored as the frame's display matrix asks (quarter turns)."""
-    image = frame.to_ndarray(format="rgb24")
+    if size_wh:
+        # Of every stored size the mean over what falls into a pixel: other filters would let motion shimmer.
+        frame_rgb = frame.reformat(*size_wh, format="rgb24", interpolation="AREA")
+        image = frame_rgb.to_ndarray()
+    else:
+        image = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
@@ -570,30 +530,19 @@ def _windows(
     frames: Iterator[_Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
 ) -> Iterator[Clip]:
     held: deque[_Frame] = deque()
-    start_s, fresh, given, damage, eps_s = None, 0, False, None, 1e-6
-
-    def until_damage() -> Iterator[_Frame]:
-        nonlocal damage
-        try:
-            yield from frames
-        except CutShort as error:
-            damage = error
-
-    for frame in until_damage():
+    start_s, fresh, eps_s = None, 0, 1e-6
+    for frame in frames:
         if math.isnan(frame.time_s):
             raise ClipError(f"{source}: the frames have no times, so no windows. Pass fps.")
         start_s = frame.time_s if start_s is None else start_s
         while frame.time_s >= start_s + window_s - eps_s:
             if fresh:
                 yield _stack(held, source)
-                given = True
             fresh, start_s = 0, start_s + window_s - overlap_s
             while held and held[0].time_s < start_s - eps_s:
                 held.popleft()
             if not held and frame.time_s >= start_s + window_s - eps_s:
                 start_s = frame.time_s
-        if given:  # what is held are views of the window before: copied, so that the rest of it can go
-            held, given = deque(each._replace(image=each.image.copy()) for each in held), False
         held.append(frame)
         fresh += 1
         if held[0].image.shape != frame.image.shape:
@@ -605,28 +554,12 @@ def _windows(
             )
     if fresh:
         yield _stack(held, source)
-    if damage:
-        raise damage
 
 
 def _stack(held: deque[_Frame], source: str) -> Clip:
-    """A window; what was held of its frames becomes views of it, so that no frame is in memory twice."""
     names = tuple(frame.name for frame in held if frame.name)
     times = np.array([frame.time_s for frame in held], np.float64)
-    pixels = np.empty((len(held), *held[0].image.shape), np.uint8)
-    for i in range(len(held)):
-        pixels[i] = held[i].image
-        held[i] = held[i]._replace(image=pixels[i])
-    return Clip(pixels, times, names, source)
-
-
-def _shrunk(frame: _Frame, most_pixels: int) -> _Frame:
-    height, width = frame.image.shape[:2]
-    share = math.sqrt(most_pixels / (height * width))
-    if share >= 1:
-        return frame
-    size = max(1, int(width * share)), max(1, int(height * share))
-    return frame._replace(image=np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BOX)))
+    return Clip(np.stack([frame.image for frame in held]), times, names, source)
 
 
 def _time(i: int, fps: float | None) -> float:
