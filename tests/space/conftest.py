@@ -1,6 +1,8 @@
-"""The page's modules, found as they are where `app.py` is what Python runs."""
+"""Makes `page` importable, as it is for `python space/app.py`."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "space"))
+SPACE = str(Path(__file__).parents[2] / "space")
+if SPACE not in sys.path:
+    sys.path.insert(0, SPACE)

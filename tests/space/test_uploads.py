@@ -1,0 +1,145 @@
+"""What is taken as an upload, and what is refused before it is decoded."""
+
+import os
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from page import uploads
+from page.uploads import CLIP, LONG_VIDEO, Refusal, check, without_paths
+
+from mer_hf.clip import write_clip
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "a face.mp4"
+    write_clip(path, np.zeros((10, 32, 64, 3), np.uint8), 20)
+    return path
+
+
+def refused(path, limits=CLIP) -> str:
+    with pytest.raises(Refusal) as caught:
+        check(path, limits)
+    said = str(caught.value)
+    assert "\n" not in said and not re.search(r"/\w+/", said), said
+    return said
+
+
+def write_sound(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    return path
+
+
+def write_packets(path, size_wh, seconds, count):
+    """A small file that says it is large or long: empty pictures, far apart."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt, stream.options = "yuv420p", {"preset": "ultrafast", "g": "1"}
+        picture = av.VideoFrame.from_ndarray(
+            np.zeros((size_wh[1] * 3 // 2, size_wh[0]), np.uint8), format="yuv420p"
+        )
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i in range(count):
+            picture.pts, picture.time_base = round(i * seconds / count * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_clip_within_the_limits_is_taken_and_described(clip):
+    found = check(clip)
+    assert (found.frames, found.width, found.height) == (10, 64, 32)
+    assert found.duration_s == pytest.approx(0.5)
+    check(clip, LONG_VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"size_bytes": 100}, "MB are taken"),
+        ({"duration_s": 0.4}, "it lasts 0.5 s; at most 0.4 s are taken. Cut out the seconds"),
+        ({"frames": 9}, "it has 10 frames; at most 9 are taken"),
+        ({"size_wh": (60, 32)}, "64 x 32 pixels; at most 60 x 32 are taken"),
+    ],
+)
+def test_each_limit_is_named_with_what_was_found(clip, limit, words):
+    said = refused(clip, replace(CLIP, **limit))
+    assert said.startswith("a face.mp4: ") and words in said
+
+
+def test_the_limits_themselves_are_within(clip):
+    exact = replace(CLIP, size_bytes=clip.stat().st_size, duration_s=0.5, frames=10, size_wh=(32, 64))
+    check(clip, exact)
+
+
+def test_a_picture_of_8k_and_half_an_hour_are_refused(tmp_path):
+    assert "7680 x 4320" in refused(write_packets(tmp_path / "8k.mp4", (7680, 4320), 0.1, 2))
+    half_an_hour = write_packets(tmp_path / "long.mp4", (64, 48), 1800, 60)
+    assert "lasts 30 min; at most 20 s are taken" in refused(half_an_hour)
+    assert "at most 10 min are taken" in refused(half_an_hour, LONG_VIDEO)
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no video at all\n" * 100)
+    assert "not a readable mp4" in refused(text)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    assert "0 bytes" in refused(empty)
+    assert "no video stream" in refused(write_sound(tmp_path / "sound.m4a"))
+
+
+def test_a_playlist_opens_no_other_file(clip):
+    playlist = clip.with_name("list.mp4")
+    playlist.write_text(f"ffconcat version 1.0\nfile '{clip.name}'\n")
+    assert "not a readable mp4" in refused(playlist)
+
+
+def test_links_folders_and_devices_are_refused(clip):
+    link = clip.with_name("link.mp4")
+    link.symlink_to(clip)
+    assert "a link" in refused(link)
+    assert "a folder" in refused(clip.parent)
+    assert "no file" in refused(clip.with_name("none.mp4"))
+    assert "no file" in refused("/dev/zero")
+    assert "no" in refused("a\0b.mp4")
+    pipe = clip.with_name("pipe.mp4")
+    os.mkfifo(pipe)
+    assert "no file" in refused(pipe)
+
+
+def test_nothing_is_decoded(clip, monkeypatch):
+    monkeypatch.setattr("mer_hf.clip._decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("mer_hf.clip._upright", lambda *_: pytest.fail("decoded"))
+    check(clip)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "shown"),
+    [
+        ("/tmp/gradio/ab12/my clip.mp4: no", "/tmp/gradio/ab12/my clip.mp4", "my clip.mp4: no"),
+        ("open '/etc/ssl/key.pem' failed", "", "open 'key.pem' failed"),
+        ("see https://huggingface.co/owner/name", "", "see https://huggingface.co/owner/name"),
+        ("owner/name@main: 3 px/s", "", "owner/name@main: 3 px/s"),
+        ("one\n two", "", "one two"),
+    ],
+)
+def test_messages_name_files_and_no_folders(text, path, shown):
+    assert without_paths(text, path) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.5, "0.5 s"), (20.0, "20 s"), (600.0, "10 min"), (723.2, "12 min 3 s")]
+)
+def test_durations_read_well(seconds, shown):
+    assert uploads.duration(seconds) == shown
