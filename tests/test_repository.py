@@ -29,7 +29,7 @@ LINES = [
         {"spotting"},
         {"action_units", "calibration"},
     ],
-    [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}, {"bulk"}],
+    [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}, {"bulk", "replay"}, {"export"}],
     [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"hub"}, {"cli", "space"}],
 ]
 MAY_USE: dict[str, set[str]] = {}
@@ -40,7 +40,7 @@ for line in LINES:
         before |= place
 DRAWING = {"draw", "magnify"}
 MAY_USE |= {"models": set(), "draw": {"labels", "flow"}, "magnify": {"labels", "flow"}}
-for room in ("evaluation", "hub", "cli", "space"):
+for room in ("replay", "export", "evaluation", "hub", "cli", "space"):
     MAY_USE[room] |= DRAWING
 MAY_USE["__init__"] = {"registry"}
 MAY_USE["__main__"] = {"cli"}
