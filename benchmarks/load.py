@@ -1,0 +1,263 @@
+"""Many visitors at once: what the page answers, what it refuses, and what it takes.
+
+Starts `space/app.py` in a process of its own with a temporary folder of its own. After the first answer, 32
+clients ask at once for 8 clips each: three expressions, a still face, a blink, a talking face, two faces and
+no face at all. No two clients send the same bytes, so that nothing is answered from memory. Every answer is
+compared with the pipeline's for that clip alone; one that is refused in words (a full queue) is counted. In
+the end the page's files must be gone, first by their age, then all of them with the process.
+
+    python -c "from benchmarks.load import run; print(run(clients=4, clips_each=2))"
+"""
+
+import os
+import queue
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mer_hf.clip import write_clip
+from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf.synthetic.clips import EXAMPLE_KINDS, Motion, example_clip, render_clip
+
+APP = Path(__file__).resolve().parents[1] / "space" / "app.py"
+KEEP_S = 30
+"""The page's files live so long while it is measured."""
+MOST_MB = 2500
+"""The page's process may take so much."""
+REFUSALS = ("queue is full", "too many")
+
+
+@dataclass
+class Outcome:
+    """What became of one request: `right`, `refused`, `wrong` or `failed`, and why."""
+
+    kind: str
+    took_s: float
+    why: str = ""
+
+
+def frames_by_kind() -> dict[str, np.ndarray]:
+    """Eight clips of two seconds, 640 x 360."""
+    frames = {kind: example_clip(kind).clip.frames for kind in EXAMPLE_KINDS}
+    smile = example_clip("positive").motion
+    other = render_clip(smile, name="person-1", seed=1).clip.frames
+    frames["talking"] = render_clip(Motion(talk_px=4.0), name="person-2", seed=2).clip.frames
+    # The second person smaller, in the upper corner.
+    frames["two faces"] = np.array(frames["positive"])
+    frames["two faces"][:, :180, :320] = other[:, ::2, ::2]
+    frames["no face"] = np.random.default_rng(0).integers(0, 255, (60, 360, 640, 3), dtype=np.uint8)
+    return frames
+
+
+def write_clips(folder: Path) -> dict[str, Path]:
+    """The clips as files, by kind."""
+    paths = {}
+    for kind, frames in frames_by_kind().items():
+        paths[kind] = folder / f"{kind}.mp4"
+        write_clip(paths[kind], frames, 30, crf=28)
+    return paths
+
+
+def own_copy(path: Path, client: int, folder: Path) -> Path:
+    """The same video in other bytes: an empty box at the end of the file."""
+    copy = folder / f"{client}" / path.name
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_bytes(path.read_bytes() + b"\0\0\0\x0cfree" + client.to_bytes(4, "big"))
+    return copy
+
+
+def alone(paths: dict[str, Path], model: str) -> dict[str, dict]:
+    """What the pipeline says of each clip; `error` where it refuses."""
+    pipeline = MicroExpressionPipeline.from_pretrained(model)
+    answers = {}
+    for kind, path in paths.items():
+        try:
+            answers[kind] = pipeline(path).to_dict()
+        except ValueError as error:
+            answers[kind] = {"error": str(error)}
+    return answers
+
+
+def told(answer: tuple) -> dict:
+    """Of everything that the endpoint gives, the dict that tells all that was found, or why nothing was."""
+    return next(each for each in answer if isinstance(each, dict) and {"outcome", "error"} & set(each))
+
+
+def agree(one: dict, other: dict) -> bool:
+    """Whether two answers say the same; two refusals do where both are refusals."""
+    if "error" in one or "error" in other:
+        return "error" in one and "error" in other
+    same = all(one[name] == other[name] for name in ("outcome", "label"))
+    phases = all(one["phases"][name] == other["phases"][name] for name in ("onset", "apex", "offset"))
+    scores = all(abs(one["scores"][name] - value) < 1e-3 for name, value in other["scores"].items())
+    return same and phases and scores
+
+
+def ask(client, path: Path, model: str, expected: dict) -> Outcome:
+    """One request, compared."""
+    from gradio_client import handle_file
+
+    start = time.perf_counter()
+    try:
+        found = told(client.predict(handle_file(path), model, api_name="/analyse"))
+    except Exception as error:  # whatever a client may meet is counted with its words
+        words = " ".join(str(error).split())[:200]
+        refused = any(word in words.lower() for word in REFUSALS)
+        return Outcome("refused" if refused else "failed", time.perf_counter() - start, words)
+    kind = "right" if agree(found, expected) else "wrong"
+    return Outcome(kind, time.perf_counter() - start, "" if kind == "right" else str(found)[:300])
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The page in a process of its own, whose temporary folder is `folder`; it is asked to end at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "TMPDIR": str(folder),
+        "MER_HF_KEEP_S": str(KEEP_S),
+        "PYTHONPATH": os.pathsep.join([str(APP.parents[1]), os.environ.get("PYTHONPATH", "")]),
+    }
+    environment.pop("GRADIO_TEMP_DIR", None)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([sys.executable, str(APP)], env=environment, stdout=said, stderr=said)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_until_up(url, process, said)
+            yield process, url
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_until_up(url: str, process: subprocess.Popen, said) -> None:
+    """Until the page answers.
+
+    Raises:
+        RuntimeError: With its last words, if it ends instead, or does not answer in five minutes.
+    """
+    for _ in range(3000):
+        if process.poll() is None:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        else:
+            break
+    said.seek(0)
+    raise RuntimeError(f"the page did not start: {said.read()[-2000:]}")
+
+
+def peak_mb(process: subprocess.Popen) -> float:
+    """The most memory that the process has held."""
+    status = Path(f"/proc/{process.pid}/status")
+    if status.exists():
+        kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(kilobytes.split()[1]) * 1024 / 1e6
+    import psutil
+
+    memory = psutil.Process(process.pid).memory_info()
+    return getattr(memory, "peak_wset", memory.rss) / 1e6
+
+
+def files_in(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def ask_all(
+    url: str, clients: int, clips_each: int, paths: dict[str, Path], expected: dict[str, dict], model: str
+) -> list[Outcome]:
+    """Everybody at once, each client one clip after another, beginning with another kind."""
+    from gradio_client import Client
+
+    kinds = list(paths)
+    outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(clients) as pool:
+        downloads = Path(folder) / "downloads"
+        opened = list(
+            pool.map(lambda _: Client(url, verbose=False, download_files=downloads), range(clients))
+        )
+        together = threading.Barrier(clients)
+
+        def visit(number: int) -> None:
+            together.wait()
+            for at in range(clips_each):
+                kind = kinds[(number + at) % len(kinds)]
+                copy = own_copy(paths[kind], number, Path(folder))
+                outcomes.put(ask(opened[number], copy, model, expected[kind]))
+
+        list(pool.map(visit, range(clients)))
+        for client in opened:
+            client.close()
+    return [outcomes.get() for _ in range(outcomes.qsize())]
+
+
+def run(clients: int = 32, clips_each: int = 8, model: str = "htnet-synthetic") -> dict:
+    from gradio_client import Client
+
+    with tempfile.TemporaryDirectory() as clips, tempfile.TemporaryDirectory() as pages:
+        folder = Path(pages)
+        paths = write_clips(Path(clips))
+        expected = alone(paths, model)
+        result: dict = {"model": model, "clients": clients, "clips_each": clips_each}
+        start = time.perf_counter()
+        with served(folder) as (process, url):
+            result["start_s"] = time.perf_counter() - start
+            at_start = files_in(folder)
+            visitor = Client(url, verbose=False)
+            first = ask(visitor, paths["positive"], model, expected["positive"])
+            result |= {"first_answer_s": first.took_s, "first_answer": first.kind}
+            visitor.close()
+            start = time.perf_counter()
+            outcomes = ask_all(url, clients, clips_each, paths, expected, model)
+            result["wall_s"] = time.perf_counter() - start
+            result |= summary(outcomes) | {"peak_rss_mb": peak_mb(process), "bound_mb": MOST_MB}
+            result["files_under_load"] = files_in(folder) - at_start
+            result["files_after_their_age"] = wait_until_gone(folder, at_start)
+        result["files_after_exit"] = files_in(folder)
+    kept = result["peak_rss_mb"] <= MOST_MB and not result["files_after_their_age"]
+    result["all_promises_kept"] = "yes" if kept and not result["wrong"] + result["failed"] else "no"
+    return result
+
+
+def wait_until_gone(folder: Path, at_start: int) -> int:
+    """Files more than at the start once their age has passed, and twice as long for those who delete."""
+    end = time.monotonic() + 3 * KEEP_S
+    while (left := files_in(folder) - at_start) > 0 and time.monotonic() < end:
+        time.sleep(1)
+    return max(left, 0)
+
+
+def summary(outcomes: list[Outcome]) -> dict:
+    """Counts, how long answers took, and the first reason of each kind that is not right."""
+    result: dict = {
+        kind: sum(each.kind == kind for each in outcomes) for kind in ("right", "refused", "wrong", "failed")
+    }
+    took = sorted(each.took_s for each in outcomes if each.kind == "right")
+    if took:
+        result |= {"median_answer_s": statistics.median(took), "slowest_answer_s": took[-1]}
+    for kind in ("refused", "wrong", "failed"):
+        why = next((each.why for each in outcomes if each.kind == kind), None)
+        result |= {f"first_{kind}": why} if why else {}
+    return result
