@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_hf.clip import read_clip
+from mer_hf.clip import read_clip, survey_video
 from mer_hf.face import FaceGeometry, FaceTrack, track_face
 from mer_hf.pipeline import Prediction
 from mer_hf.provenance import sha256_of
@@ -35,10 +35,9 @@ log = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 """Is told the share of the work that is done, in [0, 1], and what is done next."""
 
-MOST_DECODED_BYTES = 500_000_000
-"""The most that a clip's frames take while it is followed; larger frames are read smaller."""
-SMALLEST_SIDE = 320
-"""Frames are not made smaller than this; a clip that then still takes more is refused."""
+MOST_DECODED_BYTES = 600_000_000
+"""The most that a clip's frames take while it is followed; larger frames are read smaller. The longest clip
+that is taken still has 540 x 300 pixels."""
 MOST_TRACKED_BYTES = 300_000_000
 
 
@@ -262,13 +261,19 @@ def _read_and_follow(
     path: str | Path, geometries: list[FaceGeometry], progress: Progress
 ) -> dict[FaceGeometry, Tracked]:
     progress(0.0, "Reading the clip")
-    clip = read_clip(path, max_bytes=MOST_DECODED_BYTES, smallest_side=SMALLEST_SIDE)
+    survey = survey_video(path)
+    clip = read_clip(path, max_bytes=MOST_DECODED_BYTES, shrink=True)
+    read, stored = sorted(clip.frames.shape[1:3]), sorted((survey.height, survey.width))
+    notes = ()
+    if read != stored:
+        sizes = f"{stored[1]} x {stored[0]} pixels were read at {read[1]} x {read[0]}"
+        notes = (f"the frames of {sizes}, to fit into memory: a small face loses detail.",)
     tracked = {}
     for at, geometry in enumerate(geometries):
         progress((1 + 3 * at / len(geometries)) / 4, "Following the face")
         track = track_face(clip, geometry)
         progress((1 + 3 * (at + 0.9) / len(geometries)) / 4, "Looking for motion")
-        tracked[geometry] = Tracked(track, clip.timestamps_s, spot(track, clip.timestamps_s))
+        tracked[geometry] = Tracked(track, clip.timestamps_s, spot(track, clip.timestamps_s), notes)
     return tracked
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mer_hf.clip import ClipError, VideoInfo, survey_video
+from mer_hf.clip import ClipError, VideoSurvey, survey_video
 
 
 class Refusal(ValueError):
@@ -31,14 +31,14 @@ class Limits:
     instead: str
 
 
-CLIP = Limits(50_000_000, 20.0, 4000, (3840, 2160), "Cut out the seconds around the expression.")
-"""Of one clip that is analysed: 20 s at 200 frames per second."""
+CLIP = Limits(50_000_000, 20.0, 1200, (3840, 2160), "Cut out the seconds around the expression.")
+"""Of one clip that is analysed: 20 s at 60 frames per second, or 6 s at 200."""
 
 LONG_VIDEO = Limits(200_000_000, 600.0, 40_000, (1920, 1080), "Cut it into pieces.")
 """Of a video that is searched for expressions: ten minutes at 60 frames per second."""
 
 
-def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoInfo:
+def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoSurvey:
     """Refuse what the page does not take, before anything is decoded.
 
     Args:
@@ -46,7 +46,7 @@ def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoInfo:
         limits ([`Limits`], *optional*, defaults to `CLIP`): The most that it may have.
 
     Returns:
-        [`VideoInfo`]: What is in it.
+        [`VideoSurvey`]: What is in it.
 
     Raises:
         Refusal: In one line that names what was found and the limit.

@@ -1,8 +1,13 @@
 """The engine: what it answers, what it keeps, and that visitors do not get into each other's way."""
 
+import os
+import pickle
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -165,6 +170,14 @@ def test_tracked_clips_stay_within_their_bytes_and_the_oldest_go(tiny, stand_in,
     assert small._tracked.held_bytes == 0
 
 
+def test_large_frames_are_read_smaller_and_that_is_said(tiny, stand_in, tmp_path, monkeypatch):
+    path = tmp_path / "large.mp4"
+    write_clip(path, np.zeros((10, 720, 1280, 3), np.uint8), 20)
+    monkeypatch.setattr(engine_module, "MOST_DECODED_BYTES", 10 * 360 * 640 * 3)
+    warnings = Engine("cpu").analyse(path, "htnet").prediction.warnings
+    assert "1280 x 720 pixels were read at 640 x 360" in warnings[0]
+
+
 def test_messages_show_no_path(engine, tmp_path):
     text = tmp_path / "some text.mp4"
     text.write_text("x")
@@ -216,10 +229,6 @@ def test_devices_that_are_not_there_are_refused():
 
 def test_zero_gpu_is_asked_where_it_is(monkeypatch, tiny, stand_in, clip):
     """A stand-in for the package `spaces`: arguments and value go through a pickle, as they do there."""
-    import pickle
-    import sys
-    from types import ModuleType
-
     spaces = ModuleType("spaces")
     asked = []
 
@@ -242,14 +251,35 @@ def test_zero_gpu_is_asked_where_it_is(monkeypatch, tiny, stand_in, clip):
 
 
 def test_files_are_new_private_and_removed_by_age(tmp_path, monkeypatch):
-    import os
-
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     files = Files(most_age_s=100)
     first, second = files.new(".mp4", "replay"), files.new(".mp4", "replay")
     assert first != second and first.name == "replay.mp4" and not first.exists()
     assert files.folder.stat().st_mode & 0o077 == 0
     first.write_text("x")
-    os.utime(first.parent, (time.time() - 200,) * 2)
+    kept = tmp_path / "gradio" / "full" / "clip.mp4"
+    old = [first.parent, kept.parent, tmp_path / "gradio" / "empty", tmp_path / "mer-hf-page-killed"]
+    new = tmp_path / "gradio" / "new"
+    for folder in (*old, new):
+        folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text("x")
+    for folder in old:
+        os.utime(folder, (time.time() - 200,) * 2)
     files.new(".html")
-    assert not first.parent.exists() and second.parent.exists()
+    assert [folder.exists() for folder in old] == [False, True, False, False]
+    assert second.parent.exists() and new.exists()
+
+
+def test_files_go_without_another_request_and_at_exit(tmp_path):
+    script = (
+        "import time; from page.files import Files; files = Files(most_age_s=1); path = files.new('.txt'); "
+        "path.write_text('x'); print(path, flush=True); time.sleep(4); print(path.exists()); "
+        "files.new('.txt').write_text('y')"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[1:] == ["False"], done.stderr
+    assert list(tmp_path.iterdir()) == []
