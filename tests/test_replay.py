@@ -82,6 +82,15 @@ def test_every_replay_lasts_three_to_eight_seconds(options):
     assert len(frames) <= MOST_FRAMES == 240
 
 
+@pytest.mark.parametrize(("count", "fps", "phases"), [(40, 30.0, (14, 19, 25)), (400, 50.0, (40, 180, 330))])
+def test_the_whole_interval_is_replayed(count, fps, phases):
+    track, prediction = result("no_micro_expression", count, fps, phases)
+    track.frames[:] = 90
+    track.frames[phases[2] - 3 : phases[2] + 1] = 200
+    frames, _ = replay_frames(track, prediction)
+    assert (frames[-20:, 200, 100, 0] < 100).any() and (frames[:, 200, 100, 0] > 150).any()
+
+
 def test_a_still_clip_is_shown_still():
     track, prediction = result("no_motion", phases=None)
     track = replace(track, frames=np.repeat(track.frames[:1], len(track.frames), axis=0))
