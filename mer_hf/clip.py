@@ -33,6 +33,10 @@ class ClipError(ValueError):
     """A clip that cannot be read; its one line says what was found and what to do."""
 
 
+class CutShort(ClipError):
+    """A video that ends or breaks before what its file declares."""
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
     """Frames in order, upright, with the time of each.
@@ -67,24 +71,27 @@ class Clip:
         return len(self.frames)
 
 
-@dataclass(frozen=True)
-class VideoSurvey:
-    """What is in a video file, found without decoding it.
+class VideoInfo(NamedTuple):
+    """What is in a video file, found without decoding.
 
-    Attributes:
-        frames (`int`): Packets of pictures that are whole and shown; most formats have one frame in each.
-        width (`int`): Of a stored frame in pixels, before it is turned upright.
+    Args:
+        frames (`int`): Packets of pictures that are whole and shown.
+        one_frame_each (`bool`): Whether each is one frame: VP8 stores frames that are never shown, old AVIs
+            two in a packet.
+        end_s (`float`): The last time of any stream in it.
+        width (`int`): Of a frame as it is stored, before it is turned.
         height (`int`): As `width`.
         duration_s (`float`): From the first frame to the end of the last, in seconds.
-        one_frame_each (`bool`): Whether each packet is one frame: VP8 stores frames that are never shown, old
-            AVIs two in a packet.
+        damage (`CutShort` or `None`): Why less is in the file than it declares.
     """
 
     frames: int
-    width: int
-    height: int
-    duration_s: float
     one_frame_each: bool
+    end_s: float = 0.0
+    width: int = 0
+    height: int = 0
+    duration_s: float = 0.0
+    damage: CutShort | None = None
 
 
 class _Frame(NamedTuple):
@@ -150,27 +157,14 @@ def read_clip(
     return _collect(pictures, len(source), name, max_bytes)
 
 
-def survey_video(path: str | os.PathLike) -> VideoSurvey:
-    """What is in a video file, found without decoding it.
-
-    Args:
-        path (`str` or `os.PathLike`): A video file.
-
-    Returns:
-        [`VideoSurvey`]
-
-    Raises:
-        ClipError: If it is no video that can be read, has no pictures in it, or is cut short.
-    """
-    return _survey(Path(path))
-
-
 def iter_clips(
     path: str | os.PathLike,
     window_s: float,
     overlap_s: float,
     fps: float | None = None,
     max_bytes: int = MAX_BYTES,
+    most_pixels: int | None = None,
+    until_damage: bool = False,
 ) -> Iterator[Clip]:
     """Read a long video as overlapping windows, in memory that does not grow with its length.
 
@@ -184,6 +178,9 @@ def iter_clips(
         overlap_s (`float`): How much of a window the next one repeats, in seconds; less than `window_s`.
         fps (`float`, *optional*): Frames per second, as in `read_clip`.
         max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that one window's frames may take.
+        most_pixels (`int`, *optional*): Larger frames are made smaller, as they are read, to so many pixels.
+        until_damage (`bool`, *optional*, defaults to `False`): Whether the windows before a damage are given,
+            and `CutShort` raised after them. Otherwise a video cut short is refused before its first window.
 
     Returns:
         `Iterator[Clip]`: Clips whose timestamps count from the beginning of the video, not of the window.
@@ -202,8 +199,69 @@ def iter_clips(
             raise ClipError(f"{path}: a folder of frames has no times, so no windows. Pass fps.")
         frames = _read_pictures(_numbered_pictures(path), fps)
     else:
-        frames = _decode(path, fps, _survey(path))
+        frames = _decode(path, fps, _survey(path, refuse_damage=not until_damage))
+    if most_pixels:
+        frames = (_shrunk(frame, most_pixels) for frame in frames)
     return _windows(frames, window_s, overlap_s, str(path), max_bytes)
+
+
+def frames_between(
+    path: str | os.PathLike, start_s: float, end_s: float
+) -> tuple[float, Iterator[np.ndarray]]:
+    """The frames of a stretch of a video, one after the other; nothing before its key frame is decoded.
+
+    Args:
+        path (`str` or `os.PathLike`): A video file.
+        start_s (`float`): Seconds from the beginning of the video.
+        end_s (`float`): As `start_s`; frames from `start_s` to `end_s` belong to the stretch.
+
+    Returns:
+        `tuple`: The mean frames per second of the stretch, and its frames `(H, W, 3)` in uint8 RGB, upright.
+
+    Raises:
+        ClipError: If no frame lies there, or the video cannot be read or breaks before `end_s`.
+    """
+    path = Path(path)
+    if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s < end_s):
+        raise ClipError(f"{path}: {start_s} s to {end_s} s is no stretch. Pass start_s < end_s.")
+    container, stream = _open(path)
+    with container:
+        container.seek(max(0, int(start_s * av.time_base)))
+        times = []
+        try:
+            for packet in container.demux(stream):
+                time = packet.dts if packet.pts is None else packet.pts
+                if packet.dts is not None and float(packet.dts * packet.time_base) > end_s:
+                    break
+                if time is not None and start_s <= float(time * packet.time_base) <= end_s:
+                    times.append(float(time * packet.time_base))
+        except av.FFmpegError as error:
+            raise _cut_short(path, f"{len(times)} frames from {start_s:.2f} s on") from error
+        rate = stream.average_rate
+    if not times:
+        raise ClipError(f"{path}: no frames from {start_s:.2f} to {end_s:.2f} s. Choose another stretch.")
+    lasts_s = max(times) - min(times)
+    fps = (len(times) - 1) / lasts_s if lasts_s > 0 else float(rate or 30)
+    return fps, _decode_between(path, start_s, end_s)
+
+
+def _decode_between(path: Path, start_s: float, end_s: float) -> Iterator[np.ndarray]:
+    container, stream = _open(path)
+    count = 0
+    with container:
+        container.seek(max(0, int(start_s * av.time_base)))
+        try:
+            for frame in container.decode(stream):
+                if frame.time is None or frame.time < start_s:
+                    continue
+                if frame.time > end_s:
+                    break
+                if frame.is_corrupt:
+                    raise _cut_short(path, f"{count} frames from {start_s:.2f} s on")
+                yield _upright(frame)
+                count += 1
+        except av.FFmpegError as error:
+            raise _cut_short(path, f"{count} frames from {start_s:.2f} s on") from error
 
 
 def write_clip(
@@ -318,7 +376,22 @@ def _open(path: Path) -> tuple[Any, Any]:
     return container, streams[0]
 
 
-def _survey(path: Path, max_bytes: int | None = None) -> VideoSurvey:
+def survey_video(path: str | os.PathLike) -> VideoInfo:
+    """What a video file holds. Its packets are walked through, none is decoded.
+
+    Args:
+        path (`str` or `os.PathLike`): A video file.
+
+    Returns:
+        `VideoInfo`: A file that is cut short says so in `damage`.
+
+    Raises:
+        ClipError: If it is no video, or holds no frame.
+    """
+    return _survey(Path(path), refuse_damage=False)
+
+
+def _survey(path: Path, max_bytes: int | None = None, refuse_damage: bool = True) -> VideoInfo:
     """Count the packets that are in the file and compare them with what its header declares."""
     container, stream = _open(path)
     with container:
@@ -334,6 +407,7 @@ def _survey(path: Path, max_bytes: int | None = None) -> VideoSurvey:
         )
         present, end_s, whole = found.present, found.end_s, found.whole
         frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.05
+        held = f"{present} of {declared} frames"
         if indexed:
             whole = whole and present >= declared
         elif (
@@ -343,13 +417,13 @@ def _survey(path: Path, max_bytes: int | None = None) -> VideoSurvey:
         else:
             declared_s = (container.duration or 0) / av.time_base
             whole = whole and end_s > declared_s - max(0.1, 2 * frame_s)
-            if not whole:
-                raise _cut_short(path, f"{present} frames, {end_s:.2f} of {declared_s:.2f} s,")
-    if not whole:
-        raise _cut_short(path, f"{present} of {declared} frames")
+            held = f"{present} frames, {end_s:.2f} of {declared_s:.2f} s,"
+    damage = None if whole else _cut_short(path, held)
+    if damage and refuse_damage:
+        raise damage
     if present == 0:
-        raise _no_frames(path)
-    return VideoSurvey(present, width, height, found.pictures_s(frame_s), one_frame_each=indexed)
+        raise damage or _no_frames(path)
+    return VideoInfo(present, indexed, end_s, width, height, found.pictures_s(frame_s), damage)
 
 
 class _Packets(NamedTuple):
@@ -391,11 +465,11 @@ def _no_frames(path: Path) -> ClipError:
     return ClipError(f"{path}: the video holds no frames. Record or export it again.")
 
 
-def _cut_short(path: Path, what: str) -> ClipError:
-    return ClipError(f"{path}: cut short or damaged: {what} could be read. Copy or export the video again.")
+def _cut_short(path: Path, what: str) -> CutShort:
+    return CutShort(f"{path}: cut short or damaged: {what} could be read. Copy or export the video again.")
 
 
-def _fitting_wh(survey: VideoSurvey, max_bytes: int) -> tuple[int, int] | None:
+def _fitting_wh(survey: VideoInfo, max_bytes: int) -> tuple[int, int] | None:
     """The largest size of the same shape at which all frames fit; None where they fit as they are."""
     scale = math.sqrt(max_bytes / (survey.frames * survey.width * survey.height * 3))
     if scale >= 1:
@@ -404,7 +478,7 @@ def _fitting_wh(survey: VideoSurvey, max_bytes: int) -> tuple[int, int] | None:
 
 
 def _decode(
-    path: Path, fps: float | None, survey: VideoSurvey, size_wh: tuple[int, int] | None = None
+    path: Path, fps: float | None, survey: VideoInfo, size_wh: tuple[int, int] | None = None
 ) -> Iterator[_Frame]:
     container, stream = _open(path)
     count = 0
@@ -424,6 +498,8 @@ def _decode(
                 count += 1
         except av.FFmpegError as error:
             raise _cut_short(path, f"{count} of {survey.frames} frames") from error
+    if survey.damage:
+        raise survey.damage
     if count == 0 or (survey.one_frame_each and count < survey.frames):
         raise _cut_short(path, f"{count} of {survey.frames} frames")
 
@@ -538,19 +614,30 @@ def _windows(
     frames: Iterator[_Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
 ) -> Iterator[Clip]:
     held: deque[_Frame] = deque()
-    start_s, fresh, eps_s = None, 0, 1e-6
-    for frame in frames:
+    start_s, fresh, given, damage, eps_s = None, 0, False, None, 1e-6
+
+    def until_damage() -> Iterator[_Frame]:
+        nonlocal damage
+        try:
+            yield from frames
+        except CutShort as error:
+            damage = error
+
+    for frame in until_damage():
         if math.isnan(frame.time_s):
             raise ClipError(f"{source}: the frames have no times, so no windows. Pass fps.")
         start_s = frame.time_s if start_s is None else start_s
         while frame.time_s >= start_s + window_s - eps_s:
             if fresh:
                 yield _stack(held, source)
+                given = True
             fresh, start_s = 0, start_s + window_s - overlap_s
             while held and held[0].time_s < start_s - eps_s:
                 held.popleft()
             if not held and frame.time_s >= start_s + window_s - eps_s:
                 start_s = frame.time_s
+        if given:  # what is held are views of the window before: copied, so that the rest of it can go
+            held, given = deque(each._replace(image=each.image.copy()) for each in held), False
         held.append(frame)
         fresh += 1
         if held[0].image.shape != frame.image.shape:
@@ -562,12 +649,28 @@ def _windows(
             )
     if fresh:
         yield _stack(held, source)
+    if damage:
+        raise damage
 
 
 def _stack(held: deque[_Frame], source: str) -> Clip:
+    """A window; what was held of its frames becomes views of it, so that no frame is in memory twice."""
     names = tuple(frame.name for frame in held if frame.name)
     times = np.array([frame.time_s for frame in held], np.float64)
-    return Clip(np.stack([frame.image for frame in held]), times, names, source)
+    pixels = np.empty((len(held), *held[0].image.shape), np.uint8)
+    for i in range(len(held)):
+        pixels[i] = held[i].image
+        held[i] = held[i]._replace(image=pixels[i])
+    return Clip(pixels, times, names, source)
+
+
+def _shrunk(frame: _Frame, most_pixels: int) -> _Frame:
+    height, width = frame.image.shape[:2]
+    share = math.sqrt(most_pixels / (height * width))
+    if share >= 1:
+        return frame
+    size = max(1, int(width * share)), max(1, int(height * share))
+    return frame._replace(image=np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BOX)))
 
 
 def _time(i: int, fps: float | None) -> float:

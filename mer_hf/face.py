@@ -47,7 +47,17 @@ _stderr_lock = threading.Lock()
 
 
 class FaceError(ValueError):
-    """No face in the clip can be analysed; the message says why and what to do."""
+    """No face in the clip can be analysed; the message says why and what to do.
+
+    Args:
+        message (`str`): One line.
+        kind (`str`, *optional*, defaults to `"none"`): `"none"` where no face was seen, `"brief"` where one
+            was in less than half of the frames, `"small"` where its eyes are too near each other.
+    """
+
+    def __init__(self, message: str, kind: str = "none") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -398,7 +408,8 @@ def _check_presence(found: np.ndarray, notes: list[str]) -> None:
     if found.mean() < 0.5:
         raise FaceError(
             f"the face is visible in only {found.sum()} of {len(found)} frames. "
-            "Cut the clip to the part that shows the face from the front."
+            "Cut the clip to the part that shows the face from the front.",
+            kind="brief",
         )
     if not found.all():
         notes.append(f"the face was lost in {_spans(~found)}.")
@@ -408,7 +419,8 @@ def _check_size(interocular_px: float, notes: list[str]) -> None:
     if interocular_px < MIN_INTEROCULAR_PX:
         raise FaceError(
             f"the face is too small: its eyes are {interocular_px:.0f} px apart, at least "
-            f"{MIN_INTEROCULAR_PX:.0f} are needed. Give a closer or larger clip (not an enlarged one)."
+            f"{MIN_INTEROCULAR_PX:.0f} are needed. Give a closer or larger clip (not an enlarged one).",
+            kind="small",
         )
     if interocular_px < LOW_INTEROCULAR_PX:
         notes.append(

@@ -226,6 +226,22 @@ class MicroExpressionPipeline:
             FaceError: If no usable face is in it.
             ValueError: If the given frames contradict each other, or an action unit is unknown.
         """
+        return self.with_track(clip, onset, apex, offset, fps, action_units)[0]
+
+    def with_track(
+        self,
+        clip: str | Path | Clip | np.ndarray | Sequence[Image.Image],
+        onset: int | str | None = None,
+        apex: int | str | None = None,
+        offset: int | str | None = None,
+        fps: float | None = None,
+        action_units: Collection[str] | Mapping | str | None = "estimated",
+    ) -> tuple[Prediction, FaceTrack]:
+        """As a call of the pipeline, which see; also gives the aligned faces, as a replay needs them.
+
+        Returns:
+            `tuple`: The [`Prediction`] and the [`FaceTrack`].
+        """
         timings_s: dict[str, float] = {}
         if action_units not in (None, ESTIMATED):
             action_units = given_action_units(action_units)
@@ -240,7 +256,7 @@ class MicroExpressionPipeline:
         with _timed(timings_s, "spot"):
             phases = self.spot(track, clip.timestamps_s, **given)
         prediction = self.classify(track, phases, clip.timestamps_s, action_units)
-        return replace(prediction, timings_s=timings_s | prediction.timings_s)
+        return replace(prediction, timings_s=timings_s | prediction.timings_s), track
 
     def track(self, clip: Clip) -> FaceTrack:
         """Finds the face and cuts it out aligned, in the geometry that this network was trained with."""

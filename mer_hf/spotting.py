@@ -128,7 +128,7 @@ def spot(
     moved_xy = _region_motion(track, at, step_s)
     blinks = _find_blinks(track, at, moved_xy, step_s)
     curve, threshold = _curve(_without_blinks(moved_xy, blinks), step_s, track, at, onset)
-    candidates = _candidates(curve, threshold, step_s, _unusable(track)[at])
+    candidates = _candidates(curve, threshold, step_s, unusable(track)[at])
     full = np.interp(np.arange(count), at, curve).astype(np.float32)
     candidates = tuple(tuple(int(at[i]) for i in phases) for phases in candidates)
     blinks = tuple((int(at[a]), int(at[b])) for a, b in blinks)
@@ -225,7 +225,7 @@ def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> np
     weights = _weights(centres, len(grays[0]))
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     every = len(at) if not step_s else max(8, round(_KEY_S / step_s))
-    lost = _unusable(track)[at]
+    lost = unusable(track)[at]
     seen = np.flatnonzero(~lost)
     moved = np.zeros((len(seen), len(weights), 2))
     key, done = 0, 0
@@ -302,8 +302,15 @@ class _Windows:
         return patches - (patches @ self.window)[:, None]
 
 
-def _unusable(track: FaceTrack) -> np.ndarray:
-    """Frames without a face, and those that shake for want of corners if most of the clip does not."""
+def unusable(track: FaceTrack) -> np.ndarray:
+    """Frames without a face, and those that shake for want of corners if most of the clip does not.
+
+    Args:
+        track (`FaceTrack`): T aligned faces.
+
+    Returns:
+        `np.ndarray` of shape `(T,)`: bool; True where motion is not looked at.
+    """
     lost = np.zeros(len(track.frames), dtype=bool) if track.found is None else ~track.found
     if track.steady is not None and track.steady[~lost].mean() > 0.5:
         lost = lost | ~track.steady

@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 import shutil
@@ -96,6 +97,20 @@ def test_files_are_written_whole(smile, checkpoint, tmp_path, capfd):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["arrays.npz", "overlay.png"]
 
 
+def test_replay_report_and_curve_are_written(smile, checkpoint, tmp_path, capfd):
+    files = {name: tmp_path / f"out.{name}" for name in ("html", "mp4", "csv")}
+    files["mp4"].write_text("old")
+    options = ["--report", files["html"], "--replay", files["mp4"], "--curve", files["csv"]]
+    assert main([*predict(smile, checkpoint), *map(str, options)]) == 0
+    assert "verdict" in capfd.readouterr().out
+    replay, report = files["mp4"].read_bytes(), files["html"].read_text()
+    assert replay[4:8] == b"ftyp"
+    assert base64.b64encode(replay).decode() in report and smile.name in report
+    assert str(smile.parent) not in report
+    assert files["csv"].read_text().count("\n") == 61
+    assert set(tmp_path.iterdir()) == set(files.values())
+
+
 def test_a_failed_run_leaves_old_files_alone(faceless, checkpoint, tmp_path, capfd):
     npz = tmp_path / "arrays.npz"
     npz.write_text("old")
@@ -137,6 +152,9 @@ def test_a_full_disk_leaves_old_files_alone(smile, checkpoint, tmp_path, capfd, 
         (["predict", "CLIP", "--model", "GOOD", "--npz", "TMP/arrays.txt"], ".npz"),
         (["predict", "CLIP", "--model", "GOOD", "--overlay", "TMP/overlay.gif"], ".png"),
         (["predict", "CLIP", "--model", "GOOD", "--overlay", "TMP/folder.png"], "is a folder"),
+        (["predict", "CLIP", "--model", "GOOD", "--replay", "TMP/replay.avi"], ".mp4"),
+        (["predict", "CLIP", "--model", "GOOD", "--report", "TMP/report.pdf"], ".html"),
+        (["predict", "CLIP", "--model", "GOOD", "--curve", "TMP/no/curve.csv"], "does not exist"),
         (["predict", "CLIP", "--model", "GOOD", "--overlay", "/proc/overlay.png"], "/proc"),
         (["predict", "TMP/text.mp4", "--model", "GOOD"], "text.mp4"),
         (["evaluate"], "--flows"),

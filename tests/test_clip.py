@@ -328,9 +328,7 @@ def test_a_damaged_video_is_refused(tmp_path, name):
 def test_frames_that_the_decoder_leaves_out_or_mends_are_no_frames(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4")
     with monkeypatch.context() as patch:
-        patch.setattr(
-            clip_module, "_survey", lambda *_: clip_module.VideoSurvey(22, 64, 48, 0.9, one_frame_each=True)
-        )
+        patch.setattr(clip_module, "_survey", lambda *_: clip_module.VideoInfo(22, one_frame_each=True))
         assert "20 of 22 frames" in error_of(read_clip, path)
 
     class Mended:  # FFmpeg marks a frame of which it had to make up a part
@@ -430,7 +428,7 @@ def test_sizes_are_named_in_gigabytes():
 def test_memory_stays_below_the_limit_when_the_file_holds_more_than_was_announced(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", frames=60)
     limit = 40 * FRAME_BYTES
-    monkeypatch.setattr(clip_module, "_survey", lambda *_: clip_module.VideoSurvey(4, 96, 64, 0.2, False))
+    monkeypatch.setattr(clip_module, "_survey", lambda *_: clip_module.VideoInfo(4, one_frame_each=False))
     assert len(read_clip(path)) == 60  # room is made
     tracemalloc.start()
     error_of(read_clip, path, max_bytes=limit)
@@ -528,6 +526,25 @@ def test_a_window_too_large_is_refused(tmp_path):
     assert "window_s" in message
 
 
+def test_the_windows_before_a_damage_are_given_on_request(tmp_path):
+    path = cut(write_video(tmp_path / "a.mp4", frames=100, container={"movflags": "+faststart"}), 0.8)
+    survey = clip_module.survey_video(path)
+    assert 20 < survey.frames < 90 and "of 100 frames" in str(survey.damage)
+    assert "of 100 frames" in error_of(lambda: list(iter_clips(path, 1.0, 0.5)))
+    clips = []
+    windows = iter_clips(path, 1.0, 0.5, until_damage=True)
+    assert "of 100 frames" in error_of(lambda: clips.extend(windows))
+    assert clips[-1].timestamps_s[-1] > (survey.frames - 5) / 25
+
+
+def test_large_frames_are_made_smaller_as_they_are_read(tmp_path):
+    path = write_video(tmp_path / "a.mp4", frames=10)
+    (clip,) = iter_clips(path, 1.0, 0.5, most_pixels=WIDTH * HEIGHT // 4)
+    assert clip.frames.shape == (10, HEIGHT // 2, WIDTH // 2, 3)
+    (clip,) = iter_clips(path, 1.0, 0.5, most_pixels=WIDTH * HEIGHT)
+    assert clip.frames.shape == (10, HEIGHT, WIDTH, 3)
+
+
 def test_windows_take_memory_that_does_not_grow_with_the_video(tmp_path):
     peaks = []
     for frames in (60, 300):
@@ -538,7 +555,7 @@ def test_windows_take_memory_that_does_not_grow_with_the_video(tmp_path):
         tracemalloc.stop()
         assert count > frames / 15
     assert peaks[1] < 1.2 * peaks[0]
-    assert peaks[1] < 60 * FRAME_BYTES  # of 300: a window held, the same one stacked, and the one before it
+    assert peaks[1] < 45 * FRAME_BYTES  # of 300: a window, the one before it, and frames on their way
 
 
 def test_a_written_clip_reads_back_and_plays_in_browsers(tmp_path):

@@ -5,15 +5,25 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .terminal import add_model, bar, check_output, positive, replacing
 
 if TYPE_CHECKING:
+    from mer_hf.face import FaceTrack
     from mer_hf.pipeline import Prediction
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+OUTPUTS = {
+    "npz": ((".npz",), "write curve, relevance and faces"),
+    "overlay": (PICTURE_SUFFIXES, "write a picture: relevance on the face"),
+    "replay": ((".mp4",), "write the slowed replay: the face beside its magnified motion"),
+    "report": ((".html", ".htm"), "write a report in one file that opens offline, with pictures and replay"),
+    "curve": ((".csv",), "write the motion curve as a table, one row per frame"),
+}
+"""Flag of a file that one clip gives -> its endings and what is in it."""
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -45,24 +55,30 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "annotation such as AU4,AU7 (L12 for the left side)",
     )
     predict.add_argument("--json", action="store_true", help="print one JSON object")
-    predict.add_argument("--npz", type=Path, metavar="FILE", help="write curve, relevance and faces")
-    predict.add_argument(
-        "--overlay", type=Path, metavar="FILE", help="write a picture: relevance on the face"
-    )
+    for name, (_, what) in OUTPUTS.items():
+        predict.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
     predict.set_defaults(run=_predict)
 
 
 def _predict(args: argparse.Namespace) -> str:
     if args.out or args.overwrite:
         return _predict_many(args)
-    check_output(args.npz, (".npz",))
-    check_output(args.overlay, PICTURE_SUFFIXES)
+    for name, (suffixes, _) in OUTPUTS.items():
+        check_output(getattr(args, name), suffixes)
     _refuse_many(args.clip)
     from mer_hf.pipeline import MicroExpressionPipeline
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     frames = {name: getattr(args, name) for name in ("onset", "apex", "offset")}
-    prediction = pipeline(args.clip, **frames, fps=args.fps, action_units=_action_units(args.action_units))
+    prediction, track = pipeline.with_track(
+        args.clip, **frames, fps=args.fps, action_units=_action_units(args.action_units)
+    )
+    _write_files(args, prediction, track)
+    return prediction.to_json() if args.json else summary(prediction)
+
+
+def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:
+    """The files that were asked for; each appears whole or not at all."""
     if args.npz:
         import numpy as np
 
@@ -75,7 +91,28 @@ def _predict(args: argparse.Namespace) -> str:
 
         with replacing(args.overlay) as temporary:
             Image.fromarray(overlay_picture(prediction.apex_face, prediction.apex_relevance)).save(temporary)
-    return prediction.to_json() if args.json else summary(prediction)
+    if args.curve:
+        from mer_hf.export import write_curve_csv
+
+        with replacing(args.curve) as temporary:
+            write_curve_csv(temporary, prediction)
+    if args.replay or args.report:
+        _write_replay_and_report(args, prediction, track)
+
+
+def _write_replay_and_report(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:
+    """The replay is made once: it is also in the report."""
+    from mer_hf.export import html_report
+    from mer_hf.replay import write_replay
+
+    with tempfile.TemporaryDirectory(dir=(args.replay or args.report).parent, prefix=".mer-hf-") as folder:
+        replay = Path(folder) / "replay.mp4"
+        write_replay(replay, track, prediction)
+        if args.report:
+            with replacing(args.report) as temporary:
+                html_report(temporary, prediction, replay, source=args.clip.resolve().name)
+        if args.replay:
+            os.replace(replay, args.replay)
 
 
 def _refuse_many(path: Path) -> None:
@@ -87,7 +124,7 @@ def _refuse_many(path: Path) -> None:
 
 
 def _predict_many(args: argparse.Namespace) -> str:
-    for name in ("onset", "apex", "offset", "npz", "overlay"):
+    for name in ("onset", "apex", "offset", *OUTPUTS):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
     if args.out is None:

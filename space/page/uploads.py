@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mer_hf.clip import ClipError, VideoSurvey, survey_video
+from mer_hf.clip import ClipError, VideoInfo, survey_video
 
 
 class Refusal(ValueError):
@@ -38,7 +38,7 @@ LONG_VIDEO = Limits(200_000_000, 600.0, 40_000, (1920, 1080), "Cut it into piece
 """Of a video that is searched for expressions: ten minutes at 60 frames per second."""
 
 
-def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoSurvey:
+def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoInfo:
     """Refuse what the page does not take, before anything is decoded.
 
     Args:
@@ -46,7 +46,7 @@ def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoSurvey:
         limits ([`Limits`], *optional*, defaults to `CLIP`): The most that it may have.
 
     Returns:
-        [`VideoSurvey`]: What is in it.
+        [`VideoInfo`]: What is in it.
 
     Raises:
         Refusal: In one line that names what was found and the limit.
