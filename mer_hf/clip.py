@@ -178,7 +178,8 @@ def iter_clips(
         overlap_s (`float`): How much of a window the next one repeats, in seconds; less than `window_s`.
         fps (`float`, *optional*): Frames per second, as in `read_clip`.
         max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that one window's frames may take.
-        most_pixels (`int`, *optional*): Larger frames are made smaller, as they are read, to so many pixels.
+        most_pixels (`int`, *optional*): The frames of a video that have more are made smaller, while they are
+            decoded, to so many.
         until_damage (`bool`, *optional*, defaults to `False`): Whether the windows before a damage are given,
             and `CutShort` raised after them. Otherwise a video cut short is refused before its first window.
 
@@ -199,9 +200,9 @@ def iter_clips(
             raise ClipError(f"{path}: a folder of frames has no times, so no windows. Pass fps.")
         frames = _read_pictures(_numbered_pictures(path), fps)
     else:
-        frames = _decode(path, fps, _survey(path, refuse_damage=not until_damage))
-    if most_pixels:
-        frames = (_shrunk(frame, most_pixels) for frame in frames)
+        survey = _survey(path, refuse_damage=not until_damage)
+        size_wh = _fitting_wh(survey, survey.frames * 3 * most_pixels) if most_pixels else None
+        frames = _decode(path, fps, survey, size_wh)
     return _windows(frames, window_s, overlap_s, str(path), max_bytes)
 
 
@@ -662,15 +663,6 @@ def _stack(held: deque[_Frame], source: str) -> Clip:
         pixels[i] = held[i].image
         held[i] = held[i]._replace(image=pixels[i])
     return Clip(pixels, times, names, source)
-
-
-def _shrunk(frame: _Frame, most_pixels: int) -> _Frame:
-    height, width = frame.image.shape[:2]
-    share = math.sqrt(most_pixels / (height * width))
-    if share >= 1:
-        return frame
-    size = max(1, int(width * share)), max(1, int(height * share))
-    return frame._replace(image=np.asarray(Image.fromarray(frame.image).resize(size, Image.Resampling.BOX)))
 
 
 def _time(i: int, fps: float | None) -> float:

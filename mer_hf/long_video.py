@@ -160,8 +160,8 @@ def spot_long(
     try:
         for clip in clips:
             search.look_at(clip)
-            if progress and progress(search.end_s, max(info.end_s, search.end_s)) is False:
-                notes.append(f"stopped at {search.end_s:.1f} s of {info.end_s:.1f} s, as was asked.")
+            if progress and progress(search.end_s, max(info.duration_s, search.end_s)) is False:
+                notes.append(f"stopped at {search.end_s:.1f} s of {info.duration_s:.1f} s, as was asked.")
                 break
     except CutShort as damage:
         if not search.end_s:
@@ -202,7 +202,8 @@ def _what_broke(damage: CutShort, path: Path) -> str:
 
 def _pixels_that_fit(info: VideoInfo, window_s: float, max_bytes: int) -> tuple[int | None, list[str]]:
     """How many pixels a frame may have so that a window fits, None for all, and a note about it."""
-    frames = math.ceil(1.25 * window_s * info.frames / max(info.end_s, 1e-3))  # rates are not always steady
+    # A quarter more than the mean: rates are not always steady.
+    frames = math.ceil(1.25 * window_s * info.frames / max(info.duration_s, 1e-3))
     pixels = max_bytes // (3 * max(1, min(frames, info.frames)))
     if pixels >= info.width * info.height:
         return None, []
