@@ -11,6 +11,7 @@ cut("interview.mp4", found.intervals[0].onset_s - 0.5, found.intervals[0].offset
 Experimental: in long recordings the published methods find few of the micro-expressions, and much else.
 """
 
+import csv
 import json
 import math
 import os
@@ -27,9 +28,16 @@ from .spotting import Phases, spot, unusable
 
 WINDOW_S, OVERLAP_S = 4.0, 1.0
 CURVE_POINTS = 2000
+LEVEL_OF_THE_ART = (
+    "Experimental: in long recordings published methods spot micro-expressions with an F1 of 0.01 to 0.29; "
+    "the baseline of the 2025 challenge scores below 0.01 at spotting and recognising together (MEGC2025, "
+    "arXiv 2506.15298). Expect misses and false finds."
+)
+"""What a reader of any such list should know; shown beside it."""
 CANDIDATE = "candidate"
 """Outcome of an interval that no network was asked about."""
 
+_LEAST_MARGIN_S = 0.25
 _SHORTEST_PIECE_S = 1.0
 _PAUSE_S = 0.5
 _REASONS = {
@@ -117,6 +125,11 @@ class LongVideo:
             "model": self.model,
         }
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the network, in its order; empty where none was asked or nothing was found."""
+        return next((tuple(each.scores) for each in self.intervals if each.scores), ())
+
     def to_json(self, indent: int | None = None) -> str:
         """`to_dict` as one JSON object."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
@@ -195,6 +208,22 @@ def cut(path: str | os.PathLike, start_s: float, end_s: float, out_mp4: str | os
     write_clip(out_mp4, frames, fps, crf=10)
 
 
+def write_intervals_csv(path: str | os.PathLike, found: LongVideo) -> None:
+    """A row for each interval, in order of time, with the score of each class in a column of its own.
+
+    Args:
+        path (`str` or `os.PathLike`): Where to write.
+        found ([`LongVideo`]): From [`spot_long`].
+    """
+    columns = ["onset_s", "apex_s", "offset_s", "peak_px", "outcome", "label", "expression_probability"]
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, [*columns, *found.labels], lineterminator="\n", restval="")
+        writer.writeheader()
+        for each in found.intervals:
+            values = _rounded({name: getattr(each, name) for name in columns} | each.scores)
+            writer.writerow({name: "" if value is None else value for name, value in values.items()})
+
+
 def _what_broke(damage: CutShort, path: Path) -> str:
     """The message of a damage without the path before it and the advice after it."""
     return str(damage).removeprefix(f"{path}: ").removeprefix("cut short or damaged: ").split(". ")[0]
@@ -214,12 +243,18 @@ def _pixels_that_fit(info: VideoInfo, window_s: float, max_bytes: int) -> tuple[
 # --- the search ---------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Found:
-    """An interval, and how far its apex lies from the ends of the window that saw it."""
+    """An interval, and the window that saw it, which begins at minus infinity where the video does."""
 
     interval: Interval
-    margin_s: float
+    start_s: float
+    end_s: float
+
+    def margin_s(self, video_end_s: float) -> float:
+        """How far the apex lies from the ends of its window that are not those of the video."""
+        after_s = math.inf if self.end_s > video_end_s - 1e-6 else self.end_s - self.interval.apex_s
+        return min(self.interval.apex_s - self.start_s, after_s)
 
 
 class _Search:
@@ -272,11 +307,11 @@ class _Search:
         self._remember(track, phases, times_s, first)
 
     def _remember(self, track: FaceTrack, phases: Phases, times_s: np.ndarray, first: bool) -> None:
-        for onset, apex, offset in phases.candidates:
-            margin_s = min(times_s[apex] - times_s[0] if not first else math.inf, times_s[-1] - times_s[apex])
-            interval = self._judged(track, replace(phases, onset=onset, apex=apex, offset=offset), times_s)
-            self.found.append(_Found(interval, float(margin_s)))
         frame_s = _frame_s(times_s)
+        start_s, end_s = -math.inf if first else float(times_s[0]), float(times_s[-1]) + frame_s
+        for onset, apex, offset in phases.candidates:
+            interval = self._judged(track, replace(phases, onset=onset, apex=apex, offset=offset), times_s)
+            self.found.append(_Found(interval, start_s, end_s))
         self.blinks += [(float(times_s[a]), float(times_s[b]) + frame_s) for a, b in phases.blinks]
         lost = unusable(track)
         self._remember_gaps(track, lost, times_s)
@@ -328,7 +363,7 @@ class _Search:
             notes = [*notes, "no face could be looked at anywhere in the video."]
         return LongVideo(
             duration_s=self.end_s,
-            intervals=_merged(self.found),
+            intervals=_merged(self.found, self.end_s, min(_LEAST_MARGIN_S, self.overlap_s / 2)),
             gaps=tuple(gaps),
             blinks=tuple(_joined(self.blinks)),
             curve=curve,
@@ -338,13 +373,17 @@ class _Search:
         )
 
 
-def _merged(found: list[_Found]) -> tuple[Interval, ...]:
-    """Of intervals that share a moment the one seen farthest from the ends of its window, by time."""
+def _merged(found: list[_Found], video_end_s: float, least_margin_s: float) -> tuple[Interval, ...]:
+    """Of intervals that share a moment the one seen farthest from the ends of its window, by time.
+
+    Near an end rest is known from one side only, and much that is none looks like motion: what lies nearer
+    than `least_margin_s` is left to the window beside it.
+    """
     kept: list[Interval] = []
-    for each in sorted(found, key=lambda each: -each.margin_s):
+    for each in sorted(found, key=lambda each: -each.margin_s(video_end_s)):
         one = each.interval
-        # Only neighbours in time can overlap; the list is short beside the frames it came from.
-        if all(one.offset_s <= other.onset_s or one.onset_s >= other.offset_s for other in kept):
+        free = all(one.offset_s <= other.onset_s or one.onset_s >= other.offset_s for other in kept)
+        if free and each.margin_s(video_end_s) >= least_margin_s:
             kept.append(one)
     return tuple(sorted(kept, key=lambda one: one.apex_s))
 

@@ -248,3 +248,37 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch, capfd):
         main(["evaluate", "--flows", "any.npz"])
     os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
+
+
+@pytest.fixture(scope="module")
+def two_examples(example, tmp_path_factory):
+    """A smile, and two seconds later a still face."""
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    write_clip(path, np.concatenate([example(kind).clip.frames for kind in ("positive", "still")]), 30)
+    return path
+
+
+def test_spot_lists_intervals_and_says_what_to_expect(two_examples, checkpoint, capfd, tmp_path):
+    files = ["--plot", str(tmp_path / "line.png"), "--csv", str(tmp_path / "found.csv")]
+    assert main(["spot", str(two_examples), "--model", str(checkpoint), *files]) == 0
+    output, errors = capfd.readouterr()
+    assert (
+        output.startswith("1 of 1 motions in 0:04.00") and "experimental" in output.splitlines()[-1].lower()
+    )
+    assert "0:00.9" in output.splitlines()[2]  # the apex
+    assert "searching" in errors
+    assert Image.open(tmp_path / "line.png").size == (2200, 600)
+    assert len((tmp_path / "found.csv").read_text().splitlines()) == 2
+
+
+def test_spot_prints_one_json_object(two_examples, checkpoint, capfd):
+    assert main(["spot", str(two_examples), "--model", str(checkpoint), "--json", "--window", "2"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["duration_s"] == pytest.approx(4.0)
+    assert answer["intervals"][0]["apex_s"] == pytest.approx(0.9, abs=0.1)
+    assert answer["model"] == str(checkpoint)
+
+
+@pytest.mark.parametrize("option", [["--csv", "a.txt"], ["--plot", "no.txt"], ["--window", "0"]])
+def test_spot_refuses_before_it_works(two_examples, option, capfd):
+    assert option[-1] in refused(capfd, "spot", two_examples, *option)

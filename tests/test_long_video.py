@@ -1,5 +1,7 @@
 import itertools
+import math
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -9,7 +11,19 @@ import pytest
 from mer_hf import long_video
 from mer_hf.clip import Clip, ClipError, read_clip, write_clip
 from mer_hf.face import FaceError, FaceTrack
-from mer_hf.long_video import Gap, Interval, _Found, _joined_gaps, _less, _merged, _ThinCurve, cut, spot_long
+from mer_hf.long_video import (
+    Gap,
+    Interval,
+    LongVideo,
+    _Found,
+    _joined_gaps,
+    _less,
+    _merged,
+    _ThinCurve,
+    cut,
+    spot_long,
+    write_intervals_csv,
+)
 from mer_hf.pipeline import MicroExpressionPipeline
 from tests.moving_face import brow_raise, drift, raised_cosine, render, smile
 
@@ -211,7 +225,14 @@ def at(onset_s: float, offset_s: float, peak_px: float = 1.0) -> Interval:
 
 def test_what_two_windows_saw_is_taken_from_the_one_that_saw_it_farther_from_its_ends():
     central, marginal, other = at(3.0, 3.4), at(3.1, 3.6, 9.0), at(1.0, 1.2)
-    assert _merged([_Found(marginal, 0.2), _Found(central, 1.2), _Found(other, 0.1)]) == (other, central)
+    found = [_Found(marginal, 3.1, 7.0), _Found(central, 0.0, 4.0), _Found(other, 0.0, 4.0)]
+    assert _merged(found, 10.0, 0.2) == (other, central)
+
+
+def test_what_lies_at_an_end_of_a_window_is_left_to_its_neighbour():
+    early, late = at(0.0, 0.2), at(3.8, 4.0)
+    assert _merged([_Found(early, 0.0, 4.0), _Found(late, 0.0, 4.0)], 10.0, 0.25) == ()
+    assert _merged([_Found(early, -math.inf, 4.0), _Found(late, 0.0, 4.0)], 4.0, 0.25) == (early, late)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +264,19 @@ def test_a_thin_curve_keeps_its_peaks_and_its_size():
     middles_s, top = thin.points([])
     assert 32 <= len(top) <= 64
     assert top.max() == 7.0 and middles_s[top.argmax()] == pytest.approx(200.0, abs=thin.step_s)
+
+
+def test_a_table_has_a_column_for_each_class(tmp_path):
+    judged = Interval(
+        1.0, 1.2, 1.4, 2.0, "micro_expression", "negative", {"negative": 0.9, "positive": 0.1}, 0.8
+    )
+    found = LongVideo(9.0, (judged,), (), (), np.zeros(1), np.zeros(1))
+    write_intervals_csv(tmp_path / "a.csv", found)
+    head, row = (tmp_path / "a.csv").read_text().splitlines()
+    assert head.endswith("outcome,label,expression_probability,negative,positive")
+    assert row == "1.0,1.2,1.4,2.0,micro_expression,negative,0.8,0.9,0.1"
+    write_intervals_csv(tmp_path / "b.csv", replace(found, intervals=(at(1.0, 2.0),)))
+    assert (tmp_path / "b.csv").read_text().splitlines()[1] == "1.0,1.5,2.0,1.0,candidate,,"
 
 
 # --- cutting ------------------------------------------------------------------------------------------------

@@ -38,8 +38,13 @@ for line in LINES:
     for place in line:
         MAY_USE |= {room: set(before) for room in place}
         before |= place
-DRAWING = {"draw", "magnify"}
-MAY_USE |= {"models": set(), "draw": {"labels", "flow"}, "magnify": {"labels", "flow"}}
+DRAWING = {"draw", "draw_timeline", "magnify"}
+MAY_USE |= {
+    "models": set(),
+    "draw": {"labels", "flow"},
+    "draw_timeline": {"draw"},
+    "magnify": {"labels", "flow"},
+}
 for room in ("replay", "export", "evaluation", "hub", "cli", "space"):
     MAY_USE[room] |= DRAWING
 MAY_USE["__init__"] = {"registry"}

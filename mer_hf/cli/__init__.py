@@ -10,7 +10,7 @@ import sys
 
 from mer_hf import __version__
 
-from . import clips, data, deploy, hub, models, networks, predict, publish_data, score
+from . import clips, data, deploy, hub, models, networks, predict, publish_data, score, spot
 from .terminal import Parser, quiet
 
 
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="mer-hf", description="Micro-expression recognition.")
     parser.add_argument("--version", action="version", version=f"mer-hf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for theme in (predict, score, clips, networks, data, models, hub, publish_data, deploy):
+    for theme in (predict, spot, score, clips, networks, data, models, hub, publish_data, deploy):
         theme.register(commands)
     return parser
 
