@@ -57,21 +57,21 @@ checkpoints: $(STAMP)
 	done
 	$(PY) -m benchmarks.transfer build/htnet-synthetic-seed*
 	faces="--seed 0 --data-seed 0 --batch-size 32 --label-smoothing 0.1 --ema-decay 0.998 --num-workers 1 --cache-dir build/faces --filmed-share 0.05"
-	train $$faces --model mmnet --num-samples 8000 --validation-samples 600 --epochs 12 --disturbance 0.15 \
+	train $$faces --model mmnet --num-samples 9000 --validation-samples 600 --epochs 12 --disturbance 0.15 \
 		--config image_size=112 'stem_channels=[24,24]' 'hidden_sizes=[24,32,64,96]' mlp_ratio=2 \
 		--processor size=112 --output-dir build/mmnet-synthetic
-	train $$faces --model facesleuth --num-samples 5000 --validation-samples 500 --epochs 12 --disturbance 0.15 \
+	train $$faces --model facesleuth --num-samples 6000 --validation-samples 500 --epochs 12 --disturbance 0.15 \
 		--config image_size=112 stem_channels=24 'hidden_sizes=[32,32,64,96]' 'fc_hidden_sizes=[96,48]' \
 		swin_embed_dim=24 'swin_depths=[1,1,2]' 'swin_num_heads=[1,2,4]' swin_mlp_ratio=2 \
 		skip_batch_norm_for_single_sample=false drop_path_rate=0.05 \
 		--processor size=112 binarize_action_units=false --output-dir build/facesleuth-synthetic
-	train $$faces --model hsta --num-samples 5000 --validation-samples 500 --epochs 12 --disturbance 0.1 \
+	train $$faces --model hsta --num-samples 8000 --validation-samples 500 --epochs 10 --disturbance 0.1 \
 		--config image_size=112 'patch_sizes=[8,16]' 'hidden_sizes=[96,96]' 'num_attention_heads=[4,4]' \
 		'depths=[[1,1],[1,1]]' num_frames=4 mlp_ratio=2 hidden_dropout_prob=0.0 drop_path_rate=0.05 \
 		--processor size=112 num_frames=4 frame_sampling=uniform resize=pillow motion_gain=3.0 \
 		--output-dir build/hsta-synthetic
 	made="build/htnet-synthetic-seed0 build/mmnet-synthetic build/hsta-synthetic build/facesleuth-synthetic"
-	$(PY) -m mer_hf calibrate $$made --rounds 12
+	$(PY) -m mer_hf calibrate $$made --rounds 16
 	$(PY) -m mer_hf measure $$made --clips 20
 
 clean:

@@ -62,6 +62,8 @@ class FaceSettings:
         blink (`float`): Share of samples with a blink in progress.
         gaze (`float`): Share of samples in which the eyes move.
         apex_at (`tuple`): Where the apex lies between onset and offset.
+        ends (`float`): How far the first and the last of more than two frames lie from the true onset and
+            offset at most, as a share of the expression's length: spotting is not exact.
         identity (`float`): Standard deviation of the smooth bending of the face, in inter-ocular distances.
         shift (`float`): Largest shift of the crop, as a share of its side.
         scale (`float`): Largest relative change of its scale.
@@ -90,6 +92,7 @@ class FaceSettings:
     blink: float = 0.1
     gaze: float = 0.1
     apex_at: tuple[float, float] = (0.35, 0.6)
+    ends: float = 0.2
     identity: float = 0.04
     shift: float = 0.03
     scale: float = 0.05
@@ -177,11 +180,11 @@ class SyntheticFaces:
         """How far the expression is in each frame, and which frame is the apex."""
         if self.num_frames == 2:
             return np.array([0.0, 1.0]), 1
-        last = self.num_frames - 1
-        apex = min(max(round(rng.uniform(*self.settings.apex_at) * last), 1), last)
-        frames = np.arange(self.num_frames)
-        phase = np.where(frames <= apex, frames / apex, (last - frames) / max(last - apex, 1))
-        return 0.5 - 0.5 * np.cos(np.pi * phase), apex
+        top = rng.uniform(*self.settings.apex_at)
+        first, final = rng.uniform(-1, 1, 2) * self.settings.ends
+        at = np.linspace(first, 1 + final, self.num_frames)  # 0 is the onset, 1 the offset
+        phase = np.clip(np.where(at <= top, at / top, (1 - at) / (1 - top)), 0, 1)
+        return 0.5 - 0.5 * np.cos(np.pi * phase), int(np.clip(phase.argmax(), 1, self.num_frames - 1))
 
 
 def render_face(

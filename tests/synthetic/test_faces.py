@@ -135,3 +135,13 @@ def test_a_coded_sample_is_what_a_file_gives_back(monkeypatch):
     assert np.all(moved[1] < 0.4 * moved[0])  # both negative: out and up
     assert rendered({}, (0.0,), faces.replace(QUIET, coded=1.0))[0].shape[0] == 1
     assert rendered({}, (0, 0.5, 1, 0), faces.replace(QUIET, coded=1.0))[0].shape[0] == 4
+
+
+def test_the_first_and_the_last_of_many_frames_lie_near_onset_and_offset():
+    shown = [
+        SyntheticFaces(0, 1, num_frames=6)._strengths(np.random.default_rng(seed)) for seed in range(200)
+    ]
+    strengths, apexes = np.stack([each for each, _ in shown]), np.array([apex for _, apex in shown])
+    assert 0.3 < np.mean(strengths[:, 0] == 0) < 0.7 and 0 < strengths[:, 0].max() < 0.7  # before, or late
+    assert 0.3 < np.mean(strengths[:, -1] == 0) < 0.7 and 0 < strengths[:, -1].max() < 0.7
+    assert (apexes == np.maximum(strengths.argmax(axis=1), 1)).all() and strengths.max(axis=1).min() > 0.7
