@@ -248,7 +248,7 @@ def frames_between(
 
 def _decode_between(path: Path, start_s: float, end_s: float) -> Iterator[np.ndarray]:
     container, stream = _open(path)
-    count = 0
+    count, turn = 0, _Turn()
     with container:
         container.seek(max(0, int(start_s * av.time_base)))
         try:
@@ -259,7 +259,7 @@ def _decode_between(path: Path, start_s: float, end_s: float) -> Iterator[np.nda
                     break
                 if frame.is_corrupt:
                     raise _cut_short(path, f"{count} frames from {start_s:.2f} s on")
-                yield _upright(frame)
+                yield _upright(frame, turn.of(frame))
                 count += 1
         except av.FFmpegError as error:
             raise _cut_short(path, f"{count} frames from {start_s:.2f} s on") from error
@@ -310,7 +310,8 @@ def compressed(frames: np.ndarray, fps: float, crf: int) -> np.ndarray:
     _encode(file, frames, fps, crf, "the frames", ":threads=1")  # the number of threads changes bits
     file.seek(0)
     with av.open(file) as container:
-        decoded = [_upright(frame) for frame in container.decode(video=0)]
+        turn = _Turn()
+        decoded = [_upright(frame, turn.of(frame)) for frame in container.decode(video=0)]
     return np.stack(decoded)
 
 
@@ -482,7 +483,7 @@ def _decode(
     path: Path, fps: float | None, survey: VideoInfo, size_wh: tuple[int, int] | None = None
 ) -> Iterator[_Frame]:
     container, stream = _open(path)
-    count = 0
+    count, turn = 0, _Turn()
     with container:
         # An AVI holds no presentation times: where frames are reordered only their place tells the time.
         by_place = container.format.name == "avi" and stream.codec_context.has_b_frames
@@ -495,7 +496,8 @@ def _decode(
                     stored, this = (survey.height, survey.width), (frame.height, frame.width)
                     raise _mixed_sizes(str(path), stored, "the header", this, f"frame {count}")
                 seconds = math.nan if frame.time is None else frame.time
-                yield _Frame(_upright(frame, size_wh), seconds if rate is None else count / rate, None)
+                image = _upright(frame, turn.of(frame), size_wh)
+                yield _Frame(image, seconds if rate is None else count / rate, None)
                 count += 1
         except av.FFmpegError as error:
             raise _cut_short(path, f"{count} of {survey.frames} frames") from error
@@ -505,7 +507,29 @@ def _decode(
         raise _cut_short(path, f"{count} of {survey.frames} frames")
 
 
-def _upright(frame: av.VideoFrame, size_wh: tuple[int, int] | None = None) -> np.ndarray:
+class _Turn:
+    """How the frames of a video are to be turned.
+
+    Whoever looks at the side data of a frame keeps its memory until Python collects cycles: gigabytes in a
+    large video. So it is looked at anew only where the rotation, which can be asked for, has changed.
+    """
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None
+        self._matrix: list[int] | None = None
+
+    def of(self, frame: av.VideoFrame) -> list[int] | None:
+        """The display matrix of a frame: its first five numbers."""
+        if frame.rotation != self._rotation:
+            data = frame.side_data.get("DISPLAYMATRIX")
+            self._matrix = None if data is None else np.frombuffer(bytes(data), np.int32)[:5].tolist()
+            self._rotation = frame.rotation
+        return self._matrix
+
+
+def _upright(
+    frame: av.VideoFrame, matrix: list[int] | None, size_wh: tuple[int, int] | None = None
+) -> np.ndarray:
     """RGB pixels, turned and mirrored as the frame's display matrix asks (quarter turns)."""
     if size_wh:
         # Of every stored size the mean over what falls into a pixel: other filters would let motion shimmer.
@@ -513,11 +537,10 @@ def _upright(frame: av.VideoFrame, size_wh: tuple[int, int] | None = None) -> np
         image = frame_rgb.to_ndarray()
     else:
         image = frame.to_ndarray(format="rgb24")
-    matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
     # Rows (a, b, u), (c, d, v), (x, y, w): a stored point goes to (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    a, b, _, c, d = matrix
     if abs(c) > abs(a):
         image, a, d = image.transpose(1, 0, 2), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
