@@ -8,6 +8,7 @@ import fnmatch
 import json
 import os
 import re
+import tempfile
 import threading
 import time
 from collections import OrderedDict, deque
@@ -267,12 +268,14 @@ def look_up(model: str, most_bytes: int) -> HubModel:
         )
         files = _wanted(info)
         size = _check_files(model, files, most_bytes)
-        options = {"revision": info.sha, "token": False}
-        settings = [
-            json.loads(Path(hf_hub_download(repo_id, name, **options)).read_text())
-            for name in ("config.json", "preprocessor_config.json")
-            if name in files
-        ]
+        # Not in the cache, where settings without weights would pass for the whole commit.
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"revision": info.sha, "token": False, "cache_dir": folder}
+            settings = [
+                json.loads(Path(hf_hub_download(repo_id, name, **options)).read_text())
+                for name in ("config.json", "preprocessor_config.json")
+                if name in files
+            ]
     except (httpx2.HTTPError, OSError) as error:
         raise Refusal(_why_not(error, model)) from error
     except ValueError as error:
