@@ -26,7 +26,7 @@ LAUNCH = {
     ),
     "css_paths": [Path(__file__).parent / "page" / "style.css"],
     "max_file_size": "50mb",
-    "show_error": True,
+    "show_error": False,  # of Gradio's own errors, which name folders of the server; gr.Error is shown
 }
 """What `launch` is given, here and in the test."""
 
