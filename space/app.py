@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gradio as gr
 from page.demo import build_demo
+from page.uploads import LONG_VIDEO
 
 LAUNCH = {
     "theme": gr.themes.Soft(
@@ -25,8 +26,8 @@ LAUNCH = {
         text_size="sm",
     ),
     "css_paths": [Path(__file__).parent / "page" / "style.css"],
-    "max_file_size": "50mb",
-    "show_error": False,  # of Gradio's own errors, which name folders of the server; gr.Error is shown
+    "max_file_size": LONG_VIDEO.size_bytes,
+    "show_error": True,
 }
 """What `launch` is given, here and in the test."""
 

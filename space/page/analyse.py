@@ -1,97 +1,169 @@
-"""The tab of one clip: its answer and the reasons."""
+"""The tab of one clip: its answer, the reasons, and the phases to be moved by hand."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 
 from mer_hf import registry
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf.pipeline import PHASE_NAMES
 
-from .view import FACE_LABELS, pictures, refusal, verdict
+from . import motion, pictures, view
+from .engine import Analysis, Engine, Refusal
+from .exports import Exports, write_exports
 
-EMPTY = """<div class="verdict idle"><strong>No clip yet</strong>
-<span>Upload one, or take one of the examples. Best: one to three seconds, one face, little
-talking.</span></div>"""
+CONSENT = """A face is biometric data. Upload only clips of yourself or of people who agreed. A clip is worked
+on by this machine alone, for your answer alone, and its files are deleted after about an hour."""
 
-NOTE = """**How to read it.** The dotted line is what counts as motion in this clip. Arrows in the motion
-picture are drawn longer than the motion. In the relevance picture, {relevance_by}."""
+RELEVANCE = "**Relevance** (with {model}): {relevance_by}."
+READ = """**Motion** is drawn larger than it is. The dotted line of the curve is what counts as motion in this
+clip; hatched stretches are blinks. **Action units** are estimates from the same motion. **Probabilities** are
+calibrated on synthetic clips only."""
 
-INTENDED_USE = """**For research.** The bundled network was trained on synthetic motion only and is often
-wrong. A facial movement is not a feeling: do not use this to detect lies, or to judge, screen or rate
-people."""
-
-
-@lru_cache(maxsize=4)
-def load_pipeline(model: str) -> MicroExpressionPipeline:
-    """One pipeline per checkpoint, kept."""
-    return MicroExpressionPipeline.from_pretrained(model)
+NOTHING = (None, None, None)
+"""Phases that nobody gave."""
 
 
-def note(model: str) -> str:
-    """How to read the pictures of a network."""
-    architecture = registry.ARCHITECTURES[model.partition("-")[0]]
-    return NOTE.format(relevance_by=architecture.relevance_by)
+@dataclass(frozen=True)
+class Tab:
+    """What other tabs need of this one.
+
+    Attributes:
+        clip (`gr.Video`): The clip.
+        connect (`Callable`): Takes an event's listener; after that event the clip is analysed.
+    """
+
+    clip: gr.Video
+    connect: Callable
 
 
-def analyse(clip: str | None, model: str) -> tuple:
-    """Analyses one clip; a clip that cannot be analysed gives the reason in the first and the last value.
+def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
+    """Lays the tab out and connects it.
 
     Args:
-        clip (`str`): Path of a video file.
-        model (`str`): Name of a bundled checkpoint.
+        engine ([`Engine`]): Answers.
+        models (`list[str]`): Bundled checkpoints, the first one chosen.
+        paths (`dict[str, Path]`): Name -> generated example.
 
     Returns:
-        `tuple`: verdict (HTML), scores, motion curve, onset face, apex face, flow picture, overlay, and
-        everything that was found as a dict.
+        [`Tab`]
     """
-    if clip is None:
-        return refusal("There is no clip yet. Upload one, or take an example.")
-    try:
-        prediction = load_pipeline(model)(clip)
-    except (ValueError, OSError) as error:
-        return refusal(str(error).replace(clip, Path(clip).name))  # not where the upload was put
-    return (verdict(prediction), prediction.scores, *pictures(prediction), prediction.to_dict())
-
-
-def build(models: list[str], paths: dict[str, Path]) -> None:
-    """Lays the tab out and connects it."""
-    with gr.Row():
-        with gr.Column(scale=4, min_width=320):
-            clip = gr.Video(label="Clip", sources=["upload", "webcam"], height=278, elem_id="clip")
+    with gr.Row(elem_classes="sides"):
+        with gr.Column(scale=0, min_width=280, elem_classes="side"):
+            gr.Markdown(CONSENT, elem_classes="note")
+            clip = gr.Video(
+                label="Clip",
+                sources=["upload", "webcam"],
+                height=190,
+                elem_id="clip",
+                buttons=[],
+            )
             examples = gr.Examples(
                 [[str(path)] for path in paths.values()],
                 inputs=[clip],
                 example_labels=list(paths),
-                label="Generated examples",
+                label="Generated examples (nobody's face)",
             )
-            model = gr.Dropdown(models, value=models[0], label="Network")
+            model = gr.Dropdown(
+                models,
+                value=models[0],
+                label="Network",
+                info="bundled, or owner/name of the Hub",
+                allow_custom_value=True,
+                elem_id="network",
+            )
             button = gr.Button("Analyse", variant="primary")
-            gr.Markdown(INTENDED_USE, elem_classes="note")
-            with gr.Accordion("Everything as JSON", open=False):
-                details = gr.JSON(show_label=False)
-        with gr.Column(scale=9):
-            with gr.Row(equal_height=True):
-                card = gr.HTML(EMPTY, elem_id="verdict", padding=False)
-                scores = gr.Label(label="Probabilities", show_heading=False, num_top_classes=7)
-            curve = _picture("Motion over the clip", 188)
-            with gr.Row():
-                faces = [_picture(label, 220) for label in FACE_LABELS]
-            how_to_read = gr.Markdown(note(models[0]), elem_classes="note")
-    model.change(note, model, how_to_read, api_visibility="private")
-    call = {"fn": analyse, "inputs": [clip, model], "outputs": [card, scores, curve, *faces, details]}
-    call |= {"show_progress_on": card, "concurrency_id": "network", "concurrency_limit": 1}
-    gr.on([button.click, clip.upload, clip.stop_recording], **call, api_name="analyse")
-    examples.load_input_event.success(**call, api_visibility="private")
+            with gr.Row(elem_classes="downloads"):
+                downloads = [
+                    gr.DownloadButton(label, interactive=False, size="sm", min_width=60)
+                    for label in Exports.LABELS
+                ]
+            with gr.Accordion("How to read it", open=False):
+                how_to_read = gr.Markdown(READ, elem_classes="note")
+        with gr.Column(elem_classes="result"):
+            with gr.Row(elem_classes="top"):
+                card = gr.HTML(view.idle(), elem_id="verdict", padding=False)
+                units = gr.HTML("", elem_id="units", padding=False)
+                replay = gr.Video(
+                    label="Replay, slowed, beside its motion magnified",
+                    show_label=False,
+                    interactive=False,
+                    autoplay=True,
+                    loop=True,
+                    buttons=[],
+                    elem_id="replay",
+                )
+            faces = gr.HTML("", elem_id="faces", padding=False)
+            curve = motion.component()
+    first = [card, units, faces, curve, how_to_read]
+    kept = [replay, *downloads]
+    phases = gr.State(None)  # as given, of the clip that has an answer; None where there is none
+
+    def answer(path: str | None, name: str, given: tuple, progress: gr.Progress) -> tuple:
+        """The answer, with the old replay and files taken away: the new ones follow."""
+        try:
+            if path is None:
+                raise Refusal("There is no clip yet. Upload one, or take an example.")
+            analysis = engine.analyse(path, name, *given, progress=progress)
+        except Refusal as refusal:
+            return (*_refused(str(refusal)), None, *_nothing_kept())
+        return (*_shown(analysis), given, *_nothing_kept())
+
+    def run(path: str | None, name: str, progress=gr.Progress()) -> tuple:  # noqa: B008
+        return answer(path, name, NOTHING, progress)
+
+    def run_with_phases(path: str | None, name: str, event: gr.EventData, progress=gr.Progress()) -> tuple:  # noqa: B008
+        return answer(path, name, tuple(int(event._data[each]) for each in PHASE_NAMES), progress)
+
+    def keep(path: str | None, name: str, given: tuple | None) -> tuple:
+        """The replay and the files take longer than the answer. The clip is still in memory for them."""
+        if given is None or path is None:
+            return _nothing_kept()
+        try:
+            exports = write_exports(engine.analyse(path, name, *given), Path(path).stem)
+        except Refusal:  # the clip was changed meanwhile: its own answer says why
+            return _nothing_kept()
+        ready = (gr.DownloadButton(value=str(file), interactive=True) for file in exports.files)
+        return (str(exports.replay), *ready)
+
+    def connect(listener: Callable, function: Callable = run) -> None:
+        """An event gives an answer; then come the replay and the files."""
+        private = {"api_visibility": "private", "trigger_mode": "always_last"}
+        network = {"concurrency_id": "network", "concurrency_limit": 2}
+        replays = {"concurrency_id": "replay", "concurrency_limit": 1}
+        outputs = [*first, phases, *kept]
+        answered = listener(function, [clip, model], outputs, show_progress_on=card, **network, **private)
+        answered.success(keep, [clip, model, phases], kept, show_progress_on=replay, **replays, **private)
+
+    def clear() -> tuple:
+        return (view.idle(), "", "", motion.NOTHING_YET, READ, None, *_nothing_kept())
+
+    connect(partial(gr.on, [button.click, clip.upload, clip.stop_recording, model.input]))
+    connect(examples.load_input_event.success)
+    connect(curve.spotted)
+    connect(curve.release, run_with_phases)
+    clip.clear(clear, outputs=[*first, phases, *kept], api_visibility="private", queue=False)
+    return Tab(clip, connect)
 
 
-def _picture(label: str, height: int) -> gr.Image:
-    return gr.Image(
-        label=label,
-        alt_text=label,
-        height=height,
-        interactive=False,
-        buttons=["fullscreen"],
-        format="png",
-        elem_classes="picture",
+def _nothing_kept() -> tuple:
+    return (None, *(gr.DownloadButton(interactive=False) for _ in Exports.LABELS))
+
+
+def _shown(analysis: Analysis) -> tuple:
+    """Card, action units, pictures, curve and how to read them."""
+    architecture = registry.ARCHITECTURES[analysis.architecture]
+    said = RELEVANCE.format(model=analysis.model, relevance_by=architecture.relevance_by)
+    return (
+        view.card(analysis.prediction),
+        view.action_units(analysis.prediction),
+        pictures.figures(analysis),
+        motion.curve_and_sliders(analysis.prediction),
+        f"{READ}\n\n{said}",
     )
+
+
+def _refused(reason: str) -> tuple:
+    return view.refused(reason), "", "", motion.NOTHING_YET, READ

@@ -1,17 +1,48 @@
 """The page, put together."""
 
+from pathlib import Path
+
 import gradio as gr
 
-from . import analyse, examples
+from . import analyse, api, compare, examples, explain, long_video
+from .engine import Engine
+from .files import MOST_AGE_S
 
 HEADER = """<h1>Micro-expression recognition</h1>
-<p>Upload a short clip of one face. The page finds the moment of the strongest brief motion, shows it, and
-lets a network name it. Everything runs on this machine.</p>"""
+<p>The strongest brief motion of a face, shown and named. For research: often wrong, never a lie
+detector.</p>"""
 
 
-def build_demo() -> gr.Blocks:
-    """The page, ready for `launch(**LAUNCH)`."""
-    with gr.Blocks(title="Micro-expression recognition", fill_width=True) as demo:
+def build_demo(
+    engine: Engine | None = None, models: list[str] | None = None, paths: dict[str, Path] | None = None
+) -> gr.Blocks:
+    """The page, ready for `launch(**LAUNCH)`.
+
+    Args:
+        engine ([`Engine`], *optional*): Answers; by default one of its own.
+        models (`list[str]`, *optional*): Checkpoints to choose from, by default the bundled ones.
+        paths (`dict[str, Path]`, *optional*): Name -> example clip, by default the generated ones.
+
+    Returns:
+        `gr.Blocks`
+    """
+    engine, models = engine or Engine(), models or examples.bundled_models()
+    paths = paths or examples.example_paths()
+    every_s = 600
+    with gr.Blocks(
+        title="Micro-expression recognition",
+        fill_width=True,
+        delete_cache=(every_s, int(MOST_AGE_S) - every_s),
+    ) as demo:
         gr.HTML(HEADER, elem_id="header", padding=False)
-        analyse.build(examples.bundled_models(), examples.example_paths())
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Analyse", id="analyse"):
+                first = analyse.build(engine, models, paths)
+            with gr.Tab("Compare", id="compare"):
+                compare.build(engine, models, first)
+            with gr.Tab("Long video", id="long-video"):
+                long_video.build(models, first, tabs)
+            with gr.Tab("About", id="about"):
+                explain.build(models)
+        api.build(engine, models)
     return demo

@@ -6,10 +6,19 @@ import tempfile
 from pathlib import Path
 
 from mer_hf import registry
-from mer_hf.clip import write_clip
+from mer_hf.clip import Clip, write_clip
 from mer_hf.synthetic import clips as synthetic_clips
 
 SPACE = Path(__file__).resolve().parents[1]
+PEOPLE = {
+    "negative": "person-4",
+    "positive": "person-7",
+    "surprise": "person-4",
+    "still": "person-7",
+    "blink": "person-4",
+}
+"""Kind of example -> who shows it: people who do not exist."""
+INTEROCULAR_PX = 80.0
 
 
 def example_paths(folder: Path | None = None) -> dict[str, Path]:
@@ -25,16 +34,24 @@ def example_paths(folder: Path | None = None) -> dict[str, Path]:
     if folder is None:
         folder = (SPACE if os.access(SPACE, os.W_OK) else Path(tempfile.gettempdir()) / "mer-hf") / "examples"
     # Clips that an earlier version of the generator made are not taken for this one's.
-    generator = sorted(Path(synthetic_clips.__file__).parent.glob("*.py"))
+    generator = [Path(__file__), *sorted(Path(synthetic_clips.__file__).parent.glob("*.py"))]
     folder /= hashlib.sha256(b"".join(path.read_bytes() for path in generator)).hexdigest()[:10]
     folder.mkdir(parents=True, exist_ok=True)
     paths = {kind: folder / f"{kind}.mp4" for kind in synthetic_clips.EXAMPLE_KINDS}
     for kind, path in paths.items():
         if not path.exists():
             unfinished = path.with_suffix(f".{os.getpid()}.mp4")
-            write_clip(unfinished, synthetic_clips.example_clip(kind).clip.frames, 30)
+            write_clip(unfinished, example_clip(kind).frames, 30)
             unfinished.replace(path)
     return paths
+
+
+def example_clip(kind: str) -> Clip:
+    """A clip of two seconds of somebody who does not exist: an expression, a still face or a blink."""
+    motion = synthetic_clips.Motion(
+        synthetic_clips.EXAMPLES.get(kind, {}), blink_s=1.0 if kind == "blink" else None
+    )
+    return synthetic_clips.render_clip(motion, name=PEOPLE[kind], interocular_px=INTEROCULAR_PX).clip
 
 
 def bundled_models() -> list[str]:

@@ -1,108 +1,157 @@
-"""What the page says and shows of a result."""
+"""What the page says of a result: the card with the verdict, and bars. HTML, so that it can be read aloud."""
 
 import html
+import re
+from dataclasses import dataclass
 
-import gradio as gr
-import numpy as np
-
-from mer_hf import draw
 from mer_hf.action_units import PRESENT
-from mer_hf.flow import optical_flow
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.pipeline import Prediction
 
-OUTCOMES = {
-    "micro_expression": "Micro-expression",
-    "no_micro_expression": "No micro-expression",
-    "no_motion": "No motion",
-    "blink": "Only a blink",
+MOST_BARS, LEAST = 8, 0.05
+"""So many action units are shown, the strongest that reach this intensity; the others are counted."""
+SEVERAL = re.compile(r"^(\d+) faces were found")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of result is shown.
+
+    Attributes:
+        name (`str`): CSS class, which chooses the colour.
+        icon (`str`): A sign that says the same as the colour.
+        title (`str`): In words.
+        meaning (`str`): What it means, in a sentence.
+    """
+
+    name: str
+    icon: str
+    title: str
+    meaning: str
+
+
+KINDS = {
+    "micro_expression": Kind("found", "✓", "Micro-expression", ""),
+    "no_micro_expression": Kind(
+        "other",
+        "≠",
+        "No micro-expression",
+        "Something moved, but more like a blink, speech, a turn of the head or noise. "
+        "The bars say what it would be if it were one.",
+    ),
+    "no_motion": Kind(
+        "still",
+        "\N{EN DASH}",
+        "No motion",
+        "The face stays still, so nothing was classified.",
+    ),
+    "blink": Kind(
+        "blink", "◡", "Only a blink", "The lids closed and nothing else moved: nothing to classify."
+    ),
 }
-
-FAINT_PX = 0.5
-"""Motion below this never gets the full colour: the noise of a still clip would look like a storm."""
-
-FACE_LABELS = ("Onset", "Apex", "Motion, onset to apex", "Relevance")
+IDLE = Kind("idle", "○", "No clip yet", "Upload one, record one, or take an example.")
+REFUSED = Kind("refused", "!", "Not analysed", "")
 
 
-def refusal(reason: str) -> tuple:
-    """The values of a page that shows only why there is no answer."""
-    card = (
-        f'<div class="verdict refused"><strong>Not analysed</strong><span>{html.escape(reason)}</span></div>'
-    )
-    faces = (gr.Image(None, label=label) for label in FACE_LABELS)
-    return (card, None, None, *faces, {"error": reason})
-
-
-def verdict(prediction: Prediction) -> str:
-    """The answer as a card."""
-    title = OUTCOMES[prediction.outcome]
+def card(prediction: Prediction) -> str:
+    """The verdict, its probabilities, when it was, and what to know before believing it."""
+    kind = KINDS[prediction.outcome]
+    title = kind.title
     if prediction.label:
-        title += f": {prediction.label}, {prediction.scores[prediction.label]:.0%}"
-    lines = [phases_line(prediction), action_units_line(prediction)]
-    lines += [f'<span class="warning">⚠ {html.escape(warning)}</span>' for warning in prediction.warnings]
-    kind = "found" if prediction.label else "open"
-    return f'<div class="verdict {kind}"><strong>{html.escape(title)}</strong>{"".join(lines)}</div>'
+        title = f"{prediction.label}, {prediction.scores[prediction.label]:.0%}"
+    parts = [_head(kind, title, kind.title if prediction.label else "")]
+    parts += [f"<p>{html.escape(kind.meaning)}</p>"] if kind.meaning else []
+    if prediction.outcome in ("micro_expression", "no_micro_expression"):
+        parts.append(probabilities(prediction.scores, prediction.label))
+    parts.append(f"<p class='when'>{html.escape(when(prediction))}</p>")
+    return _card(kind, "".join([*parts, *_warnings(prediction)]))
 
 
-def phases_line(prediction: Prediction) -> str:
-    """Where in the clip it was found, and how long the answer took."""
-    found = prediction.to_dict()["phases"]
-    took = f"answered in {sum(prediction.timings_s.values()):.1f} s"
-    frames = len(prediction.phases.curve)
-    if found["apex"] is None:
-        return f"<span>{frames} frames, {took}</span>"
-    if found["onset_s"] is None:
-        return f"<span>frames {found['onset']} to {found['offset']} of {frames}, {took}</span>"
-    where = f"{found['onset_s']:.2f} to {found['offset_s']:.2f} s, strongest at {found['apex_s']:.2f} s"
-    return f"<span>{where}; {took}</span>"
+def refused(reason: str) -> str:
+    """Why there is no answer."""
+    return _card(REFUSED, _head(REFUSED, REFUSED.title) + f"<p>{html.escape(reason)}</p>")
 
 
-def action_units_line(prediction: Prediction) -> str:
-    """The action units that motion shows, strongest first."""
-    found = prediction.action_units
-    present = [name for name, values in found.items() if values and values[2] >= PRESENT]
-    shown = []
-    for name in sorted(present, key=lambda name: -found[name][2]):
-        left, right, _ = found[name]
-        side = "" if min(left, right) >= PRESENT else " on the left" if left > right else " on the right"
-        shown.append(f"{name} {ACTION_UNITS[name]}{side}")
-    return f"<span>Action units: {html.escape(', '.join(shown[:4])) or 'none'}</span>"
-
-
-def pictures(prediction: Prediction) -> tuple:
-    """Curve, onset, apex, flow and overlay, each with its label; no overlay where nothing was classified."""
-    phases = prediction.phases
-    labels = ("First frame", "Middle frame", "Motion, first to middle")
-    if phases.apex is not None:
-        labels = (f"Onset, frame {phases.onset}", f"Apex, frame {phases.apex}", FACE_LABELS[2])
-    flow_xy = optical_flow(prediction.onset_face, prediction.apex_face)
-    flow = draw.flow_picture(flow_xy, max_px=max(draw.full_color_px(flow_xy), FAINT_PX))
-    overlay = (
-        draw.overlay_picture(prediction.apex_face, prediction.apex_relevance) if prediction.label else None
+def idle() -> str:
+    """What stands there before the first clip."""
+    return _card(
+        IDLE, _head(IDLE, IDLE.title) + f"<p>{IDLE.meaning} Best: one to three seconds, one face.</p>"
     )
+
+
+def _card(kind: Kind, inside: str) -> str:
+    return f'<div class="verdict {kind.name}" role="status">{inside}</div>'
+
+
+def _head(kind: Kind, title: str, over: str = "") -> str:
+    small = f"<small>{html.escape(over)}</small>" if over else ""
     return (
-        curve_of(prediction),
-        gr.Image(prediction.onset_face, label=labels[0]),
-        gr.Image(prediction.apex_face, label=labels[1]),
-        gr.Image(flow, label=labels[2]),
-        overlay,
+        f'<header><span class="icon" aria-hidden="true">{kind.icon}</span>'
+        f"<div>{small}<strong>{html.escape(title)}</strong></div></header>"
     )
 
 
-def curve_of(prediction: Prediction) -> np.ndarray:
-    """The motion curve with its phases, the blinks shaded."""
-    phases = prediction.phases
-    blinking = np.zeros(len(phases.curve), dtype=bool)
-    for first, last in phases.blinks:
-        blinking[first : last + 1] = True
-    return draw.curve_picture(
-        phases.curve,
-        phases.onset,
-        phases.apex,
-        phases.offset,
-        times_s=prediction.timestamps_s,
-        masked=blinking,
-        threshold=phases.threshold,
-        unit="pixels",
-        size_wh=(900, 162),
+def probabilities(scores: dict[str, float], chosen: str | None) -> str:
+    """A bar per class, with its number; the chosen one stands out."""
+    rows = []
+    for name, value in scores.items():
+        strong = " class='chosen'" if name == chosen else ""
+        rows.append(
+            f"<tr{strong}><th scope='row'>{html.escape(name)}</th>"
+            f"<td><i style='width:{value:.1%}'></i></td><td>{value:.0%}</td></tr>"
+        )
+    return f"<table class='bars' aria-label='Probabilities'>{''.join(rows)}</table>"
+
+
+def when(prediction: Prediction) -> str:
+    """Where in the clip it was found, how sure it is, and how long the answer took."""
+    found = prediction.to_dict()["phases"]
+    frames = len(prediction.phases.curve)
+    said = [f"{frames} frames"]
+    if found["onset_s"] is not None:
+        said = [f"{found['onset_s']:.2f} to {found['offset_s']:.2f} s, strongest at {found['apex_s']:.2f} s"]
+    elif found["apex"] is not None:
+        said = [f"frames {found['onset']} to {found['offset']} of {frames}"]
+    if prediction.expression_probability is not None:
+        said.append(f"an expression at all: {prediction.expression_probability:.0%}")
+    if found["source"] == "given":
+        said.append("phases set by hand")
+    return "; ".join(said) + "."
+
+
+def _warnings(prediction: Prediction) -> list[str]:
+    """Several faces first and in a colour of its own; what the card says already is not repeated."""
+    lines = []
+    for text in prediction.warnings:
+        if SEVERAL.match(text):
+            lines.insert(0, f'<p class="several"><b aria-hidden="true">⚇</b> {html.escape(text)}</p>')
+        elif not text.startswith(("something moved, but", "no motion stands out", "only a blink was found")):
+            lines.append(f'<p class="warning">⚠ {html.escape(text)}</p>')
+    return lines
+
+
+def action_units(prediction: Prediction) -> str:
+    """The strongest action units as bars to both sides, as one looks at the face: right on the left."""
+    seen = {name: values for name, values in prediction.action_units.items() if values}
+    strongest = sorted(seen, key=lambda name: -max(seen[name]))[:MOST_BARS]
+    strongest = [name for name in strongest if max(seen[name]) >= LEAST]
+    shown = [name for name in seen if name in strongest]  # in the order of their numbers
+    rows = []
+    for name in shown:
+        left, right, intensity = seen[name]
+        said = f"{name} {ACTION_UNITS[name]}: right {right:.2f}, left {left:.2f}"
+        rows.append(
+            f"<tr{' class=present' if intensity >= PRESENT else ''} title='{said}'>"
+            f"<td class='right'><i style='width:{right:.0%}'></i></td>"
+            f"<th scope='row'><b>{name}</b> {ACTION_UNITS[name]}</th>"
+            f"<td class='left'><i style='width:{left:.0%}'></i></td>"
+            f"<td class='number'>{intensity:.2f}</td></tr>"
+        )
+    hidden = len(prediction.action_units) - len(seen)
+    weaker = f"{len(seen) - len(shown)} {'others are weaker' if shown else 'are at rest'}"
+    rest = f"{weaker}; {hidden} cannot be seen in a picture's motion."
+    return (
+        "<div class='units'><table><caption>Action units, on the person's</caption>"
+        "<thead><tr><th scope='col'>right</th><th></th><th scope='col'>left</th><th></th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table><p>{rest}</p></div>"
     )

@@ -320,7 +320,7 @@ def test_the_wheel_carries_page_and_cards_and_no_clip(wheel, tmp_path):
     names = set(members(wheel))
     tracked = subprocess.run(["git", "ls-files", "space"], cwd=ROOT, capture_output=True, text=True)
     page = {name.removeprefix("space/") for name in tracked.stdout.split()}
-    assert {"app.py", "page/style.css"} <= page
+    assert {"app.py", "page/style.css", "page/motion.js", "page/explain.md"} <= page
     cards = {each.name for each in (ROOT / "hub_cards").iterdir()}
     assert {f"mer_hf/_data/space/{name}" for name in page} <= names
     assert {f"mer_hf/_data/hub_cards/{name}" for name in cards} <= names
@@ -408,7 +408,7 @@ import sys
 from gradio_client import Client, handle_file
 client = Client(sys.argv[1], verbose=False)
 answer = client.predict(handle_file(sys.argv[2]), "htnet-synthetic", api_name="/analyse")
-print(answer[-1]["outcome"], answer[-1]["label"])
+print(answer["outcome"], answer["label"])
 """
 
 

@@ -1,13 +1,14 @@
-"""Opens the page in a headless Chromium: for the test, and for the picture in the README.
+"""Opens the page in a headless Chromium: for the test, and for the pictures in the README.
 
-    python -m tests.space.browser docs/demo.png
+    python -m tests.space.browser docs
 
-analyses a generated example with the bundled network and writes the picture.
+analyses a generated example with the bundled networks and writes demo.png and compare.png.
 """
 
 import importlib.util
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,13 +29,17 @@ def load_app(name: str = "space_app") -> ModuleType:
 
 
 @contextmanager
-def served(app: ModuleType) -> Iterator[str]:
-    """The page's address while it is served."""
-    demo = app.build_demo()
+def served(app: ModuleType, **given) -> Iterator[str]:
+    """The page's address while it is served; what is given goes to `build_demo`."""
+    demo = app.build_demo(**given)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
     try:
         yield url
     finally:
+        # A thread that still writes a replay when Python ends takes the whole process down.
+        deadline = time.monotonic() + 60
+        while any(demo._queue.active_jobs) and time.monotonic() < deadline:
+            time.sleep(0.1)
         demo.close(verbose=False)
 
 
@@ -58,19 +63,30 @@ def opened(url: str, executable: str) -> Iterator:
         browser.close()
 
 
-def wait_for_pictures(page) -> None:
-    """Until the answer and all five pictures are there."""
-    page.get_by_text("Micro-expression:").wait_for()
-    page.wait_for_function("document.querySelectorAll('.picture img').length == 5")
-    page.wait_for_function("[...document.querySelectorAll('.picture img')].every(i => i.naturalWidth > 100)")
+def wait_for_answer(page, kind: str = "found") -> None:
+    """Until a card of that kind, every picture and the replay are there."""
+    page.locator(f".verdict.{kind}").first.wait_for()
+    page.wait_for_function("document.querySelectorAll('#faces figure').length == 5")
+    page.wait_for_function("document.querySelector('#replay video')?.readyState > 1")
+
+
+def wait_for_comparison(page) -> None:
+    """Until four columns are there."""
+    page.wait_for_function("document.querySelectorAll('.columns section').length == 4")
 
 
 def main() -> None:
-    """Writes the picture."""
+    """Writes the two pictures of the README."""
+    folder = Path(sys.argv[1])
     with served(load_app()) as url, opened(url, find_chromium()) as page:
         page.get_by_role("button", name="positive", exact=True).click()
-        wait_for_pictures(page)
-        page.screenshot(path=sys.argv[1])
+        wait_for_answer(page)
+        page.wait_for_timeout(1500)
+        page.screenshot(path=folder / "demo.png")
+        page.get_by_role("tab", name="Compare").click()
+        page.get_by_role("button", name="Take the clip").click()
+        wait_for_comparison(page)
+        page.screenshot(path=folder / "compare.png")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,81 @@
-"""Makes `page` importable, as it is for `python space/app.py`."""
+"""Makes `page` importable, as it is for `python space/app.py`; small networks and clips for its tests."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mer_hf import registry
+from mer_hf.clip import write_clip
+from tests.models.tiny import tiny_model, tiny_processor
 
 SPACE = str(Path(__file__).parents[2] / "space")
 if SPACE not in sys.path:
     sys.path.insert(0, SPACE)
+
+
+@pytest.fixture(scope="module")
+def tiny_checkpoints(tmp_path_factory):
+    """Small random networks in place of the bundled ones; MMNet's calibration takes no motion for one."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for key in registry.ARCHITECTURES:
+        place, bundled = folder / f"{key}-synthetic", registry.CHECKPOINTS / f"{key}-synthetic"
+        tiny_model(key).save_pretrained(place)
+        tiny_processor(key).save_pretrained(place)
+        for name in ("README.md", "evaluation.json"):
+            shutil.copy(bundled / name, place)
+    never = json.loads((registry.CHECKPOINTS / "mmnet-synthetic" / "calibration.json").read_text())
+    (folder / "mmnet-synthetic" / "calibration.json").write_text(json.dumps(never | {"threshold": 1.0}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "CHECKPOINTS", folder)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def faceless(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "faceless.mp4"
+    write_clip(path, np.full((10, 120, 160, 3), 90, np.uint8), 30)
+    return path
+
+
+@pytest.fixture(scope="session")
+def two_faces(example, tmp_path_factory):
+    """The same face twice in one picture."""
+    half = example("positive").clip.frames[:, :, 160:480]
+    path = tmp_path_factory.mktemp("clips") / "two.mp4"
+    write_clip(path, np.concatenate([half, half], axis=2), 30)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bad_clips(faceless, tmp_path_factory):
+    """Name -> a file that has no answer, and a word of the reason that must be shown."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "words.mp4").write_text("no video")
+    (folder / "empty.mp4").write_bytes(b"")
+    write_sound(folder / "sound.mp4")
+    write_clip(folder / "long.mp4", np.zeros((60, 32, 32, 3), np.uint8), 2)
+    write_clip(folder / "large.mp4", np.zeros((2, 2400, 3842, 3), np.uint8), 30)
+    return {
+        "not a video": (folder / "words.mp4", "words.mp4"),
+        "0 bytes": (folder / "empty.mp4", "0 bytes"),
+        "audio only": (folder / "sound.mp4", "sound.mp4"),
+        "no face": (faceless, "face"),
+        "too long": (folder / "long.mp4", "30 s"),
+        "too many pixels": (folder / "large.mp4", "3842 x 2400"),
+    }
+
+
+def write_sound(path: Path) -> None:
+    import av
+
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        for at in range(8):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, 1024 * at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

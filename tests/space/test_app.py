@@ -1,5 +1,6 @@
-"""The page: its function, its endpoint, and one run in a browser."""
+"""What the page says and shows, without a server."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,117 +9,190 @@ import yaml
 
 pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
 
-from gradio_client import Client, handle_file
-from page import analyse, examples, view
+from page import compare, examples, explain, long_video, motion, pictures, view
+from page.engine import Engine, Refusal
+from page.exports import write_exports
 
-from mer_hf.clip import write_clip
-from mer_hf.registry import ARCHITECTURES
-from tests.models.tiny import tiny_model, tiny_processor
-from tests.space.browser import find_chromium, load_app, opened, served, wait_for_pictures
+from mer_hf import registry
+from mer_hf.long_video import Gap, Interval, LongVideo
+from mer_hf.synthetic.clips import EXAMPLE_KINDS
 
 ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "tests" / "screenshots"
-
-
-app = load_app()
-example_paths = examples.example_paths
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny_networks(checkpoint, example_file, tmp_path_factory):
-    """Small random networks in place of the bundled ones, and two examples."""
-    tiny = {"htnet-synthetic": checkpoint}
-    for key in ARCHITECTURES:
-        if key != "htnet":
-            tiny[f"{key}-synthetic"] = tmp_path_factory.mktemp(key)
-            tiny_model(key).save_pretrained(tiny[f"{key}-synthetic"])
-            tiny_processor(key).save_pretrained(tiny[f"{key}-synthetic"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examples, "example_paths", lambda: {k: example_file(k) for k in ("positive", "still")})
-        patch.setattr(examples, "bundled_models", lambda: list(tiny))
-        load_pipeline = analyse.load_pipeline
-        patch.setattr(analyse, "load_pipeline", lambda model: load_pipeline(str(tiny[model])))
-        yield
 
 
 @pytest.fixture(scope="module")
-def url(tiny_networks):
-    with served(app) as url:
-        yield url
+def engine(tiny_checkpoints):
+    return Engine("cpu")
 
 
 @pytest.fixture(scope="module")
-def faceless(tmp_path_factory):
-    path = tmp_path_factory.mktemp("clips") / "faceless.mp4"
-    write_clip(path, np.full((10, 120, 160, 3), 90, np.uint8), 30)
-    return path
+def answers(engine, example_file):
+    return engine.compare(example_file("positive"), examples.bundled_models())
 
 
-def test_a_clip_gives_every_picture(example_file):
-    card, scores, curve, onset, apex, flow, overlay, details = analyse.analyse(
-        str(example_file("positive")), "htnet-synthetic"
+@pytest.fixture(scope="module")
+def analysis(answers):
+    return answers["htnet-synthetic"]
+
+
+def test_the_card_names_the_class_and_every_probability(analysis):
+    card = view.card(analysis.prediction)
+    for name, value in analysis.prediction.scores.items():
+        assert f">{name}</th>" in card and f"{value:.0%}" in card
+    assert f"<strong>{analysis.prediction.label}, " in card and "verdict found" in card
+
+
+@pytest.mark.parametrize("outcome", view.KINDS)
+def test_each_kind_of_result_has_its_own_colour_sign_and_words(analysis, outcome):
+    label = analysis.prediction.label if outcome == "micro_expression" else None
+    card = view.card(replace(analysis.prediction, outcome=outcome, label=label))
+    kind = view.KINDS[outcome]
+    assert f"verdict {kind.name}" in card and kind.icon in card and kind.title in card
+    assert ("class='bars'" in card) == outcome.endswith("expression")
+    assert len({(each.name, each.icon) for each in view.KINDS.values()}) == len(view.KINDS)
+
+
+def test_several_faces_are_said_first_and_in_a_colour_of_their_own(analysis):
+    notes = ("the clip is dark.", "3 faces were found; the largest is analysed.")
+    card = view.card(replace(analysis.prediction, warnings=notes))
+    assert card.index('class="several"') < card.index("the clip is dark.")
+
+
+def test_text_is_text_and_no_markup(analysis):
+    assert "&lt;b&gt;" in view.refused("<b>")
+    assert "&lt;i&gt;" in view.card(replace(analysis.prediction, warnings=("<i>",)))
+    assert "<b>" not in long_video.time_line(
+        long_of(Interval(1.0, 1.1, 1.2, 2.0, label="<b>", scores={"<b>": 1}))
     )
-    assert f"Micro-expression: {max(scores, key=scores.get)}" in card
-    assert sum(scores.values()) == pytest.approx(1.0)
-    for picture in (onset, apex, flow):
-        assert picture.value is not None
-    assert curve.std() > 0
-    assert overlay.shape == (224, 224, 3)
-    assert details["outcome"] == "micro_expression"
-    assert str(details["phases"]["apex"]) in apex.label
 
 
-@pytest.mark.parametrize("key", ARCHITECTURES)
-def test_every_network_can_be_chosen(example_file, key):
-    card, scores, *_, overlay, details = analyse.analyse(str(example_file("positive")), f"{key}-synthetic")
-    assert "Micro-expression" in card and "AU12 lip corner puller" in card
-    assert overlay.shape == (224, 224, 3) and overlay.std() > 0
-    assert details["action_units"]["AU12"][2] > 0.5 and len(scores) == len(details["scores"])
-    assert ARCHITECTURES[key].relevance_by in analyse.note(f"{key}-synthetic")
+def test_bars_of_action_units_grow_to_the_side_that_moved(analysis):
+    one_sided = {"AU12": (0.8, 0.1, 0.6), "AU4": (0.0, 0.0, 0.0), "AU5": None}
+    shown = view.action_units(replace(analysis.prediction, action_units=one_sided))
+    assert shown.index("width:10%") < shown.index("AU12 lip") or "right 0.10, left 0.80" in shown
+    assert "class=present" in shown and "brow lowerer" not in shown and "1 cannot be seen" in shown
 
 
-def test_a_still_clip_is_not_named(example_file):
-    card, scores, *_, overlay, details = analyse.analyse(str(example_file("still")), "htnet-synthetic")
-    assert "No motion" in card and "nothing was classified" in card
-    assert set(scores.values()) == {1 / 3}
-    assert details["label"] is None
-    assert overlay is None
+def test_every_picture_has_words_and_a_caption(analysis):
+    shown = pictures.figures(analysis)
+    assert shown.count("<figure>") == 5 and shown.count("<img") == shown.count(' alt="') == 10
+    assert f"Apex, frame {analysis.prediction.phases.apex}" in shown
 
 
-@pytest.mark.parametrize("clip, reason", [(None, "no clip yet"), ("uploads/no-such.mp4", "no-such.mp4")])
-def test_a_bad_clip_shows_the_reason(clip, reason):
-    card, *rest, details = analyse.analyse(clip, "htnet-synthetic")
-    assert "Not analysed" in card and reason in card
-    assert reason in details["error"] and "uploads" not in details["error"]
-    assert rest[:2] == [None, None] and [picture.value for picture in rest[2:]] == [None] * 4
+def test_without_an_answer_there_is_no_relevance(engine, example_file):
+    still = engine.analyse(example_file("still"), "htnet-synthetic")
+    assert "no network was asked" in pictures.figures(still) and "First, frame 0" in pictures.figures(still)
+    assert "motion open" in motion.curve_and_sliders(still.prediction)
 
 
-def test_reasons_are_text_and_no_markup():
-    assert "&lt;b&gt;" in view.refusal("<b>")[0]
+def test_marks_and_sliders_stand_at_the_same_frames(analysis):
+    shown = motion.curve_and_sliders(analysis.prediction)
+    last = len(analysis.track.frames) - 1
+    for name in ("onset", "apex", "offset"):
+        frame = getattr(analysis.prediction.phases, name)
+        assert f'class="mark {name}" style="left:{100 * frame / last:.3f}%"' in shown
+        assert f'max="{last}" step="1" value="{frame}"' in shown
+    assert "back" not in shown
+    by_hand = replace(analysis.prediction, phases=replace(analysis.prediction.phases, source="given"))
+    assert 'class="back"' in motion.curve_and_sliders(by_hand)
+
+
+def test_one_frame_has_no_curve(analysis):
+    one = replace(
+        analysis.prediction.phases, curve=np.zeros(1, np.float32), onset=None, apex=None, offset=None
+    )
+    assert "One frame" in motion.curve_and_sliders(replace(analysis.prediction, phases=one))
+
+
+def test_scores_of_any_scheme_come_to_common_classes():
+    five = {"happiness": 0.1, "surprise": 0.2, "disgust": 0.3, "repression": 0.15, "others": 0.25}
+    found = compare.common_scores(five)
+    assert found == pytest.approx({"negative": 0.45, "positive": 0.1, "surprise": 0.2, "others": 0.25})
+
+
+def with_label(analysis, label):
+    return replace(analysis, prediction=replace(analysis.prediction, label=label))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "line"),
+    [
+        (("positive", "happiness", "positive", "surprise"), ("positive", 3, 4), "3 of 4 say"),
+        (("positive", "surprise"), ("", 1, 2), "do not agree"),  # as many for the one as for the other
+        (("negative", None), ("negative", 1, 1), "1 of 1 say"),  # a refusal has no vote
+        ((None,), ("", 0, 0), "None of them answered"),
+    ],
+)
+def test_agreement_is_counted_in_common_classes(analysis, labels, expected, line):
+    given = {
+        f"htnet-{at}": with_label(analysis, label) if label else Refusal("why not")
+        for at, label in enumerate(labels)
+    }
+    if labels[1:2] == ("happiness",):
+        scores = {"happiness": 1.0}
+        given["htnet-1"] = replace(
+            given["htnet-1"], prediction=replace(given["htnet-1"].prediction, scores=scores)
+        )
+    assert compare.agreement(given) == expected
+    assert line in compare.columns(given)
+
+
+def test_four_networks_stand_side_by_side(answers):
+    shown = compare.columns(answers)
+    assert shown.count("<section") == 4 and all(name in shown for name in answers)
+    for key in registry.ARCHITECTURES:
+        assert registry.ARCHITECTURES[key].looks_at in shown
+
+
+def long_of(*intervals):
+    return LongVideo(60.0, intervals, (Gap(10.0, 12.0, "no face"),), (), np.zeros(2), np.zeros(2), ("short",))
+
+
+def test_the_time_line_places_every_interval_and_the_table_opens_it():
+    scores = {"negative": 0.1, "positive": 0.9}
+    first = Interval(15.0, 15.2, 15.3, 1.0, "micro_expression", "positive", scores, 0.8)
+    shown = long_video.time_line(long_of(first, Interval(30.0, 30.1, 30.3, 0.5, "no_micro_expression")))
+    assert "2 brief motions in 60 s" in shown and "left:25.000%;width:0.500%" in shown
+    assert shown.count('data-open="0"') == shown.count('data-open="1"') == 2
+    assert "positive, 90%" in shown and "no micro-expression" in shown and "no face" in shown
+
+
+def test_a_video_without_motion_has_no_table():
+    assert "<table" not in long_video.time_line(long_of()) and "No brief motions" in long_video.time_line(
+        long_of()
+    )
+
+
+def test_the_explanation_reads_its_numbers_from_the_checkpoints():
+    text = explain.text(examples.bundled_models())
+    card = yaml.safe_load(
+        (registry.CHECKPOINTS / "htnet-synthetic" / "README.md").read_text().split("---")[1]
+    )
+    for metric in card["model-index"][0]["results"][0]["metrics"]:
+        assert f"{metric['value']:.3f}" in text
+    assert text.count("not measured on recordings") == 3 and "recognised at 1 px" in text
+    assert not set("0123456789") & set(text.split("What the numbers are")[0].split("made\n")[1])
+
+
+def test_four_files_can_be_kept(analysis):
+    kept = write_exports(analysis, "clip")
+    assert [path.name for path in kept.files] == ["clip.json", "clip.csv", "clip-replay.mp4", "clip.html"]
+    assert all(path.stat().st_size > 100 for path in kept.files)
 
 
 def test_examples_are_rendered_once(tmp_path, monkeypatch):
     monkeypatch.setattr(examples.synthetic_clips, "EXAMPLE_KINDS", ("still",))
-    paths = example_paths(tmp_path)
+    paths = examples.example_paths(tmp_path)
     written = paths["still"].stat().st_mtime_ns
     assert [path.name for path in tmp_path.rglob("*.mp4")] == ["still.mp4"]
-    assert example_paths(tmp_path)["still"].stat().st_mtime_ns == written
+    assert examples.example_paths(tmp_path)["still"].stat().st_mtime_ns == written
     (tmp_path / "changed.py").write_text("")
     monkeypatch.setattr(examples.synthetic_clips, "__file__", str(tmp_path / "changed.py"))
-    assert example_paths(tmp_path)["still"] != paths["still"]
+    assert examples.example_paths(tmp_path)["still"] != paths["still"]
 
 
-def test_the_endpoint_takes_a_clip_and_a_model(url, example_file, faceless):
-    client = Client(url, verbose=False)
-    card, scores, *pictures, details = client.predict(
-        handle_file(example_file("positive")), "htnet-synthetic", api_name="/analyse"
-    )
-    assert "Micro-expression" in card
-    assert sum(row["confidence"] for row in scores["confidences"]) == pytest.approx(1.0, abs=1e-6)
-    assert len(pictures) == 5
-    assert details["phases"]["onset"] < details["phases"]["apex"]
-    _, *_, details = client.predict(handle_file(faceless), "htnet-synthetic", api_name="/analyse")
-    assert "face" in details["error"]
+def test_somebody_shows_every_example():
+    assert set(examples.PEOPLE) == set(EXAMPLE_KINDS)
 
 
 def test_the_space_header_names_what_is_there():
@@ -129,37 +203,3 @@ def test_the_space_header_names_what_is_there():
     assert len(header["short_description"]) <= 60
     installed = [line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()]
     assert dict(pair for pair in installed if len(pair) == 2)["gradio"] == header["sdk_version"]
-
-
-@pytest.fixture(scope="module")
-def page(url):
-    pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("no Chromium is installed: the page was not opened in a browser")
-    with opened(url, chromium) as page:
-        yield page
-
-
-def test_the_page_in_a_browser(page, example_file, faceless):
-    faults = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.locator("input[type=file]").first.set_input_files(str(example_file("positive")))
-    wait_for_pictures(page)
-    assert page.get_by_text("attention weights are all exactly 1").is_visible()
-    assert page.evaluate("document.documentElement.scrollHeight") <= 768
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1366
-    apex = page.get_by_text("Apex, frame").inner_text()
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / "demo.png")
-
-    page.get_by_role("button", name="still", exact=True).click()
-    page.get_by_text("nothing was classified").wait_for()
-    assert not page.get_by_text(apex, exact=True).is_visible()
-
-    page.get_by_label("Clear").or_(page.get_by_label("Remove")).first.click()
-    page.locator("input[type=file]").first.set_input_files(str(faceless))
-    page.get_by_text("Not analysed").wait_for()
-    assert "face" in page.locator(".verdict.refused").inner_text()
-    page.screenshot(path=SCREENSHOTS / "refused.png")
-    assert not faults

@@ -1,0 +1,50 @@
+// The sliders of the motion curve: marks follow while one is moved; 'release' tells the page when it is let go.
+const inputs = () => [...element.querySelectorAll('input[type=range]')];
+
+function draw() {
+  const root = element.querySelector('.motion');
+  const seconds = root.dataset.seconds ? root.dataset.seconds.split(' ') : null;
+  const last = Number(root.dataset.last);
+  for (const input of inputs()) {
+    const frame = Number(input.value);
+    const said = `frame ${frame}` + (seconds ? `, ${Number(seconds[frame]).toFixed(2)} s` : '');
+    input.setAttribute('aria-valuetext', said);
+    input.parentElement.querySelector('output').textContent = said;
+    element.querySelector(`.mark.${input.name}`).style.left = `${100 * frame / last}%`;
+  }
+  const [onset, , offset] = inputs().map((input) => Number(input.value));
+  const span = element.querySelector('.span');
+  span.style.left = `${100 * onset / last}%`;
+  span.style.width = `${100 * (offset - onset) / last}%`;
+}
+
+// onset <= apex <= offset: whatever stands in the way of the moved slider is pushed along.
+element.addEventListener('input', (event) => {
+  const all = inputs();
+  const moved = all.indexOf(event.target);
+  if (moved < 0) return;
+  all.forEach((input, at) => {
+    const [frame, limit] = [Number(input.value), Number(event.target.value)];
+    if (at < moved && frame > limit) input.value = limit;
+    if (at > moved && frame < limit) input.value = limit;
+  });
+  draw();
+});
+
+let focused = null;
+element.addEventListener('change', (event) => {
+  if (!inputs().includes(event.target)) return;
+  focused = document.activeElement === event.target ? event.target.name : null;
+  const [onset, apex, offset] = inputs().map((input) => Number(input.value));
+  trigger('release', { onset, apex, offset });
+});
+
+element.addEventListener('click', (event) => {
+  if (event.target.matches('.back')) trigger('spotted');
+});
+
+// The answer draws everything anew: who steers by keys stays on the same slider.
+watch('value', () => {
+  if (focused) element.querySelector(`input[name=${focused}]`)?.focus();
+  focused = null;
+});

@@ -1,0 +1,71 @@
+"""The page's endpoints, asked as a program would."""
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
+
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from tests.space.browser import load_app, served
+
+
+@pytest.fixture(scope="module")
+def client(tiny_checkpoints, example_file):
+    with served(load_app(), paths={"positive": example_file("positive")}) as url:
+        yield Client(url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def clip(example_file):
+    return handle_file(example_file("positive"))
+
+
+def test_nothing_else_is_an_endpoint(client):
+    named = client.view_api(return_format="dict")
+    assert set(named["named_endpoints"]) == {"/analyse", "/classify", "/compare", "/export", "/spot_long"}
+    assert not named["unnamed_endpoints"]
+    parameters = [each["parameter_name"] for each in named["named_endpoints"]["/classify"]["parameters"]]
+    assert parameters == ["clip", "model", "onset", "apex", "offset"]
+
+
+def test_a_clip_is_analysed_and_classified_again_with_other_phases(client, clip):
+    found = client.predict(clip, "htnet-synthetic", api_name="/analyse")
+    assert found["outcome"] == "micro_expression" and sum(found["scores"].values()) == pytest.approx(1.0)
+    assert found["fps"] == pytest.approx(30) and len(found["clip_sha256"]) == 64
+    again = client.predict(clip, "htnet-synthetic", 10, 15, 20, api_name="/classify")
+    assert [again["phases"][name] for name in ("onset", "apex", "offset")] == [10, 15, 20]
+    assert again["phases"]["source"] == "given" and again["clip_sha256"] == found["clip_sha256"]
+
+
+def test_networks_are_compared(client, clip):
+    found = client.predict(clip, api_name="/compare")
+    assert set(found["answers"]) == {f"{key}-synthetic" for key in ("htnet", "mmnet", "hsta", "facesleuth")}
+    assert found["answers"]["mmnet-synthetic"]["says"] == "no micro-expression"
+    assert found["agreement"]["answers"] == 4
+
+
+def test_files_are_exported(client, clip):
+    files = client.predict(clip, "htnet-synthetic", api_name="/export")
+    assert [path.rsplit(".")[-1] for path in files] == ["json", "csv", "mp4", "html"]
+
+
+def test_a_long_video_is_searched(client, clip):
+    found = client.predict(clip, "htnet-synthetic", api_name="/spot_long")
+    assert len(found["intervals"]) == 1 and found["duration_s"] == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("no face", "htnet-synthetic"), ("not a video", "htnet-synthetic"), (None, "/etc"), (None, "../x")],
+)
+def test_what_has_no_answer_raises_the_reason(client, clip, bad_clips, name, model):
+    given = handle_file(bad_clips[name][0]) if name else clip
+    with pytest.raises(AppError) as caught:
+        client.predict(given, model, api_name="/analyse")
+    assert "Traceback" not in str(caught.value) and "tmp" not in str(caught.value)
+
+
+def test_phases_out_of_order_raise_the_reason(client, clip):
+    with pytest.raises(AppError, match="onset <= apex <= offset"):
+        client.predict(clip, "htnet-synthetic", 20, 15, 10, api_name="/classify")
