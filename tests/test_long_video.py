@@ -163,6 +163,21 @@ def test_a_face_that_is_there_for_a_part_of_a_window_is_looked_at(tmp_path, quic
     assert (gap.start_s, gap.end_s) == (pytest.approx(1.0, abs=0.05), pytest.approx(6.0, abs=0.05))
 
 
+def test_a_window_without_a_usable_face_leaves_what_its_neighbours_saw(tmp_path, quick_track, monkeypatch):
+    track = long_video.track_face
+
+    def refuse_the_second(clip: Clip) -> FaceTrack:
+        if 2.9 < clip.timestamps_s[0] < 3.1:
+            raise FaceError("its eyes are near each other", kind="small")
+        return track(clip)
+
+    monkeypatch.setattr(long_video, "track_face", refuse_the_second)
+    result = spot_long(write_noise(tmp_path / "a.mp4", 9.0), window_s=4.0, overlap_s=1.0)
+    (gap,) = result.gaps
+    assert (gap.start_s, gap.end_s) == (pytest.approx(4.0, abs=0.05), pytest.approx(6.0, abs=0.05))
+    assert gap.reason == "the face is too small"
+
+
 def damaged(tmp_path, share: float):
     whole = write_noise(tmp_path / "whole.mp4", 20.0)
     content = whole.read_bytes()
