@@ -64,7 +64,7 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
                 [[str(path)] for path in paths.values()],
                 inputs=[clip],
                 example_labels=list(paths),
-                label="Generated examples (nobody's face)",
+                label="Generated examples",
             )
             model = gr.Dropdown(
                 models,

@@ -50,7 +50,7 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> gr.Video:
             model = gr.Dropdown(models, value=models[0], label="Network")
             button = gr.Button("Search", variant="primary")
         with gr.Column(elem_classes="result"):
-            gr.Markdown(EXPERIMENTAL, elem_classes="note experimental")
+            gr.Markdown(EXPERIMENTAL, elem_classes="note", elem_id="experimental")
             found = gr.HTML(NOTHING_YET, js_on_load=SCRIPT, elem_id="found", padding=False)
     moments = gr.State([])
 

@@ -9,7 +9,7 @@ import numpy as np
 from mer_hf.pipeline import PHASE_NAMES, Prediction
 from mer_hf.spotting import Phases
 
-ROOM = 1.25
+ROOM = 1.5
 """The curve's highest value times this is the top of the drawing: names stand above it."""
 SCRIPT = Path(__file__).with_suffix(".js").read_text()
 NOTHING_YET = (
