@@ -11,7 +11,6 @@ the end the page's files must be gone, first by their age, then all of them with
 
 import os
 import queue
-import signal
 import socket
 import statistics
 import subprocess
@@ -91,15 +90,17 @@ def alone(paths: dict[str, Path], model: str) -> dict[str, dict]:
     return answers
 
 
-def told(answer: tuple) -> dict:
+def told(answer: dict | tuple) -> dict:
     """Of everything that the endpoint gives, the dict that tells all that was found, or why nothing was."""
+    if isinstance(answer, dict):
+        return answer
     return next(each for each in answer if isinstance(each, dict) and {"outcome", "error"} & set(each))
 
 
 def agree(one: dict, other: dict) -> bool:
-    """Whether two answers say the same; two refusals do where both are refusals."""
+    """Whether two answers say the same, or refuse in the same words."""
     if "error" in one or "error" in other:
-        return "error" in one and "error" in other
+        return one.get("error") == other.get("error")
     same = all(one[name] == other[name] for name in ("outcome", "label"))
     phases = all(one["phases"][name] == other["phases"][name] for name in ("onset", "apex", "offset"))
     scores = all(abs(one["scores"][name] - value) < 1e-3 for name, value in other["scores"].items())
@@ -109,14 +110,19 @@ def agree(one: dict, other: dict) -> bool:
 def ask(client, path: Path, model: str, expected: dict) -> Outcome:
     """One request, compared."""
     from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
 
     start = time.perf_counter()
     try:
         found = told(client.predict(handle_file(path), model, api_name="/analyse"))
-    except Exception as error:  # whatever a client may meet is counted with its words
-        words = " ".join(str(error).split())[:200]
-        refused = any(word in words.lower() for word in REFUSALS)
-        return Outcome("refused" if refused else "failed", time.perf_counter() - start, words)
+    except AppError as error:  # what the page says in its own words, or that there is no room
+        found = {"error": error.message}
+    except Exception as error:  # whatever else a client may meet is counted
+        found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    if any(word in found.get("error", "").lower() for word in REFUSALS):
+        return Outcome("refused", time.perf_counter() - start, found["error"])
+    if found.keys() == {"error"} and "error" not in expected:
+        return Outcome("failed", time.perf_counter() - start, found["error"][:300])
     kind = "right" if agree(found, expected) else "wrong"
     return Outcome(kind, time.perf_counter() - start, "" if kind == "right" else str(found)[:300])
 
@@ -142,7 +148,7 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
             wait_until_up(url, process, said)
             yield process, url
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:

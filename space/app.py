@@ -2,12 +2,14 @@
 
     python space/app.py
 
-serves it on http://127.0.0.1:7860 (`PORT` or `GRADIO_SERVER_PORT` choose another port, `--device cuda` where
-the networks run). It imports `mer_hf` and keeps no copy of its code; what it shows is in `page/`.
+serves it on http://127.0.0.1:7860 (`PORT` or `GRADIO_SERVER_PORT` choose another port, `--device` where the
+networks run). It imports `mer_hf` and keeps no copy of its code; what it shows is in `page/`.
 """
 
 import argparse
 import os
+import signal
+import sys
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -17,6 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gradio as gr
 from page.demo import build_demo
 from page.engine import Engine
+from page.examples import example_paths
+from page.files import files
+from page.networks import DEVICES
 from page.uploads import LONG_VIDEO
 
 LAUNCH = {
@@ -33,14 +38,26 @@ LAUNCH = {
 }
 """What `launch` is given, here and in the test."""
 
+MOST_WAITING = 64
+"""Requests in the queue; who comes then is told that it is full."""
 
-def main() -> None:
+
+def main(argv: list[str] | None = None) -> None:
     """Serves the page."""
-    parser = argparse.ArgumentParser(description="Serves the page.")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    device = parser.parse_args().device
+    parser = argparse.ArgumentParser(description="Serve the page.")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="where the networks run")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the files go at exit then too
+    files.hold_cache()
+    try:
+        engine = Engine(args.device)
+    except ValueError as error:
+        parser.error(str(error))
+    paths = example_paths()
+    engine.warm_up(next(iter(paths.values())))
     port = os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT")
-    build_demo(Engine(device)).queue(max_size=16).launch(server_port=int(port) if port else None, **LAUNCH)
+    demo = build_demo(engine, paths=paths).queue(max_size=MOST_WAITING)
+    demo.launch(server_port=int(port) if port else None, **LAUNCH)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import gradio as gr
 
 from . import analyse, api, compare, examples, explain, long_video
 from .engine import Engine
-from .files import MOST_AGE_S
+from .files import DELETE_CACHE
 
 HEADER = """<h1>Micro-expression recognition</h1>
 <p>The strongest brief motion of a face, shown and named. For research: often wrong, never a lie
@@ -28,11 +28,10 @@ def build_demo(
     """
     engine, models = engine or Engine(), models or examples.bundled_models()
     paths = paths or examples.example_paths()
-    every_s = 600
     with gr.Blocks(
         title="Micro-expression recognition",
         fill_width=True,
-        delete_cache=(every_s, int(MOST_AGE_S) - every_s),
+        delete_cache=DELETE_CACHE,
     ) as demo:
         gr.HTML(HEADER, elem_id="header", padding=False)
         with gr.Tabs(elem_id="tabs") as tabs:

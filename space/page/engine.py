@@ -25,7 +25,8 @@ from mer_hf.pipeline import Prediction
 from mer_hf.provenance import sha256_of
 from mer_hf.spotting import Phases, spot
 
-from .networks import MOST_HUB_BYTES, Network, Networks, on_gpu
+from .examples import bundled_models
+from .networks import MOST_HUB_BYTES, Network, Networks, on_gpu, on_zero_gpu
 from .uploads import CLIP, Limits, Refusal, check, without_paths
 
 __all__ = ["Analysis", "Engine", "Progress", "Refusal"]
@@ -117,6 +118,22 @@ class Engine:
         self._following = threading.BoundedSemaphore(at_once)
         self._same_clip = _OneAtATime()
         self._classify = on_gpu(self._classify_here)
+
+    def warm_up(self, path: str | Path) -> None:
+        """Loads what the first visitor would wait for; where a GPU is lent for each call, every network.
+
+        Args:
+            path (`str` or `Path`): A clip to be analysed.
+
+        Raises:
+            Refusal: If it cannot be analysed.
+        """
+        models = bundled_models()
+        if not on_zero_gpu():
+            self.analyse(path, models[0])
+            return
+        for model in models:  # the process that is lent the GPU is a copy of this one, made later
+            self.networks.get(model)
 
     def analyse(
         self,

@@ -1,4 +1,4 @@
-"""What the page writes: in one folder of this process, removed by age and at exit."""
+"""What the page writes and what Gradio keeps of uploads: one folder a process, removed by age and at exit."""
 
 import atexit
 import os
@@ -9,7 +9,11 @@ import time
 from pathlib import Path
 
 MOST_AGE_S = float(os.environ.get("MER_HF_KEEP_S", "3600"))
-"""Files live so long; the page's `delete_cache` is set to the same."""
+"""Files live so long at most."""
+
+_EVERY_S = max(1, int(min(MOST_AGE_S / 6, 600)))
+DELETE_CACHE = (_EVERY_S, max(1, int(MOST_AGE_S) - 2 * _EVERY_S))
+"""For `gr.Blocks(delete_cache=...)`: how often Gradio looks, and the age at which its files go."""
 
 PREFIX = "mer-hf-page-"
 
@@ -23,7 +27,7 @@ class Files:
 
     Args:
         most_age_s (`float`, *optional*, defaults to 3600): Files are removed after so many seconds, when
-            the next one is made, every half of that time and at exit.
+            the next one is made, now and then without being asked, and at exit.
     """
 
     def __init__(self, most_age_s: float = MOST_AGE_S) -> None:
@@ -33,14 +37,22 @@ class Files:
 
     @property
     def folder(self) -> Path:
-        """Where the files lie; only this user may look into it."""
+        """The folder of this process; only this user may look into it."""
         with self._lock:
             if self._folder is None:
                 threading.Thread(target=self._keep_removing, daemon=True, name="remove-old-files").start()
             if self._folder is None or not self._folder.is_dir():
                 self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+                (self._folder / "files").mkdir()
                 atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
             return self._folder
+
+    def hold_cache(self) -> None:
+        """Lets Gradio keep uploads in this folder too, so that nothing of them stays when the process ends.
+
+        Call it before the page is built. A folder that `GRADIO_TEMP_DIR` names already is left as it is.
+        """
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(self.folder / "gradio"))
 
     def new(self, suffix: str, name: str = "file") -> Path:
         """A path for a file that does not exist yet, in a folder of its own; what is too old is removed.
@@ -53,32 +65,37 @@ class Files:
             `Path`: Nothing lies there.
         """
         self.remove_old()
-        return Path(tempfile.mkdtemp(dir=self.folder)) / f"{name}{suffix}"
+        return Path(tempfile.mkdtemp(dir=self.folder / "files")) / f"{name}{suffix}"
 
     def remove_old(self) -> None:
         """Removes what is older than `most_age_s`."""
-        others = [each for each in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if each != self.folder]
-        for each in (*self.folder.iterdir(), *others):
-            if self._is_old(each):
+        os.utime(self.folder)  # so that other pages of this machine see that it is in use
+        for each in (self.folder / "files").iterdir():
+            if _age_s(each) > self.most_age_s:
+                shutil.rmtree(each, ignore_errors=True)
+        for each in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            if each != self.folder and _age_s(each) > 3 * self.most_age_s:
                 shutil.rmtree(each, ignore_errors=True)
         cache = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
         for each in cache.glob("*/"):
-            if self._is_old(each) and not any(each.iterdir()):
+            if _age_s(each) > self.most_age_s and not any(each.iterdir()):
                 each.rmdir()
-
-    def _is_old(self, path: Path) -> bool:
-        try:
-            return path.stat().st_mtime < time.time() - self.most_age_s
-        except FileNotFoundError:  # another request has just removed it
-            return False
 
     def _keep_removing(self) -> None:
         while True:
-            time.sleep(max(1.0, self.most_age_s / 2))
+            time.sleep(max(1.0, min(self.most_age_s / 6, 600)))
             try:
                 self.remove_old()
             except OSError:  # a folder went or was filled while it was looked at; the next round sees it anew
                 continue
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since something was put there; 0 if another request has just removed it."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 files = Files()

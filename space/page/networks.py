@@ -48,6 +48,9 @@ REMEMBERED_S = 600.0
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?:@[\w./-]+)?")
 
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
 @dataclass(frozen=True)
 class HubModel:
     """A checkpoint of the Hub that may be loaded.
@@ -108,7 +111,7 @@ def choose_device(device: str = "auto") -> torch.device:
     if device == "auto":
         return torch.device(next(name for name, found in there.items() if found))
     if device not in there:
-        raise ValueError(f"device {device!r} is none of auto, {', '.join(sorted(there))}.")
+        raise ValueError(f"device {device!r} is none of {', '.join(DEVICES)}.")
     if not there[device]:
         raise ValueError(f"device {device!r} is not on this machine. Take auto or cpu.")
     return torch.device(device)
