@@ -43,8 +43,10 @@ element.addEventListener('click', (event) => {
   if (event.target.matches('.back')) trigger('spotted');
 });
 
-// The answer draws everything anew: who steers by keys stays on the same slider.
+// A new answer: sliders that were moved keep their place in a page that is only patched, so they are told theirs.
+// Who steers by keys stays on the same slider.
 watch('value', () => {
+  for (const input of inputs()) input.value = input.defaultValue;
   if (focused) element.querySelector(`input[name=${focused}]`)?.focus();
   focused = null;
 });

@@ -109,6 +109,11 @@ def test_sliders_keep_their_order(page):
     )
     values = [page.locator(f"input[name={name}]").input_value() for name in ("onset", "apex", "offset")]
     assert len(set(values)) == 1
+    example(page, "still")  # and a new answer puts them back
+    page.locator(".verdict.still").wait_for()
+    page.wait_for_function(
+        "[...document.querySelectorAll('input[type=range]')].every(e => e.value == e.defaultValue)"
+    )
 
 
 @pytest.mark.parametrize("kind", ["still", "blink"])
