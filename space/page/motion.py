@@ -70,7 +70,7 @@ def _top(curve: np.ndarray, threshold: float) -> float:
 def _axis(phases: Phases) -> str:
     """What the heights mean, and the way back from phases that were set by hand."""
     lines = [
-        f"<span>Motion of the face<br>strongest: {float(np.nan_to_num(phases.curve).max()):.2f} px</span>"
+        f"<span>Motion of the face, <br>strongest: {float(np.nan_to_num(phases.curve).max()):.2f} px</span>"
     ]
     if phases.threshold:
         lines.append('<span class="key">counts as motion</span>')
