@@ -271,6 +271,22 @@ def test_spot_lists_intervals_and_says_what_to_expect(two_examples, checkpoint, 
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 2
 
 
+def test_spot_lists_what_is_taken_for_no_expression_on_request():
+    from mer_hf.cli.spot import summary
+    from mer_hf.long_video import Gap, Interval, LongVideo
+
+    one = Interval(61.0, 61.1, 61.3, 2.0, "micro_expression", "negative", {"negative": 1.0}, 0.81)
+    other = Interval(70.0, 70.1, 70.3, 2.0, "no_micro_expression", None, {"negative": 1.0}, 0.02)
+    gaps = (Gap(80.0, 90.0, "no face was found"), Gap(95.0, 95.1, "no face was found"))
+    found = LongVideo(100.0, (one, other), gaps, (), np.zeros(1), np.zeros(1), ("a warning.",), "net")
+    lines = summary(found).splitlines()
+    assert lines[0].startswith("1 of 2 motions in 1:40.00") and "--all" in lines[0]
+    assert lines[2].split() == ["1:01.00", "1:01.10", "1:01.30", "negative", "0.81"]
+    assert lines[3:5] == ["gap      1:20.00 to 1:30.00: no face was found", "warning  a warning."]
+    every = summary(found, every=True)
+    assert "no micro-expression" in every and "--all" not in every
+
+
 def test_spot_prints_one_json_object(two_examples, checkpoint, capfd):
     assert main(["spot", str(two_examples), "--model", str(checkpoint), "--json", "--window", "2"]) == 0
     answer = json.loads(capfd.readouterr().out)

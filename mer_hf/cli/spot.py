@@ -18,6 +18,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     spot.add_argument("video", type=Path, metavar="VIDEO", help="a video file of any length")
     add_model(spot)
     spot.add_argument("--window", type=positive, metavar="S", help="seconds that are looked at together")
+    spot.add_argument("--all", action="store_true", help="list also what is taken for no micro-expression")
     spot.add_argument("--json", action="store_true", help="print one JSON object")
     spot.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the time line")
     spot.add_argument("--csv", type=Path, metavar="FILE", help="write a row for each interval")
@@ -48,7 +49,7 @@ def _spot(args: argparse.Namespace) -> str:
 
         with replacing(args.plot) as temporary:
             Image.fromarray(_picture(found)).save(temporary)
-    return found.to_json() if args.json else summary(found)
+    return found.to_json() if args.json else summary(found, args.all)
 
 
 def _picture(found: "LongVideo"):
@@ -65,29 +66,34 @@ def _picture(found: "LongVideo"):
     )
 
 
-def summary(found: "LongVideo") -> str:
+def summary(found: "LongVideo", every: bool = False) -> str:
     """What was found as a table for a reader, and what to know before believing it.
 
     Args:
         found (`LongVideo`): From `spot_long`.
+        every (`bool`, *optional*, defaults to `False`): Whether what is taken for no micro-expression is
+            listed too.
 
     Returns:
         `str`: Without a newline at the end.
     """
     from mer_hf.long_video import LEVEL_OF_THE_ART
 
-    lines = [f"{'onset':>10}{'apex':>10}{'offset':>10}  {'label':<22}{'probability':>11}"]
-    for each in found.intervals:
+    believed = [each for each in found.intervals if each.outcome == "micro_expression"]
+    listed = list(found.intervals) if every else believed
+    rest = "" if len(listed) == len(found.intervals) else " --all lists the others."
+    lines = [
+        f"{len(believed)} of {len(found.intervals)} motions in {_clock(found.duration_s)} look like "
+        f"micro-expressions to {found.model}; {len(found.blinks)} blinks.{rest}"
+    ]
+    if listed:
+        lines.append(f"{'onset':>10}{'apex':>10}{'offset':>10}  {'label':<22}{'probability':>11}")
+    for each in listed:
         likely = each.expression_probability
         lines.append(
             "".join(f"{_clock(at_s):>10}" for at_s in (each.onset_s, each.apex_s, each.offset_s))
             + f"  {each.label or 'no micro-expression':<22}{'-' if likely is None else f'{likely:.2f}':>11}"
         )
-    believed = sum(each.outcome == "micro_expression" for each in found.intervals)
-    lines[:0] = [
-        f"{believed} of {len(found.intervals)} motions in {_clock(found.duration_s)} look like "
-        f"micro-expressions to {found.model}; {len(found.blinks)} blinks."
-    ]
     lines += [f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {gap.reason}" for gap in _long(found)]
     lines += [f"warning  {warning}" for warning in found.warnings]
     return "\n".join([*lines, LEVEL_OF_THE_ART])
