@@ -33,9 +33,9 @@ import torch.distributed
 
 from . import __version__
 from .action_units import VOCABULARY, given_action_units
-from .clip import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
 from .registry import weights_sha256
+from .video import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from .work_queue import WorkQueue
 
 TABLE_SUFFIXES = (".parquet", ".csv")

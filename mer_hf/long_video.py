@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .clip import MAX_BYTES, Clip, CutShort, VideoInfo, frames_between, iter_clips, survey_video, write_clip
+from .clip import MAX_BYTES, Clip, iter_clips, write_clip
 from .face import FaceError, FaceTrack, track_face
 from .pipeline import MicroExpressionPipeline
 from .spotting import Phases, spot, unusable
+from .video import CutShort, VideoInfo, frames_between, survey_video
 
 WINDOW_S, OVERLAP_S = 4.0, 1.0
 CURVE_POINTS = 2000

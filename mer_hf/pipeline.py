@@ -23,10 +23,11 @@ from . import registry
 from .action_units import Intensities, estimate_action_units, given_action_units, resting_action_units
 from .calibration import FILE as CALIBRATION_FILE
 from .calibration import Calibration, features_of, softmax
-from .clip import Clip, ClipError, read_clip
+from .clip import Clip, read_clip
 from .face import FaceGeometry, FaceTrack, track_face
 from .relevance import face_relevance
 from .spotting import Phases, spot
+from .video import ClipError
 
 PHASE_NAMES = ("onset", "apex", "offset")
 ESTIMATED = "estimated"

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from mer_hf import clip as clip_module
-from mer_hf.clip import Clip, ClipError, compressed, iter_clips, read_clip, survey_video, write_clip
+from mer_hf import video
+from mer_hf.clip import Clip, compressed, iter_clips, read_clip, write_clip
+from mer_hf.video import ClipError, VideoInfo, survey_video
 
 HEIGHT, WIDTH = 64, 96
 
@@ -329,7 +331,7 @@ def test_a_damaged_video_is_refused(tmp_path, name):
 def test_frames_that_the_decoder_leaves_out_or_mends_are_no_frames(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4")
     with monkeypatch.context() as patch:
-        patch.setattr(clip_module, "_survey", lambda *_: clip_module.VideoInfo(22, one_frame_each=True))
+        patch.setattr(clip_module, "survey_video", lambda *_, **__: VideoInfo(22, one_frame_each=True))
         assert "20 of 22 frames" in error_of(read_clip, path)
 
     class Mended:  # FFmpeg marks a frame of which it had to make up a part
@@ -337,15 +339,15 @@ def test_frames_that_the_decoder_leaves_out_or_mends_are_no_frames(tmp_path, mon
             self.is_corrupt, self.time, self.side_data = frame.pts > 4 * frame.duration, frame.time, {}
             self.to_ndarray, self.rotation = frame.to_ndarray, 0
 
-    def open_mended(path, opened=clip_module._open):
+    def open_mended(path, opened=video.open_video):
         container, stream = opened(path)
         decode = container.decode
         stand_in = MagicMock(format=container.format, decode=lambda s: map(Mended, decode(s)))
         return stand_in, stream
 
-    survey = clip_module._survey(path)
-    monkeypatch.setattr(clip_module, "_survey", lambda *_: survey)
-    monkeypatch.setattr(clip_module, "_open", open_mended)
+    survey = survey_video(path)
+    monkeypatch.setattr(clip_module, "survey_video", lambda *_, **__: survey)
+    monkeypatch.setattr(video, "open_video", open_mended)
     assert "5 of 20 frames" in error_of(read_clip, path)
 
 
@@ -413,9 +415,9 @@ FRAME_BYTES = HEIGHT * WIDTH * 3
 def test_a_video_too_large_is_refused_before_a_frame_is_decoded(tmp_path, name, monkeypatch):
     path = write_video(tmp_path / name, **VIDEOS[name])
     assert len(read_clip(path, max_bytes=20 * FRAME_BYTES)) == 20
-    monkeypatch.setattr(clip_module, "_decode", None)
+    monkeypatch.setattr(clip_module, "decode", None)
     if not name.endswith("webm"):  # the header tells the count: not even the packets are looked at
-        monkeypatch.setattr(clip_module, "_count_packets", None)
+        monkeypatch.setattr(video, "_count_packets", None)
     message = error_of(read_clip, path, max_bytes=20 * FRAME_BYTES - 1)
     assert f"{20 * FRAME_BYTES:,} bytes" in message and "iter_clips" in message
 
@@ -429,7 +431,7 @@ def test_sizes_are_named_in_gigabytes():
 def test_memory_stays_below_the_limit_when_the_file_holds_more_than_was_announced(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", frames=60)
     limit = 40 * FRAME_BYTES
-    monkeypatch.setattr(clip_module, "_survey", lambda *_: clip_module.VideoInfo(4, one_frame_each=False))
+    monkeypatch.setattr(clip_module, "survey_video", lambda *_, **__: VideoInfo(4, one_frame_each=False))
     assert len(read_clip(path)) == 60  # room is made
     tracemalloc.start()
     error_of(read_clip, path, max_bytes=limit)
@@ -542,7 +544,7 @@ def test_a_window_too_large_is_refused(tmp_path):
 
 def test_the_windows_before_a_damage_are_given_on_request(tmp_path):
     path = cut(write_video(tmp_path / "a.mp4", frames=100, container={"movflags": "+faststart"}), 0.8)
-    survey = clip_module.survey_video(path)
+    survey = survey_video(path)
     assert 20 < survey.frames < 90 and "of 100 frames" in str(survey.damage)
     assert "of 100 frames" in error_of(lambda: list(iter_clips(path, 1.0, 0.5)))
     clips = []

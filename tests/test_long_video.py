@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mer_hf import long_video
-from mer_hf.clip import Clip, ClipError, read_clip, write_clip
+from mer_hf.clip import Clip, read_clip, write_clip
 from mer_hf.face import FaceError, FaceTrack
 from mer_hf.long_video import (
     Gap,
@@ -25,6 +25,7 @@ from mer_hf.long_video import (
     write_intervals_csv,
 )
 from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf.video import ClipError
 from tests.moving_face import brow_raise, drift, raised_cosine, render, smile
 
 FPS = 25.0

@@ -8,9 +8,10 @@ from PIL import Image
 
 from mer_hf import registry
 from mer_hf.action_units import PRESENT, VOCABULARY
-from mer_hf.clip import ClipError, read_clip
+from mer_hf.clip import read_clip
 from mer_hf.pipeline import MicroExpressionPipeline, frame_index
 from mer_hf.registry import ARCHITECTURES
+from mer_hf.video import ClipError
 from tests.models.tiny import tiny_model, tiny_processor
 
 FIELDS = {

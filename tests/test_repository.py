@@ -24,7 +24,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # other.
 LINES = [
     [
-        {"labels", "flow", "clip", "registration", "provenance", "work_queue"},
+        {"labels", "flow", "video", "registration", "provenance", "work_queue"},
+        {"clip"},
         {"face", "fetch"},
         {"spotting"},
         {"action_units", "calibration"},
