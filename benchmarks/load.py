@@ -32,8 +32,8 @@ from mer_hf.pipeline import MicroExpressionPipeline
 from mer_hf.synthetic.clips import EXAMPLE_KINDS, Motion, example_clip, render_clip
 
 APP = Path(__file__).resolve().parents[1] / "space" / "app.py"
-KEEP_S = 30
-"""The page's files live so long while it is measured."""
+KEEP_S = 120
+"""The page's files live so long while it is measured: longer than anybody waits in the queue."""
 MOST_MB = 2500
 """The page's process may take so much."""
 REFUSALS = ("queue is full", "too many")
@@ -248,8 +248,8 @@ def run(clients: int = 32, clips_each: int = 8, model: str = "htnet-synthetic") 
 
 
 def wait_until_gone(folder: Path, at_start: int) -> int:
-    """Files more than at the start once their age has passed, and twice as long for those who delete."""
-    end = time.monotonic() + 3 * KEEP_S
+    """Files more than at the start once their age has passed."""
+    end = time.monotonic() + 1.5 * KEEP_S
     while (left := files_in(folder) - at_start) > 0 and time.monotonic() < end:
         time.sleep(1)
     return max(left, 0)
