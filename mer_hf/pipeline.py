@@ -380,7 +380,7 @@ class MicroExpressionPipeline:
                 return_tensors="pt",
             ).to(self.model.device)
             with torch.inference_mode():
-                logits = self.model(**inputs).logits[0].double().cpu().numpy()
+                logits = self.model(**inputs).logits[0].cpu().double().numpy()  # mps has no float64
             probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits).tolist()
         names = self.model.config.id2label
         scores = {names[index]: probability for index, probability in enumerate(probabilities)}
