@@ -79,6 +79,8 @@ def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoInfo:
 def _check_file(path: Path, limits: Limits) -> None:
     """A plain file of a size that is taken."""
     try:
+        if not path.exists() and not path.is_symlink():
+            raise Refusal(f"{path.name}: the upload is not there (any more). Upload it again.")
         if path.is_symlink() or not path.is_file():
             kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "no file"
             raise Refusal(f"{path.name}: {kind}, not a video. Upload one video file.")

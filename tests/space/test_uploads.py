@@ -110,7 +110,7 @@ def test_links_folders_and_devices_are_refused(clip):
     link.symlink_to(clip)
     assert "a link" in refused(link)
     assert "a folder" in refused(clip.parent)
-    assert "no file" in refused(clip.with_name("none.mp4"))
+    assert "none.mp4: the upload is not there" in refused(clip.with_name("none.mp4"))
     assert "no file" in refused("/dev/zero")
     assert "no" in refused("a\0b.mp4")
     pipe = clip.with_name("pipe.mp4")
