@@ -60,11 +60,12 @@ def _calibrate(args: argparse.Namespace) -> str:
     from mer_hf.evaluation.calibrate import CALIBRATION_SEED, fit, tasks
     from mer_hf.provenance import git_commit
 
+    commit = git_commit()  # before the first file that is written here changes the tree
     found = _look(args, "calibrating", tasks(args.rounds), CALIBRATION_SEED)
     lines = []
     for folder in args.checkpoints:
         answers = [answer for _, answer in found[str(folder)]]
-        record = {"seed": CALIBRATION_SEED, "rounds": args.rounds, "commit": git_commit()}
+        record = {"seed": CALIBRATION_SEED, "rounds": args.rounds, "commit": commit}
         fitted = fit(answers, record)
         with replacing(folder / FILE) as temporary:
             temporary.write_text(fitted.to_json())

@@ -119,8 +119,8 @@ def test_links_folders_and_devices_are_refused(clip):
 
 
 def test_nothing_is_decoded(clip, monkeypatch):
-    monkeypatch.setattr("mer_hf.clip._decode", lambda *_: pytest.fail("decoded"))
-    monkeypatch.setattr("mer_hf.clip._upright", lambda *_: pytest.fail("decoded"))
+    for name in ("mer_hf.clip.decode", "mer_hf.video.decode", "mer_hf.video.upright"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("decoded"))
     check(clip)
 
 
