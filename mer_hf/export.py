@@ -28,7 +28,7 @@ from .pipeline import PHASE_NAMES, Prediction
 
 CURVE_COLUMNS = ("frame", "time_s", "motion_px", "threshold", "blink", "phase")
 
-FAINT_PX = 0.5
+FAINT_PX = 1.0
 """Motion of this length is in full colour at least: noise must not look like motion."""
 PRESENT = 0.5
 """From this intensity on an action unit counts as present."""

@@ -8,12 +8,10 @@ import numpy as np
 from PIL import Image
 
 from mer_hf import draw
+from mer_hf.export import FAINT_PX
 from mer_hf.flow import optical_flow
 
 from .engine import Analysis
-
-FAINT_PX = 0.5
-"""Motion below this never gets the full colour: the noise of a still clip would look like a storm."""
 
 
 def figures(analysis: Analysis) -> str:
