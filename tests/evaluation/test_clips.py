@@ -118,6 +118,25 @@ def test_no_checkpoint_is_told(tmp_path, capsys):
     assert "is no checkpoint: it holds no config.json" in capsys.readouterr().err
 
 
+def test_what_a_command_writes_first_does_not_make_the_next_record_dirty(tmp_path, monkeypatch, capsys):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    def git_commit():
+        return "abc-dirty" if list(tmp_path.glob("*/calibration.json")) else "abc"
+
+    monkeypatch.setattr("mer_hf.provenance.git_commit", git_commit)
+    said = [(None, each) for each in answers()]
+    monkeypatch.setattr(
+        "mer_hf.evaluation.panel.look", lambda *_, **__: dict.fromkeys(map(str, folders), said)
+    )
+    assert main(["calibrate", *map(str, folders), "--rounds", "1"]) == 0, capsys.readouterr().err
+    records = [json.loads((folder / "calibration.json").read_text())["record"] for folder in folders]
+    assert [record["commit"] for record in records] == ["abc", "abc"]
+
+
 @pytest.mark.slow
 def test_a_panel_gives_what_the_pipeline_gives_whatever_the_number_of_processes(checkpoint):
     tasks = [("expression", Case(peak_px=3.0, **SMALL)), ("talk", Case("talk", **SMALL))]
