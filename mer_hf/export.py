@@ -22,6 +22,7 @@ from PIL import Image
 from mer_hf import __version__
 
 from . import draw
+from .action_units import PRESENT
 from .flow import optical_flow
 from .labels import ACTION_UNITS
 from .pipeline import PHASE_NAMES, Prediction
@@ -30,8 +31,6 @@ CURVE_COLUMNS = ("frame", "time_s", "motion_px", "threshold", "blink", "phase")
 
 FAINT_PX = 1.0
 """Motion of this length is in full colour at least: noise must not look like motion."""
-PRESENT = 0.5
-"""From this intensity on an action unit counts as present."""
 
 TITLES = {
     "micro_expression": "Micro-expression",

@@ -14,8 +14,9 @@ from . import motion, pictures, view
 from .engine import Analysis, Engine, Refusal
 from .exports import Exports, write_exports
 
-CONSENT = """A face is biometric data. Upload only clips of yourself or of people who agreed. A clip is worked
-on by this machine alone, for your answer alone, and its files are deleted after about an hour."""
+CONSENT = """A face is biometric data. Upload only clips of yourself or of people who agreed. A clip goes
+to the computer that serves this page and to no other, for your answer alone; it is deleted after about an
+hour."""
 
 RELEVANCE = "**Relevance** (with {model}): {relevance_by}."
 READ = """**Motion** is drawn larger than it is. The dotted line of the curve is what counts as motion in this

@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 
 from mer_hf.action_units import PRESENT
+from mer_hf.export import TITLES
 from mer_hf.labels import ACTION_UNITS
-from mer_hf.pipeline import Prediction
+from mer_hf.pipeline import NOT_AN_EXPRESSION, UNSCORED, Prediction
 
 MOST_BARS, LEAST = 8, 0.05
 """So many action units are shown, the strongest that reach this intensity; the others are counted."""
@@ -31,22 +32,22 @@ class Kind:
 
 
 KINDS = {
-    "micro_expression": Kind("found", "✓", "Micro-expression", ""),
+    "micro_expression": Kind("found", "✓", TITLES["micro_expression"], ""),
     "no_micro_expression": Kind(
         "other",
         "≠",
-        "No micro-expression",
+        TITLES["no_micro_expression"],
         "Something moved, but more like a blink, speech, a turn of the head or noise. "
         "The bars say what it would be if it were one.",
     ),
     "no_motion": Kind(
         "still",
         "\N{EN DASH}",
-        "No motion",
+        TITLES["no_motion"],
         "The face stays still, so nothing was classified.",
     ),
     "blink": Kind(
-        "blink", "◡", "Only a blink", "The lids closed and nothing else moved: nothing to classify."
+        "blink", "◡", TITLES["blink"], "The lids closed and nothing else moved: nothing to classify."
     ),
 }
 IDLE = Kind("idle", "○", "No clip yet", "Upload one, record one, or take an example.")
@@ -125,7 +126,7 @@ def _warnings(prediction: Prediction) -> list[str]:
     for text in prediction.warnings:
         if SEVERAL.match(text):
             lines.insert(0, f'<p class="several"><b aria-hidden="true">⚇</b> {html.escape(text)}</p>')
-        elif not text.startswith(("something moved, but", "no motion stands out", "only a blink was found")):
+        elif text not in (NOT_AN_EXPRESSION, *UNSCORED.values()):
             lines.append(f'<p class="warning">⚠ {html.escape(text)}</p>')
     return lines
 
