@@ -7,6 +7,8 @@ With several checkpoints this is how the shipped training seed is chosen: by the
 
 import argparse
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 
@@ -33,13 +35,28 @@ def run() -> dict:
     return {f"{name}: {metric}": round(value, 4) for name, row in rows for metric, value in row.items()}
 
 
+def keep(run: Path, folder: Path) -> None:
+    """Put a run's checkpoint in a folder, in place of what an earlier choice put there."""
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for name in ("config.json", "preprocessor_config.json", "train_config.json", "model.safetensors"):
+        shutil.copyfile(run / name, unfinished / name)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+
+
 def main() -> None:
     """Print the scores as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="+")
     parser.add_argument("--size", type=int, default=300, help="maps per setting (default: 300)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy the best checkpoint to FOLDER")
     arguments = parser.parse_args()
-    print(json.dumps(score(arguments.checkpoints, arguments.size), indent=1))
+    result = score(arguments.checkpoints, arguments.size)
+    if arguments.keep:
+        keep(Path(result["best"]), arguments.keep)
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 from ..provenance import git_commit
 
 FOLDER = Path(__file__).parent
-BESIDE = ("flow.py", "action_units.py")
+BESIDE = ("flow.py", "action_units.py", "clip.py", "video.py", "face.py", "registration.py")
 """Of the package's other files, those that a sample depends on."""
 
 

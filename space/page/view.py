@@ -105,7 +105,7 @@ def probabilities(scores: dict[str, float], chosen: str | None) -> str:
 
 
 def when(prediction: Prediction) -> str:
-    """Where in the clip it was found, how sure it is, and how long the answer took."""
+    """Where in the clip it was found, how sure it is, and which network says so."""
     found = prediction.to_dict()["phases"]
     frames = len(prediction.phases.curve)
     said = [f"{frames} frames"]
@@ -117,6 +117,8 @@ def when(prediction: Prediction) -> str:
         said.append(f"an expression at all: {prediction.expression_probability:.0%}")
     if found["source"] == "given":
         said.append("phases set by hand")
+    if prediction.outcome not in UNSCORED:
+        said.append(re.sub(r"@([0-9a-f]{7})[0-9a-f]*$", r"@\1", prediction.model))
     return "; ".join(said) + "."
 
 

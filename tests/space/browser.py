@@ -15,7 +15,13 @@ from pathlib import Path
 from types import ModuleType
 
 APP = Path(__file__).parents[2] / "space" / "app.py"
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 def load_app(name: str = "space_app") -> ModuleType:
@@ -50,12 +56,12 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def opened(url: str, executable: str) -> Iterator:
-    """A playwright page of 1366 x 768 on `url`."""
+def opened(url: str, executable: str, *flags: str) -> Iterator:
+    """A playwright page of 1366 x 768 on `url`; more flags are given to Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS, "--disable-sync"])
+        browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS, *flags])
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.set_default_timeout(60_000)
         page.goto(url)

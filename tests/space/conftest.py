@@ -11,6 +11,7 @@ import pytest
 from mer_hf import registry
 from mer_hf.clip import write_clip
 from tests.models.tiny import tiny_model, tiny_processor
+from tests.space.odd_files import write_packets, write_sound
 
 SPACE = str(Path(__file__).parents[2] / "space")
 if SPACE not in sys.path:
@@ -57,25 +58,13 @@ def bad_clips(faceless, tmp_path_factory):
     (folder / "words.mp4").write_text("no video")
     (folder / "empty.mp4").write_bytes(b"")
     write_sound(folder / "sound.mp4")
-    write_clip(folder / "long.mp4", np.zeros((60, 32, 32, 3), np.uint8), 2)
-    write_clip(folder / "large.mp4", np.zeros((2, 2400, 3842, 3), np.uint8), 30)
+    write_packets(folder / "long.mp4", (64, 48), 1800, 60)
+    write_packets(folder / "large.mp4", (7680, 4320), 0.1, 2)
     return {
         "not a video": (folder / "words.mp4", "words.mp4"),
         "0 bytes": (folder / "empty.mp4", "0 bytes"),
         "audio only": (folder / "sound.mp4", "sound.mp4"),
         "no face": (faceless, "face"),
-        "too long": (folder / "long.mp4", "30 s"),
-        "too many pixels": (folder / "large.mp4", "3842 x 2400"),
+        "30 minutes": (folder / "long.mp4", "30 min"),
+        "8K": (folder / "large.mp4", "7680 x 4320"),
     }
-
-
-def write_sound(path: Path) -> None:
-    import av
-
-    with av.open(path, "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        for at in range(8):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = 16000, 1024 * at
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))

@@ -3,15 +3,14 @@
 import os
 import re
 from dataclasses import replace
-from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from page import uploads
 from page.uploads import CLIP, LONG_VIDEO, Refusal, check, without_paths
 
 from mer_hf.clip import write_clip
+from tests.space.odd_files import write_packets, write_sound
 
 
 @pytest.fixture
@@ -27,33 +26,6 @@ def refused(path, limits=CLIP) -> str:
     said = str(caught.value)
     assert "\n" not in said and not re.search(r"/\w+/", said), said
     return said
-
-
-def write_sound(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
-        frame.rate = 8000
-        for packet in [*stream.encode(frame), *stream.encode()]:
-            container.mux(packet)
-    return path
-
-
-def write_packets(path, size_wh, seconds, count):
-    """A small file that says it is large or long: empty pictures, far apart."""
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.width, stream.height = size_wh
-        stream.pix_fmt, stream.options = "yuv420p", {"preset": "ultrafast", "g": "1"}
-        picture = av.VideoFrame.from_ndarray(
-            np.zeros((size_wh[1] * 3 // 2, size_wh[0]), np.uint8), format="yuv420p"
-        )
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for i in range(count):
-            picture.pts, picture.time_base = round(i * seconds / count * 1000), Fraction(1, 1000)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
 
 
 def test_a_clip_within_the_limits_is_taken_and_described(clip):
