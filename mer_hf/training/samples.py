@@ -33,7 +33,7 @@ class MotionMaps:
 
     def view(self, seed: int, size: int, start: int = 0):
         """Samples of a stream, each `flow` uint8 `(28, 28, 3)` and `label`."""
-        return _Columns(SyntheticFlowMaps(seed, size, start=start), ("flow", "label"))
+        return Columns(SyntheticFlowMaps(seed, size, start=start), ("flow", "label"))
 
     def key(self) -> str:
         """What a kept set depends on besides the code that drew it."""
@@ -97,7 +97,7 @@ class Faces:
 
 
 @dataclass(frozen=True)
-class _Columns:
+class Columns:
     """Some columns of a map-style dataset of dicts."""
 
     samples: SyntheticFlowMaps

@@ -1,0 +1,206 @@
+"""What matters for an HTNet that learns from drawn motion maps: one thing changed at a time.
+
+    python -m benchmarks.ablation --out ablation.json
+    python -m benchmarks.ablation --flows FLOWS.npz --log LOG.jsonl    # looks at real maps, every look logged
+
+Every row trains the bundled configuration on fewer maps and is scored on the held-out synthetic settings that
+choices are made on. About an hour on one core.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from mer_hf.data.flow_maps import read_flow_maps
+from mer_hf.evaluation.flow_maps import (
+    append_log,
+    evaluate_flow_maps,
+    look_record,
+    predict_flow_maps,
+)
+from mer_hf.evaluation.metrics import uar, uf1
+from mer_hf.evaluation.synthetic import SETTINGS, held_out_maps
+from mer_hf.models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor
+from mer_hf.synthetic import CLASSES, FlowMapSettings, SyntheticFlowMaps, expressions
+from mer_hf.training.config import TrainingConfig
+from mer_hf.training.data import draw
+from mer_hf.training.optimization import average_of, make_optimizer, make_schedule
+from mer_hf.training.samples import Columns, disturb, to_inputs
+
+MAPS, EPOCHS, BATCH, SEEDS = 6000, 8, 128, 5
+HELD_OUT_MAPS = 300
+
+CONFIG = {"hidden_size": 48, "depths": [1, 1, 2], "hidden_dropout_prob": 0.3}
+PROCESSOR = {
+    "mosaic": "corrected",
+    "normalization": "standardize",
+    "use_strain": False,
+    "flow_method": "dis",
+    "crop_centers_rc": [[8, 7], [8, 21], [19, 8], [19, 19]],
+}
+TEXTBOOK = {
+    "negative": {"AU4": 0.8, "AU7": 0.5, "AU9": 0.3, "AU10": 0.3, "AU15": 0.4, "AU17": 0.4, "AU20": 0.2},
+    "positive": {"AU6": 0.8, "AU12": 1.0},
+    "surprise": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.8, "AU26": 0.6},
+}
+"""AUs of the emotions' prototypes, in place of how often they were coded."""
+
+CLEAN = {
+    "sensor_noise": (0.01, 0.02),
+    "noise": (0.001, 0.002),
+    "light": 0.0,
+    "light_levels": 0.0,
+    "gain": 0.0,
+    "outliers": 0.0,
+    "blur_px": 0.0,
+}
+ONE_CROP = {
+    "eye_row": (8.5, 8.5),
+    "interocular_px": (14.0, 14.0),
+    "squash": (0.9, 0.9),
+    "roll_deg": 0.0,
+    "identity": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing changed.
+
+    Attributes:
+        settings (`dict`): Of the generator.
+        config (`dict`): Of the network.
+        processor (`dict`): Of its image processor.
+        shares (`dict`, *optional*): AUs of the classes, in place of both coding sheets.
+        maps (`int`): How many are drawn.
+        disturbance (`float`): Of the inputs in each epoch.
+        seeds (`int`): Networks that are trained; more than one answer together.
+    """
+
+    settings: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+    processor: dict = field(default_factory=dict)
+    shares: dict | None = None
+    maps: int = MAPS
+    disturbance: float = 0.9
+    seeds: int = 1
+
+
+ROWS: dict[str, Row] = {
+    "as bundled": Row(),
+    "five seeds together": Row(seeds=SEEDS),
+    "number of maps: a quarter": Row(maps=MAPS // 4),
+    "number of maps: twice as many": Row(maps=2 * MAPS),
+    "size: hidden_size 24": Row(config={"hidden_size": 24}),
+    "size: hidden_size 96": Row(config={"hidden_size": 96}),
+    "normalisation: none": Row(processor={"normalization": "none"}),
+    "normalisation: with strain": Row(processor={"use_strain": True}),
+    "disturbance in each epoch: none": Row(disturbance=0.0),
+    "AU frequencies: textbook": Row(shares={"casme2": TEXTBOOK, "samm": TEXTBOOK}),
+    "class shares: even": Row(settings={"class_shares": (1 / 3, 1 / 3, 1 / 3)}),
+    "noise: none": Row(settings=CLEAN),
+    "geometry: one crop": Row(settings=ONE_CROP),
+    "geometry: muscles alike": Row(settings={"muscle": 0.0}),
+    "flow: imitated": Row(settings={"filmed": 0.0}),
+    "flow: DIS": Row(settings={"filmed": 1.0, "tvl1": 0.0}),
+    "flow: TV-L1": Row(settings={"filmed": 1.0, "tvl1": 1.0}),
+}
+
+
+class Together(torch.nn.Module):
+    """Several networks that answer together: the mean of their probabilities."""
+
+    def __init__(self, models: list):
+        super().__init__()
+        self.models = torch.nn.ModuleList(models)
+        self.config, self.device = models[0].config, models[0].device
+
+    def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
+        """Log of the mean probabilities, `logits` float32 `(B, num_labels)`."""
+        each = torch.stack([model(pixel_values=pixel_values).logits.softmax(dim=-1) for model in self.models])
+        return ImageClassifierOutput(logits=each.mean(dim=0).log())
+
+
+def maps_of(row: Row, workers: int) -> dict[str, np.ndarray]:
+    """The row's maps: `flow` and `label`."""
+    settings = replace(FlowMapSettings(), **row.settings)
+    samples = Columns(SyntheticFlowMaps(0, row.maps, settings), ("flow", "label"))
+    with mock.patch.dict(expressions.AU_SHARES, row.shares or {}):
+        parts = list(draw(samples, range(row.maps), 64, workers))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def train(row: Row, seed: int, arrays: dict[str, np.ndarray], processor) -> HTNetForVideoClassification:
+    """A network of the row, as `train.py` trains the bundled one."""
+    config = TrainingConfig(output_dir=".", model="htnet", data="synthetic", epochs=EPOCHS, batch_size=BATCH)
+    torch.manual_seed(seed)
+    model = HTNetForVideoClassification(HTNetConfig(**CONFIG | row.config, num_labels=len(CLASSES))).train()
+    model.config.id2label = dict(enumerate(CLASSES))
+    inputs, labels = to_inputs(processor, arrays["flow"]), torch.from_numpy(arrays["label"])
+    steps = len(labels) // BATCH
+    optimizer = make_optimizer(model, config)
+    schedule = make_schedule(optimizer, config, steps, EPOCHS * steps)
+    average = average_of(model, 0.999)
+    for epoch in range(EPOCHS):
+        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(labels)))
+        for step, chosen in enumerate(order[: steps * BATCH].split(BATCH)):
+            changed = disturb(inputs[chosen], row.disturbance, [seed, epoch, step])
+            logits = model(pixel_values=changed).logits
+            torch.nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.1).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            average.update_parameters(model)
+    return average.module.eval()
+
+
+def score(model, processor, held_out: dict[str, tuple]) -> dict[str, float]:
+    """Mean UF1 and UAR over the held-out settings, and the UF1 of each."""
+    said = {name: predict_flow_maps(model, processor, flow).argmax(1) for name, (flow, _) in held_out.items()}
+    each = {name: uf1(said[name], labels, len(CLASSES)) for name, (_, labels) in held_out.items()}
+    recall = [uar(said[name], labels, len(CLASSES)) for name, (_, labels) in held_out.items()]
+    return {"uf1": float(np.mean(list(each.values()))), "uar": float(np.mean(recall)), "settings": each}
+
+
+def main() -> None:
+    """Trains and scores every row, and writes the scores after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="JSON of all rows; rows that stand in it are not run again")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw (default: 1)")
+    parser.add_argument("--flows", help="real motion maps to look at as well; needs --log")
+    parser.add_argument("--log", type=Path, help="where every look is noted")
+    args = parser.parse_args()
+    if bool(args.flows) != bool(args.log):
+        parser.error("--flows and --log go together: no look at real maps without a note")
+    real = read_flow_maps(args.flows) if args.flows else None
+    found = json.loads(args.out.read_text()) if args.out and args.out.is_file() else {}
+    held_out = {name: held_out_maps(name, HELD_OUT_MAPS) for name in SETTINGS}
+    for name in tqdm(args.rows, desc="rows", unit="row"):
+        if name in found:
+            continue
+        row = ROWS[name]
+        processor = HTNetImageProcessor(**PROCESSOR | row.processor)
+        arrays = maps_of(row, args.workers)
+        model = Together([train(row, seed, arrays, processor) for seed in range(row.seeds)])
+        found[name] = score(model, processor, held_out)
+        if real is not None:
+            result = evaluate_flow_maps(model, processor, real, name=f"ablation: {name}")
+            append_log(args.log, look_record(model, real, result))
+            found[name] |= {"real_uf1": result["uf1"], "real_uar": result["uar"]}
+        line = " ".join(f"{key} {value:.3f}" for key, value in found[name].items() if key != "settings")
+        tqdm.write(f"{name:34} {line}")
+        if args.out:
+            args.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
