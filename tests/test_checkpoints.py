@@ -46,9 +46,9 @@ def test_a_folder_is_small_and_holds_weights_settings_and_a_card(name):
 
 
 @names
-def test_the_example_clips_are_named_rightly(name, example):
+def test_the_example_files_are_named_rightly(name, example_file):
     pipeline = MicroExpressionPipeline.from_pretrained(name)
-    answers = {kind: pipeline(example(kind).clip) for kind in EXAMPLE_KINDS}
+    answers = {kind: pipeline(example_file(kind)) for kind in EXAMPLE_KINDS}
     assert {kind: answers[kind].label for kind in EXAMPLES} == {kind: kind for kind in EXAMPLES}
     assert {answers[kind].outcome for kind in EXAMPLES} == {"micro_expression"}
     assert {answers[kind].label for kind in ("still", "blink")} == {None}

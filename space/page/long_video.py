@@ -135,23 +135,38 @@ def time_line(result: LongVideo) -> str:
         f'<span style="left:{25 * share}%">{duration(lasts_s * share / 4)}</span>' for share in range(5)
     )
     notes = "".join(f'<p class="warning">⚠ {html.escape(each)}</p>' for each in result.warnings)
-    count = len(result.intervals)
-    said = f"{count or 'No'} brief motion{'s' if count != 1 else ''} in {duration(result.duration_s)}"
+    likely = [at for at, each in enumerate(result.intervals) if each.label]
+    others = [at for at, each in enumerate(result.intervals) if not each.label]
+    found = _count(likely, "possible micro-expression") if likely else "No micro-expression found"
+    said = f"{found} in {duration(result.duration_s)}"
     key = '<span class="key gap"></span> no face to judge' if result.gaps else ""
     return (
         f'<p class="agreement" role="status"><strong>{said}</strong> {key}</p>'
         f'<div class="line"><div class="bar">{gaps}{marks}</div><div class="ticks">{ticks}</div></div>'
-        f"{_table(result)}{notes}"
+        f"{_table(result, likely)}{_folded(result, others)}{notes}"
     )
 
 
-def _table(result: LongVideo) -> str:
+def _count(found: list, name: str) -> str:
+    return f"{len(found)} {name}{'s' if len(found) != 1 else ''}"
+
+
+def _folded(result: LongVideo, chosen: list[int]) -> str:
+    """The table of what is probably something else, to be unfolded."""
+    if not chosen:
+        return ""
+    said = f"{_count(chosen, 'other brief motion')}, more like speech, a blink, a turn of the head or noise"
+    return f"<details class='others'><summary>{said}</summary>{_table(result, chosen)}</details>"
+
+
+def _table(result: LongVideo, chosen: list[int]) -> str:
     rows = "".join(
         f'<tr class="{_kind(each)}"><td>{each.onset_s:.2f}</td><td>{each.apex_s:.2f}</td>'
         f"<td>{each.offset_s:.2f}</td><td>{each.peak_px:.2f}</td><td>{html.escape(_verdict(each))}</td>"
         f"<td>{_sure(each)}</td>"
         f'<td><button type="button" data-open="{at}" aria-label="Open {_said(each)}">Open</button></td></tr>'
-        for at, each in enumerate(result.intervals)
+        for at in chosen
+        for each in [result.intervals[at]]
     )
     heads = ("onset, s", "apex, s", "offset, s", "motion, px", "what it may be", "an expression at all", "")
     head = "".join(f"<th scope='col'>{text}</th>" for text in heads)

@@ -152,15 +152,15 @@ def test_the_time_line_places_every_interval_and_the_table_opens_it():
     scores = {"negative": 0.1, "positive": 0.9}
     first = Interval(15.0, 15.2, 15.3, 1.0, "micro_expression", "positive", scores, 0.8)
     shown = long_video.time_line(long_of(first, Interval(30.0, 30.1, 30.3, 0.5, "no_micro_expression")))
-    assert "2 brief motions in 60 s" in shown and "left:25.000%;width:0.500%" in shown
+    assert "1 possible micro-expression in 60 s" in shown and "left:25.000%;width:0.500%" in shown
+    assert "1 other brief motion, more like" in shown.split("<details")[1]
     assert shown.count('data-open="0"') == shown.count('data-open="1"') == 2
     assert "positive, 90%" in shown and "no micro-expression" in shown and "no face" in shown
 
 
 def test_a_video_without_motion_has_no_table():
-    assert "<table" not in long_video.time_line(long_of()) and "No brief motions" in long_video.time_line(
-        long_of()
-    )
+    shown = long_video.time_line(long_of())
+    assert "<table" not in shown and "<details" not in shown and "No micro-expression found in" in shown
 
 
 def test_the_explanation_reads_its_numbers_from_the_checkpoints():
