@@ -5,6 +5,7 @@ safetensors and JSON are fetched, code where it is asked for, and pickles never.
 """
 
 import fnmatch
+import json
 import re
 import warnings
 from collections.abc import Iterable
@@ -122,15 +123,30 @@ def _chosen(names: Iterable[str], code: bool) -> list[str]:
 
 
 def _cached(where: str, repo_id: str, revision: str | None, code: bool, reason: str) -> Path:
-    """The cache's copy, if it is whole."""
+    """The cache's copy, if it is whole: of a download that broke off only a part is there."""
     patterns = [*NEEDED, *(("*.py",) if code else ())]
     options = {"allow_patterns": patterns, "ignore_patterns": ["*/*"], "local_files_only": True}
+    lacking = None
     try:
-        return Path(snapshot_download(repo_id, revision=revision, **options))
+        folder = Path(snapshot_download(repo_id, revision=revision, **options))
+        if _holds_weights(folder):
+            return folder
     except LocalEntryNotFoundError as error:
-        raise ValueError(
-            f"{where} is not (or not wholly) in the cache, and {reason}. What is here: mer-hf models."
-        ) from error
+        lacking = error
+    raise ValueError(
+        f"{where} is not (or not wholly) in the cache, and {reason}. What is here: mer-hf models."
+    ) from lacking
+
+
+def _holds_weights(folder: Path) -> bool:
+    """Whether a folder has a configuration and every shard of its weights."""
+    if not (folder / "config.json").is_file():
+        return False
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        return all((folder / shard).is_file() for shard in shards)
+    return any(folder.glob("*.safetensors"))
 
 
 def _refused(error: Exception) -> bool:
