@@ -14,7 +14,8 @@ from PIL import Image
 
 from mer_hf import bulk, cli
 from mer_hf.action_units import VOCABULARY
-from mer_hf.bulk import BulkRun, find_clips, format_summary, predict_row, summarize
+from mer_hf.bulk import BulkRun
+from mer_hf.bulk_table import find_clips, format_summary, predict_row, summarize
 from mer_hf.clip import write_clip
 from mer_hf.registry import weights_sha256
 from tests.moving_face import drift, raised_cosine, render, smile

@@ -117,7 +117,7 @@ def _write_replay_and_report(args: argparse.Namespace, prediction: "Prediction",
 
 def _refuse_many(path: Path) -> None:
     """Refuses a folder of clips where one clip is wanted."""
-    from mer_hf.bulk import find_clips
+    from mer_hf.bulk_table import find_clips
 
     if path.is_dir() and next(find_clips(path), ".") != ".":
         raise ValueError(f"{path} holds several clips. Add --out predictions.parquet (or .csv), or name one.")
@@ -129,7 +129,8 @@ def _predict_many(args: argparse.Namespace) -> str:
             raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
     if args.out is None:
         raise ValueError("--overwrite is for the table of --out FILE.")
-    from mer_hf.bulk import BulkRun, FirstProcessFailed, format_summary, is_first_process
+    from mer_hf.bulk import BulkRun, FirstProcessFailed, is_first_process
+    from mer_hf.bulk_table import format_summary
 
     options = {"fps": args.fps, "action_units": _action_units(args.action_units)}
     run = BulkRun(args.clip, args.out, args.model, options, args.overwrite, args.trust_remote_code)
