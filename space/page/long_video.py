@@ -183,12 +183,13 @@ def _kind(interval) -> str:
 
 def _verdict(interval) -> str:
     if interval.label:
-        return f"{interval.label}, {interval.scores[interval.label]:.0%}"
+        return f"{interval.label}, {view.percent(interval.scores[interval.label])}"
     return view.KINDS[interval.outcome].title.lower() if interval.outcome in view.KINDS else "a motion"
 
 
 def _sure(interval) -> str:
-    return "" if interval.expression_probability is None else f"{interval.expression_probability:.0%}"
+    likely = interval.expression_probability
+    return "" if likely is None else html.escape(view.percent(likely))
 
 
 def _said(interval) -> str:

@@ -59,7 +59,7 @@ def card(prediction: Prediction) -> str:
     kind = KINDS[prediction.outcome]
     title = kind.title
     if prediction.label:
-        title = f"{prediction.label}, {prediction.scores[prediction.label]:.0%}"
+        title = f"{prediction.label}, {percent(prediction.scores[prediction.label])}"
     parts = [_head(kind, title, kind.title if prediction.label else "")]
     parts += [f"<p>{html.escape(kind.meaning)}</p>"] if kind.meaning else []
     if prediction.outcome in ("micro_expression", "no_micro_expression"):
@@ -92,6 +92,13 @@ def _head(kind: Kind, title: str, over: str = "") -> str:
     )
 
 
+def percent(share: float) -> str:
+    """A probability for people; none is ever 0 or 100 %."""
+    if 0.01 <= share <= 0.99:
+        return f"{share:.0%}"
+    return ">99%" if share > 0.5 else "<1%"
+
+
 def probabilities(scores: dict[str, float], chosen: str | None) -> str:
     """A bar per class, with its number; the chosen one stands out."""
     rows = []
@@ -99,7 +106,7 @@ def probabilities(scores: dict[str, float], chosen: str | None) -> str:
         strong = " class='chosen'" if name == chosen else ""
         rows.append(
             f"<tr{strong}><th scope='row'>{html.escape(name)}</th>"
-            f"<td><i style='width:{value:.1%}'></i></td><td>{value:.0%}</td></tr>"
+            f"<td><i style='width:{value:.1%}'></i></td><td>{html.escape(percent(value))}</td></tr>"
         )
     return f"<table class='bars' aria-label='Probabilities'>{''.join(rows)}</table>"
 
@@ -114,7 +121,7 @@ def when(prediction: Prediction) -> str:
     elif found["apex"] is not None:
         said = [f"frames {found['onset']} to {found['offset']} of {frames}"]
     if prediction.expression_probability is not None:
-        said.append(f"an expression at all: {prediction.expression_probability:.0%}")
+        said.append(f"an expression at all: {percent(prediction.expression_probability)}")
     if found["source"] == "given":
         said.append("phases set by hand")
     if prediction.outcome not in UNSCORED:

@@ -1,5 +1,6 @@
 """What the page says and shows, without a server."""
 
+import html
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def analysis(answers):
 def test_the_card_names_the_class_and_every_probability(analysis):
     card = view.card(analysis.prediction)
     for name, value in analysis.prediction.scores.items():
-        assert f">{name}</th>" in card and f"{value:.0%}" in card
+        assert f">{name}</th>" in card and html.escape(view.percent(value)) in card
     assert f"<strong>{analysis.prediction.label}, " in card and "verdict found" in card
 
 
@@ -56,6 +57,14 @@ def test_several_faces_are_said_first_and_in_a_colour_of_their_own(analysis):
     notes = ("the clip is dark.", "3 faces were found; the largest is analysed.")
     card = view.card(replace(analysis.prediction, warnings=notes))
     assert card.index('class="several"') < card.index("the clip is dark.")
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "<1%"), (0.009, "<1%"), (0.01, "1%"), (0.99, "99%"), (0.995, ">99%")],
+)
+def test_no_probability_is_0_or_100_percent(share, said):
+    assert view.percent(share) == said
 
 
 def test_text_is_text_and_no_markup(analysis):
