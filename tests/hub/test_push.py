@@ -256,6 +256,7 @@ def test_nothing_leaves_that_is_not_on_the_list(checkpoint, tmp_path):
     assert "class HTNetModel" in (tmp_path / "out" / "modeling_htnet.py").read_text()
 
 
+@pytest.mark.slow
 def test_an_assembled_folder_that_answers_otherwise_is_not_sent(checkpoint, tmp_path):
     source = read_source(checkpoint)
     (tmp_path / "out").mkdir()
