@@ -30,7 +30,8 @@ LINES = [
         {"spotting"},
         {"action_units", "calibration"},
     ],
-    [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}, {"bulk", "replay", "long_video"}, {"export"}],
+    [{"models"}, {"registry"}, {"relevance"}, {"pipeline"}],
+    [{"bulk_table"}, {"bulk", "replay", "long_video"}, {"export"}],
     [{"synthetic", "data"}, {"training"}, {"evaluation"}, {"hub"}, {"cli", "space"}],
 ]
 MAY_USE: dict[str, set[str]] = {}
