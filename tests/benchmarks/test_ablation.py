@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import ablation
+from benchmarks.studies import ablation
 from mer_hf.cli import main as mer_hf
 from mer_hf.models.htnet import HTNetImageProcessor
 
