@@ -1,7 +1,7 @@
 """What matters for an HTNet that learns from drawn motion maps: one thing changed at a time.
 
     python -m benchmarks.studies.ablation --out ablation.json
-    python -m benchmarks.studies.ablation --flows FLOWS.npz --log LOG.jsonl    # looks at real maps, every look logged
+    python -m benchmarks.studies.ablation --flows FLOWS.npz --log LOG.jsonl    # notes every look
 
 Every row trains the bundled configuration on fewer maps and is scored on the held-out synthetic settings that
 choices are made on. About an hour on one core.
