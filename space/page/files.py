@@ -33,6 +33,7 @@ class Files:
     def __init__(self, most_age_s: float = MOST_AGE_S) -> None:
         self.most_age_s = most_age_s
         self._folder: Path | None = None
+        self._ended = False
         self._lock = threading.Lock()
 
     @property
@@ -41,11 +42,17 @@ class Files:
         with self._lock:
             if self._folder is None:
                 threading.Thread(target=self._keep_removing, daemon=True, name="remove-old-files").start()
-            if self._folder is None or not self._folder.is_dir():
+                atexit.register(self._end)
+            if self._folder is None or not (self._ended or self._folder.is_dir()):
                 self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
                 (self._folder / "files").mkdir()
-                atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
             return self._folder
+
+    def _end(self) -> None:
+        """Removes the folder for good: the thread that still looks for old files does not make it anew."""
+        with self._lock:
+            self._ended = True
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def hold_cache(self) -> None:
         """Lets Gradio keep uploads in this folder too, so that nothing of them stays when the process ends.

@@ -291,6 +291,16 @@ files.new(".txt").write_text("y")
 """
 
 
+def test_a_folder_that_ended_is_not_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    files = Files()
+    files.new(".txt").write_text("x")
+    files._end()
+    with pytest.raises(FileNotFoundError):
+        files.remove_old()  # as the thread does that was at it when the process ended
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_files_go_without_another_request_and_all_at_exit(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.pop("GRADIO_TEMP_DIR", None)
