@@ -38,8 +38,8 @@ lint: $(STAMP)
 bench: $(STAMP)
 	@$(PY) -m benchmarks $(ARGS)
 
-# Trains the bundled checkpoints from nothing into build/, then calibrates and measures them there. Bit for bit the same on one machine;
-# -j2 trains two at a time; what was interrupted goes on, after `make clean` it begins anew. One alone: make build/mmnet-synthetic/model.safetensors
+# Trains the bundled checkpoints from nothing into build/, then calibrates and measures them there; -j2 trains two at a time. What was
+# interrupted goes on, after `make clean` it begins anew. One alone: make build/mmnet-synthetic/model.safetensors
 TRAIN := OMP_NUM_THREADS=1 $(PY) -m accelerate.commands.launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no \
 	--dynamo_backend no train.py --data synthetic --resume
 FACES := --seed 0 --data-seed 0 --batch-size 32 --label-smoothing 0.1 --ema-decay 0.998 --num-workers 1 --cache-dir build/faces \
