@@ -165,14 +165,15 @@ def _sample(view: Any, at: int, stream: Any, subject: str) -> Sample:
 
 
 def _kind_of(record: dict[str, Any]) -> MotionMaps | Faces:
+    generator = record.get("generator_settings")
     if record["kind"] == "maps":
-        return MotionMaps(None)
+        return MotionMaps(None, generator)
     if record["kind"] != "faces":
         raise ValueError(f"nothing called {record['kind']!r} is drawn")
     settings = dict(record["processor"])
     name = settings.pop("image_processor_type")
     classes = {each.processor_class.__name__: each.processor_class for each in ARCHITECTURES.values()}
-    return Faces(classes[name](**settings), record["filmed_share"])
+    return Faces(classes[name](**settings), record["filmed_share"], generator)
 
 
 def _check_samples(path: Path, arrays: dict[str, np.ndarray], samples: tuple[Sample, ...]) -> None:

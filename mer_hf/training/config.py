@@ -101,6 +101,12 @@ class TrainingConfig:
         "data",
         "share of drawn faces that are clips, in which the face is searched for and aligned (mediapipe)",
     )
+    generator: dict = _flag(
+        dict,
+        "data",
+        "settings of the generator that are not left as they are (muscle, outliers, peak_px, ...), in JSON",
+        pairs=True,
+    )
     num_workers: int = _flag(2, "data", "processes that draw samples, for each training process")
     cache_dir: str | None = _flag(None, "data", "keep drawn sets in this folder, for the next run")
 
@@ -245,6 +251,8 @@ class TrainingConfig:
                 f"--protocol {self.protocol} needs subjects, and --data synthetic has none. Give "
                 "--data flows:FILE.npz (mer-hf synth-flows makes one) or a prepared data set."
             )
+        if self.generator and self.data != "synthetic":
+            raise TrainingError("--generator belongs to --data synthetic.")
         if (self.train_on or self.test_on) and self.protocol != "cross":
             raise TrainingError("--train-on and --test-on belong to --protocol cross.")
         if self.parallel == "stacked":

@@ -134,15 +134,16 @@ class SyntheticSource:
         share ([`Share`]): The part of the set that this process sees.
 
     Raises:
-        TrainingError: If the set is too small for one optimizer step.
+        TrainingError: If the set is too small for one optimizer step, or the generator has no such setting.
     """
 
     class_names = tuple(CLASSES)
 
     def __init__(self, config: TrainingConfig, processor, share: Share):
-        self.kind = (
-            MotionMaps(processor) if takes_flow_maps(processor) else Faces(processor, config.filmed_share)
-        )
+        if takes_flow_maps(processor):
+            self.kind = MotionMaps(processor, config.generator)
+        else:
+            self.kind = Faces(processor, config.filmed_share, config.generator)
         self.config, self.share = config, share
         self.seed = config.seed if config.data_seed is None else config.data_seed
         self.per_step = config.batch_size * config.gradient_accumulation_steps

@@ -5,15 +5,17 @@ A network whose image processor takes `flow_maps` trains on motion maps, every o
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from mer_hf.action_units import estimate_action_units
-from mer_hf.synthetic import SyntheticFlowMaps
+from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import FaceSettings, SyntheticFaces
+
+from .generator import changed
 
 Arrays = dict[str, np.ndarray]
 """Column -> the values of several samples."""
@@ -24,24 +26,29 @@ class MotionMaps:
 
     Args:
         processor (`BaseImageProcessor`): The network's image processor; it must take `flow_maps`.
+        generator (`dict`, *optional*): Fields of [`FlowMapSettings`] that are not left as they are.
+
+    Raises:
+        TrainingError: If the generator has no such setting, or not such a value.
     """
 
     unit, name = "map", "maps"
 
-    def __init__(self, processor):
-        self.processor = processor
+    def __init__(self, processor, generator: dict[str, Any] | None = None):
+        self.processor, self.generator = processor, generator or {}
+        self.map_settings = changed(FlowMapSettings(), self.generator)
 
     def view(self, seed: int, size: int, start: int = 0):
         """Samples of a stream, each `flow` uint8 `(28, 28, 3)` and `label`."""
-        return Columns(SyntheticFlowMaps(seed, size, start=start), ("flow", "label"))
+        return Columns(SyntheticFlowMaps(seed, size, self.map_settings, start=start), ("flow", "label"))
 
     def key(self) -> str:
         """What a kept set depends on besides the code that drew it."""
-        return "maps"
+        return "maps" + (_digest(asdict(self.map_settings)) if self.generator else "")
 
     def settings(self) -> dict[str, Any]:
         """What the samples can be drawn again from, besides the stream."""
-        return {}
+        return {"generator_settings": self.generator} if self.generator else {}
 
     def inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:
         """Drawn samples as the network takes them."""
@@ -59,13 +66,17 @@ class Faces:
         processor (`BaseImageProcessor`): The network's image processor. If it takes action units, they are
             estimated from the drawn faces as from recorded ones, never taken from the generator.
         filmed_share (`float`, *optional*, defaults to 0.0): Share of samples that go through a clip.
+        generator (`dict`, *optional*): Fields of [`FaceSettings`] that are not left as they are.
+
+    Raises:
+        TrainingError: If the generator has no such setting, or not such a value.
     """
 
     unit, name = "face", "faces"
 
-    def __init__(self, processor, filmed_share: float = 0.0):
-        self.processor = processor
-        self.face_settings = FaceSettings(filmed=filmed_share)
+    def __init__(self, processor, filmed_share: float = 0.0, generator: dict[str, Any] | None = None):
+        self.processor, self.generator = processor, generator or {}
+        self.face_settings = replace(changed(FaceSettings(), self.generator), filmed=filmed_share)
         sampled = getattr(processor, "num_frames", None)
         # A network that samples frames between onset and offset gets half as many again to choose from.
         self.num_frames = 2 if sampled is None else max(3, 3 * sampled // 2)
@@ -79,13 +90,12 @@ class Faces:
     def settings(self) -> dict[str, Any]:
         """What the samples can be drawn again from, besides the stream."""
         processor = json.loads(json.dumps(self.processor.to_dict(), default=str))
-        return {"processor": processor, "filmed_share": self.face_settings.filmed}
+        kept = {"processor": processor, "filmed_share": self.face_settings.filmed}
+        return kept | ({"generator_settings": self.generator} if self.generator else {})
 
     def key(self) -> str:
         """What a kept set depends on besides the code that drew it."""
-        parts = [self.processor.to_dict(), asdict(self.face_settings)]
-        settings = json.dumps(parts, sort_keys=True, default=str)
-        return "faces" + hashlib.sha256(settings.encode()).hexdigest()[:12]
+        return "faces" + _digest([self.processor.to_dict(), asdict(self.face_settings)])
 
     def inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:
         """Drawn samples as the network takes them; still in float16, as they are kept."""
@@ -94,6 +104,11 @@ class Faces:
     def disturb(self, inputs: dict[str, torch.Tensor], largest: float, key: list[int]) -> dict:
         """See [`disturb_faces`]."""
         return disturb_faces({name: tensor.float() for name, tensor in inputs.items()}, largest, key)
+
+
+def _digest(settings: Any) -> str:
+    """A short name for settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

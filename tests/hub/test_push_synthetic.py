@@ -103,6 +103,12 @@ def test_faces_that_a_run_kept_are_published_as_they_are(tmp_path, key):
         assert np.array_equal(found["estimated_action_units"], kept["action_units"])
 
 
+def test_maps_of_other_settings_are_drawn_again_with_these_settings(tmp_path):
+    cached(tmp_path, MotionMaps(tiny_processor("htnet"), {"muscle": 0.6, "class_shares": [0, 1, 0]}))
+    plan = push_synthetic(tmp_path, "me/synthetic", dry_run=True)
+    assert "'muscle': 0.6" in plan.card and "| train | 3 | - | 0 | 3 | 0 |" in plan.card
+
+
 def test_the_held_out_set_of_a_cache_is_a_split_of_its_own(tmp_path):
     kind = MotionMaps(tiny_processor("htnet"))
     cached(tmp_path, kind, seed=0, size=5)
