@@ -9,7 +9,8 @@ choices are made on. About an hour on one core.
 
 import argparse
 import json
-from dataclasses import dataclass, field, replace
+import tempfile
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from unittest import mock
 
@@ -19,32 +20,17 @@ from tqdm.auto import tqdm
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from mer_hf.data.flow_maps import read_flow_maps
-from mer_hf.evaluation.flow_maps import (
-    append_log,
-    evaluate_flow_maps,
-    look_record,
-    predict_flow_maps,
-)
+from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, look_record, predict_flow_maps
 from mer_hf.evaluation.metrics import uar, uf1
 from mer_hf.evaluation.synthetic import SETTINGS, held_out_maps
-from mer_hf.models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor
-from mer_hf.synthetic import CLASSES, FlowMapSettings, SyntheticFlowMaps, expressions
+from mer_hf.registry import CHECKPOINTS, load
+from mer_hf.synthetic import CLASSES, expressions
 from mer_hf.training.config import TrainingConfig
-from mer_hf.training.data import draw
-from mer_hf.training.optimization import average_of, make_optimizer, make_schedule
-from mer_hf.training.samples import Columns, disturb, to_inputs
+from mer_hf.training.loop import train
 
-MAPS, EPOCHS, BATCH, SEEDS = 6000, 8, 128, 5
+MAPS, EPOCHS, SEEDS = 6000, 8, 5
 HELD_OUT_MAPS = 300
 
-CONFIG = {"hidden_size": 48, "depths": [1, 1, 2], "hidden_dropout_prob": 0.3}
-PROCESSOR = {
-    "mosaic": "corrected",
-    "normalization": "standardize",
-    "use_strain": False,
-    "flow_method": "dis",
-    "crop_centers_rc": [[8, 7], [8, 21], [19, 8], [19, 19]],
-}
 TEXTBOOK = {
     "negative": {"AU4": 0.8, "AU7": 0.5, "AU9": 0.3, "AU10": 0.3, "AU15": 0.4, "AU17": 0.4, "AU20": 0.2},
     "positive": {"AU6": 0.8, "AU12": 1.0},
@@ -75,21 +61,21 @@ class Row:
     """One thing changed.
 
     Attributes:
-        settings (`dict`): Of the generator.
+        generator (`dict`): Settings of the generator.
         config (`dict`): Of the network.
         processor (`dict`): Of its image processor.
         shares (`dict`, *optional*): AUs of the classes, in place of both coding sheets.
         maps (`int`): How many are drawn.
-        disturbance (`float`): Of the inputs in each epoch.
+        disturbance (`float`, *optional*): Of the inputs in each epoch.
         seeds (`int`): Networks that are trained; more than one answer together.
     """
 
-    settings: dict = field(default_factory=dict)
+    generator: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     processor: dict = field(default_factory=dict)
     shares: dict | None = None
     maps: int = MAPS
-    disturbance: float = 0.9
+    disturbance: float | None = None
     seeds: int = 1
 
 
@@ -104,13 +90,13 @@ ROWS: dict[str, Row] = {
     "normalisation: with strain": Row(processor={"use_strain": True}),
     "disturbance in each epoch: none": Row(disturbance=0.0),
     "AU frequencies: textbook": Row(shares={"casme2": TEXTBOOK, "samm": TEXTBOOK}),
-    "class shares: even": Row(settings={"class_shares": (1 / 3, 1 / 3, 1 / 3)}),
-    "noise: none": Row(settings=CLEAN),
-    "geometry: one crop": Row(settings=ONE_CROP),
-    "geometry: muscles alike": Row(settings={"muscle": 0.0}),
-    "flow: imitated": Row(settings={"filmed": 0.0}),
-    "flow: DIS": Row(settings={"filmed": 1.0, "tvl1": 0.0}),
-    "flow: TV-L1": Row(settings={"filmed": 1.0, "tvl1": 1.0}),
+    "class shares: even": Row(generator={"class_shares": (1 / 3, 1 / 3, 1 / 3)}),
+    "noise: none": Row(generator=CLEAN),
+    "geometry: one crop": Row(generator=ONE_CROP),
+    "geometry: muscles alike": Row(generator={"muscle": 0.0}),
+    "flow: imitated": Row(generator={"filmed": 0.0}),
+    "flow: DIS": Row(generator={"filmed": 1.0, "tvl1": 0.0}),
+    "flow: TV-L1": Row(generator={"filmed": 1.0, "tvl1": 1.0}),
 }
 
 
@@ -128,38 +114,31 @@ class Together(torch.nn.Module):
         return ImageClassifierOutput(logits=each.mean(dim=0).log())
 
 
-def maps_of(row: Row, workers: int) -> dict[str, np.ndarray]:
-    """The row's maps: `flow` and `label`."""
-    settings = replace(FlowMapSettings(), **row.settings)
-    samples = Columns(SyntheticFlowMaps(0, row.maps, settings), ("flow", "label"))
-    with mock.patch.dict(expressions.AU_SHARES, row.shares or {}):
-        parts = list(draw(samples, range(row.maps), 64, workers))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def run_of(row: Row, seed: int, folder: Path, workers: int) -> TrainingConfig:
+    """The bundled checkpoint's training run with the row's change, on fewer maps."""
+    stored = json.loads((CHECKPOINTS / "htnet-synthetic" / "train_config.json").read_text())
+    known = {spec.name for spec in fields(TrainingConfig)}
+    flags = {name: value for name, value in stored.items() if name in known}
+    flags["config"] = flags["config"] | row.config
+    flags["processor"] = flags["processor"] | row.processor
+    if row.disturbance is not None:
+        flags["disturbance"] = row.disturbance
+    flags |= {"generator": row.generator, "num_samples": row.maps, "epochs": EPOCHS, "validation_samples": 0}
+    flags |= {"seed": seed, "data_seed": 0, "num_workers": workers, "cache_dir": str(folder / "maps")}
+    return TrainingConfig(output_dir=str(folder / f"seed{seed}"), **flags)
 
 
-def train(row: Row, seed: int, arrays: dict[str, np.ndarray], processor) -> HTNetForVideoClassification:
-    """A network of the row, as `train.py` trains the bundled one."""
-    config = TrainingConfig(output_dir=".", model="htnet", data="synthetic", epochs=EPOCHS, batch_size=BATCH)
-    torch.manual_seed(seed)
-    model = HTNetForVideoClassification(HTNetConfig(**CONFIG | row.config, num_labels=len(CLASSES))).train()
-    model.config.id2label = dict(enumerate(CLASSES))
-    inputs, labels = to_inputs(processor, arrays["flow"]), torch.from_numpy(arrays["label"])
-    steps = len(labels) // BATCH
-    optimizer = make_optimizer(model, config)
-    schedule = make_schedule(optimizer, config, steps, EPOCHS * steps)
-    average = average_of(model, 0.999)
-    for epoch in range(EPOCHS):
-        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(labels)))
-        for step, chosen in enumerate(order[: steps * BATCH].split(BATCH)):
-            changed = disturb(inputs[chosen], row.disturbance, [seed, epoch, step])
-            logits = model(pixel_values=changed).logits
-            torch.nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.1).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            average.update_parameters(model)
-    return average.module.eval()
+def trained(row: Row, workers: int) -> tuple[Together, object]:
+    """The row's networks and their image processor."""
+    pairs = []
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(expressions.AU_SHARES, row.shares or {}):
+        for seed in range(row.seeds):
+            run = run_of(row, seed, Path(folder), workers)
+            train(run)
+            pairs.append(load(run.output_dir))
+    for model, _ in pairs:
+        model.config._name_or_path = ""  # the folder is gone, and one look is at several networks
+    return Together([model.eval() for model, _ in pairs]), pairs[0][1]
 
 
 def score(model, processor, held_out: dict[str, tuple]) -> dict[str, float]:
@@ -188,9 +167,7 @@ def main() -> None:
         if name in found:
             continue
         row = ROWS[name]
-        processor = HTNetImageProcessor(**PROCESSOR | row.processor)
-        arrays = maps_of(row, args.workers)
-        model = Together([train(row, seed, arrays, processor) for seed in range(row.seeds)])
+        model, processor = trained(row, args.workers)
         found[name] = score(model, processor, held_out)
         if real is not None:
             result = evaluate_flow_maps(model, processor, real, name=f"ablation: {name}")

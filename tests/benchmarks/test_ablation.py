@@ -9,39 +9,52 @@ import pytest
 
 from benchmarks.studies import ablation
 from mer_hf.cli import main as mer_hf
-from mer_hf.models.htnet import HTNetImageProcessor
+from mer_hf.training.samples import MotionMaps
 
 
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(ablation, "EPOCHS", 1)
-    monkeypatch.setattr(ablation, "BATCH", 8)
     monkeypatch.setattr(ablation, "HELD_OUT_MAPS", 6)
-    monkeypatch.setattr(ablation, "CONFIG", {"hidden_size": 12, "depths": [1, 1, 1]})
     two = {name: ablation.ROWS[name] for name in ("five seeds together", "AU frequencies: textbook")}
-    rows = {name: replace(row, maps=24, seeds=min(row.seeds, 2)) for name, row in two.items()}
+    small = {"config": {"hidden_size": 12, "depths": [1, 1, 1]}, "maps": 128}
+    rows = {name: replace(row, seeds=min(row.seeds, 2), **small) for name, row in two.items()}
     monkeypatch.setattr(ablation, "ROWS", rows)
 
 
-def test_each_row_draws_what_it_names():
-    drawn = {
-        name: ablation.maps_of(replace(row, maps=12), 0)["flow"]
-        for name, row in ablation.ROWS.items()
-        if row.settings or row.shares or name == "as bundled"
-    }
-    plain = drawn.pop("as bundled")
-    assert len(drawn) == 8 and all(not np.array_equal(plain, flow) for flow in drawn.values())
+def test_a_row_changes_the_bundled_run_in_what_it_names_and_nothing_else(tmp_path):
+    plain = ablation.run_of(ablation.ROWS["as bundled"], 0, tmp_path, 0)
+    assert plain.config["hidden_size"] == 48 and plain.label_smoothing == 0.1 and plain.disturbance == 0.9
+    differ = {}
+    for name, row in ablation.ROWS.items():
+        run = ablation.run_of(row, 0, tmp_path, 0)
+        differ[name] = {key for key, value in run.stored().items() if value != plain.stored()[key]}
+    expected = {
+        "number of maps": {"num_samples"}, "size": {"config"}, "normalisation": {"processor"},
+        "disturbance in each epoch": {"disturbance"}, "class shares": {"generator"}, "noise": {"generator"},
+        "geometry": {"generator"}, "flow": {"generator"},
+    }  # fmt: skip
+    for name, found in differ.items():
+        assert found == expected.get(name.partition(":")[0], set()), name
+
+
+def test_each_row_draws_what_it_names(tmp_path):
+    plain = MotionMaps(None).view(0, 12)
+    for name, row in ablation.ROWS.items():
+        if not row.generator:
+            continue
+        view = MotionMaps(None, ablation.run_of(row, 0, tmp_path, 0).generator).view(0, 12)
+        assert any(not np.array_equal(view[i]["flow"], plain[i]["flow"]) for i in range(12)), name
 
 
 def test_networks_answer_together_by_the_mean_of_their_probabilities(quick):
-    row = ablation.ROWS["five seeds together"]
-    processor = HTNetImageProcessor(**ablation.PROCESSOR)
-    arrays = ablation.maps_of(row, 0)
-    first, second = (ablation.train(row, seed, arrays, processor) for seed in (0, 1))
-    answers = [ablation.predict_flow_maps(model, processor, arrays["flow"]) for model in (first, second)]
-    assert not np.allclose(*answers)
-    both = ablation.predict_flow_maps(ablation.Together([first, second]), processor, arrays["flow"])
-    np.testing.assert_allclose(both, np.mean(answers, axis=0), atol=1e-6)
+    both, processor = ablation.trained(ablation.ROWS["five seeds together"], 0)
+    flow = np.stack([MotionMaps(None).view(0, 8)[i]["flow"] for i in range(8)])
+    answers = [ablation.predict_flow_maps(model, processor, flow) for model in both.models]
+    assert len(answers) == 2 and not np.allclose(*answers)
+    np.testing.assert_allclose(
+        ablation.predict_flow_maps(both, processor, flow), np.mean(answers, axis=0), atol=1e-6
+    )
 
 
 def test_every_row_is_scored_and_every_look_is_noted(quick, tmp_path, monkeypatch, capsys):
