@@ -3,6 +3,8 @@
     python -m benchmarks.transfer runs/seed0 runs/seed1
 
 With several checkpoints this is how the shipped training seed is chosen: by the mean UF1 over the settings.
+`--shifted` scores them on settings further from training: what gains on the first and not on these has learnt
+the generator better.
 """
 
 import argparse
@@ -13,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 
-def score(names: list[str], size: int) -> dict:
+def score(names: list[str], size: int, shifted: bool = False) -> dict:
     """Scores per setting and checkpoint, the mean of each checkpoint, and the best one."""
-    from mer_hf.evaluation.synthetic import evaluate_synthetic
+    from mer_hf.evaluation.synthetic import SETTINGS, SHIFTED, evaluate_synthetic
     from mer_hf.registry import load
 
-    settings = evaluate_synthetic({name: load(name) for name in names}, size)
+    chosen = SHIFTED if shifted else SETTINGS
+    settings = evaluate_synthetic({name: load(name) for name in names}, size, chosen)
     means = {name: float(np.mean([row[name]["uf1"] for row in settings.values()])) for name in names}
     return {
         "maps_per_setting": size,
@@ -51,9 +54,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="+")
     parser.add_argument("--size", type=int, default=300, help="maps per setting (default: 300)")
+    parser.add_argument("--shifted", action="store_true", help="score on settings further from training")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy the best checkpoint to FOLDER")
     arguments = parser.parse_args()
-    result = score(arguments.checkpoints, arguments.size)
+    if arguments.shifted and arguments.keep:
+        parser.error("--keep goes by the settings that are not shifted")
+    result = score(arguments.checkpoints, arguments.size, arguments.shifted)
     if arguments.keep:
         keep(Path(result["best"]), arguments.keep)
     print(json.dumps(result, indent=1))

@@ -1,7 +1,7 @@
 import numpy as np
 
 from mer_hf.evaluation import synthetic
-from mer_hf.evaluation.synthetic import HELD_OUT_SEED, evaluate_synthetic, held_out_maps
+from mer_hf.evaluation.synthetic import HELD_OUT_SEED, SETTINGS, SHIFTED, evaluate_synthetic, held_out_maps
 from mer_hf.models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor
 
 
@@ -17,6 +17,15 @@ def test_a_photograph_gives_other_maps_than_drawings_of_the_same_settings():
     filmed, same_labels = held_out_maps("photograph, DIS", 2)
     np.testing.assert_array_equal(labels, same_labels)
     assert not np.array_equal(drawn, filmed)
+
+
+def test_shifted_settings_are_others_and_move_skin_as_training_never_does():
+    assert not set(SHIFTED) & set(SETTINGS)
+    assert all(settings.contraction == 1 and settings.filmed == 1 for settings in SHIFTED.values())
+    assert not any(settings.contraction for settings in SETTINGS.values())
+    config = HTNetConfig(hidden_size=8, depths=[1, 1, 1], num_attention_heads=1)
+    tiny = (HTNetForVideoClassification(config).eval(), HTNetImageProcessor())
+    assert list(evaluate_synthetic({"tiny": tiny}, 2, ["people at odds"])) == ["people at odds"]
 
 
 def test_every_setting_is_scored_for_every_model(monkeypatch):
