@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from mer_hf.hub.scores import with_tables
 from mer_hf.pipeline import MicroExpressionPipeline
 from mer_hf.provenance import sha256_of
 from mer_hf.registry import ARCHITECTURES, CHECKPOINTS
@@ -43,6 +44,15 @@ def test_a_folder_is_small_and_holds_weights_settings_and_a_card(name):
     )
     card = (CHECKPOINTS / name / "README.md").read_text()
     assert "license: apache-2.0" in card and "must not be used" in card and "detect lies" in card
+
+
+@names
+def test_a_card_shows_what_was_measured(name):
+    tables = json.loads((CHECKPOINTS / name / "evaluation.json").read_text())
+    card = (CHECKPOINTS / name / "README.md").read_text()
+    assert with_tables(card, tables) == card
+    for row in tables[1]["rows"]:
+        assert f"| {' | '.join(row)} |" in card
 
 
 @names

@@ -80,6 +80,7 @@ def _calibrate(args: argparse.Namespace) -> str:
 def _measure(args: argparse.Namespace) -> str:
     from mer_hf.evaluation.clips import EVALUATION_SEED, FILE, format_report, report, tasks, to_json
     from mer_hf.evaluation.panel import WITHOUT
+    from mer_hf.hub.scores import with_tables
     from mer_hf.provenance import git_commit
 
     commit = (git_commit() or "unknown")[:10]
@@ -88,8 +89,14 @@ def _measure(args: argparse.Namespace) -> str:
     names = map(str, args.checkpoints)
     reported = {name: report(found[name], note, found.get(name + WITHOUT)) for name in names}
     for folder in args.checkpoints:
+        measured = to_json(reported[str(folder)])
         with replacing(folder / FILE) as temporary:
-            temporary.write_text(to_json(reported[str(folder)]))
+            temporary.write_text(measured)
+        card = folder / "README.md"
+        if card.is_file():
+            text = with_tables(card.read_text(encoding="utf-8"), json.loads(measured))
+            with replacing(card) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     if args.json:
         return json.dumps(reported)
     return "\n".join(format_report(name, each) for name, each in reported.items())

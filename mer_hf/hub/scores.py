@@ -161,6 +161,30 @@ def scores_text(report: dict[str, Any], synthetic: dict[str, float], tables: lis
     return "\n\n".join(parts)
 
 
+MEASURED = "<!-- measured -->", "<!-- /measured -->"
+"""Between them a card shows evaluation.json."""
+
+
+def with_tables(card: str, tables: list[dict[str, Any]]) -> str:
+    """A card that shows what was measured, in place of what it showed before.
+
+    Args:
+        card (`str`): Markdown; one without `MEASURED` stays as it is.
+        tables (`list[dict]`): evaluation.json.
+
+    Returns:
+        `str`: Markdown.
+    """
+    start, end = MEASURED
+    before, opened, rest = card.partition(start)
+    _, closed, after = rest.partition(end)
+    if not (opened and closed):
+        return card
+    notes = list(dict.fromkeys(table["note"] for table in tables if table.get("note")))
+    shown = "\n\n".join([*(_table({**table, "note": None}) for table in tables), *notes])
+    return f"{before}{start}\n\n{shown}\n\n{end}{after}"
+
+
 def _recorded(report: dict[str, Any]) -> str:
     selected = f"uf1{SELECTED}" in report
     suffix, mark = (SELECTED, " (test-selected)") if selected else ("", "")

@@ -22,7 +22,7 @@ from mer_hf.hub.metadata import ask_hub, check_model_card
 from mer_hf.hub.origin import made_by, public_record, training_text
 from mer_hf.hub.picture import NAME, WIDTH, render_picture
 from mer_hf.hub.push import push
-from mer_hf.hub.scores import eval_entries, eval_results, scores_text
+from mer_hf.hub.scores import eval_entries, eval_results, scores_text, with_tables
 from mer_hf.registry import ARCHITECTURES, CHECKPOINTS, bundled
 from mer_hf.training.config import parse_args
 from tests.hub.hub_server import serve
@@ -190,6 +190,18 @@ def test_tables_of_an_evaluation_are_rendered_as_they_are(checkpoint):
     (checkpoint / "evaluation.json").write_text("{")
     with pytest.raises(ValueError, match=r"evaluation\.json is no JSON"):
         card_of(checkpoint)
+
+
+def test_a_card_shows_the_latest_tables_where_it_is_marked():
+    table = {"title": "T", "columns": ["a", "b"], "rows": [["1", "2"]], "note": "seed 5"}
+    card = "before <!-- measured -->old<!-- /measured --> after"
+    shown = with_tables(card, [table, table | {"title": "U"}])
+    assert shown.startswith("before <!-- measured -->") and shown.endswith("<!-- /measured --> after")
+    assert "old" not in shown and "**U**" in shown and shown.count("| 1 | 2 |") == 2
+    assert shown.count("seed 5") == 1
+    assert with_tables(shown, [table, table | {"title": "U"}]) == shown
+    for unmarked in ("no mark", "<!-- measured --> never closed"):
+        assert with_tables(unmarked, [table]) == unmarked
 
 
 def test_numbers_that_were_selected_on_tested_clips_are_no_result_of_the_card(checkpoint):
