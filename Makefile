@@ -77,7 +77,7 @@ build/facesleuth-synthetic/model.safetensors: $(STAMP)
 		--processor size=112 binarize_action_units=false --output-dir build/facesleuth-synthetic
 
 build/hsta-synthetic/model.safetensors: $(STAMP)
-	@$(TRAIN) $(FACES) --model hsta --num-samples 12000 --validation-samples 500 --epochs 10 --disturbance 0.1 \
+	@$(TRAIN) $(FACES) --model hsta --num-samples 8000 --validation-samples 500 --epochs 10 --disturbance 0.1 \
 		--config image_size=112 'patch_sizes=[8,16]' 'hidden_sizes=[96,96]' 'num_attention_heads=[4,4]' \
 		'depths=[[1,1],[1,1]]' num_frames=4 mlp_ratio=2 hidden_dropout_prob=0.0 drop_path_rate=0.05 \
 		--processor size=112 num_frames=4 frame_sampling=uniform resize=pillow motion_gain=3.0 \
