@@ -76,7 +76,7 @@ def fit(answers: list[Answer], record: dict) -> Calibration:
             softmax(logits / np.exp(log_temperature))[np.arange(len(labels)), labels] + 1e-12
         ).mean()
 
-    temperature = float(np.exp(minimize_scalar(surprise, bounds=(-2, 3), method="bounded").x))
+    temperature = _settled(np.exp(minimize_scalar(surprise, bounds=(-2, 3), method="bounded").x))
     sure = {id(each): float(softmax(each.logits / temperature).max()) for each in moving}
     moved = {
         key: each.features | {"confidence": log_odds(sure[key])}
@@ -89,8 +89,8 @@ def fit(answers: list[Answer], record: dict) -> Calibration:
     weights = regression.coef_[0] / spread
     draft = Calibration(
         temperature,
-        float(regression.intercept_[0] - weights @ mean),
-        dict(zip(FEATURES, map(float, weights), strict=True)),
+        _settled(regression.intercept_[0] - weights @ mean),
+        dict(zip(FEATURES, map(_settled, weights), strict=True)),
         0.0,
     )
     likely = {key: draft.expression_probability(features) for key, features in moved.items()}
@@ -104,7 +104,12 @@ def fit(answers: list[Answer], record: dict) -> Calibration:
         "ece_before": round(expected_calibration_error(softmax(logits), labels), 4),
         "ece_after": round(expected_calibration_error(draft.probabilities(logits), labels), 4),
     }
-    return Calibration(temperature, draft.bias, draft.weights, threshold, record)
+    return Calibration(temperature, draft.bias, draft.weights, _settled(threshold), record)
+
+
+def _settled(value: float) -> float:
+    """Eight digits: another order of summing changes the twelfth, and a fit shall be the same again."""
+    return float(f"{value:.8g}")
 
 
 def _silencing(likely: list[float]) -> float:

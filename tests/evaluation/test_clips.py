@@ -1,6 +1,7 @@
 """Clips with a known answer, what is fitted to them, and the tables that they fill."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,11 @@ def test_a_fit_cools_what_is_too_sure_and_keeps_silent_what_is_none():
         assert np.mean(silent) >= calibrate.KEPT - 0.02
     with pytest.raises(ValueError, match=r"too few to fit a calibration to\. Raise --rounds"):
         calibrate.fit(answers()[:10], {})
+
+
+def test_a_fit_is_the_same_again_whatever_the_last_digits_of_a_sum():
+    nearly = [replace(each, logits=each.logits * (1 + 1e-13)) for each in answers()]
+    assert calibrate.fit(nearly, {}) == calibrate.fit(answers(), {})
 
 
 def test_the_threshold_lies_between_what_is_silent_and_what_is_reported():
