@@ -12,7 +12,8 @@ from mer_hf.provenance import sha256_of
 from mer_hf.registry import ARCHITECTURES, CHECKPOINTS
 from mer_hf.synthetic.clips import EXAMPLE_KINDS, EXAMPLES
 
-LOOKS = Path(__file__).parents[1] / "benchmarks" / "results" / "looks-composite-dev.jsonl"
+ROOT = Path(__file__).parents[1]
+LOOKS = ROOT / "benchmarks" / "results" / "looks-composite-dev.jsonl"
 
 names = pytest.mark.parametrize(
     "name", sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
@@ -44,6 +45,12 @@ def test_a_folder_is_small_and_holds_weights_settings_and_a_card(name):
     )
     card = (CHECKPOINTS / name / "README.md").read_text()
     assert "license: apache-2.0" in card and "must not be used" in card and "detect lies" in card
+
+
+@names
+def test_the_weights_are_those_that_were_made_again(name):
+    text = (ROOT / "docs" / "synthetic-motion.md").read_text()
+    assert f"`{sha256_of(CHECKPOINTS / name / 'model.safetensors')[:12]}`" in text
 
 
 @names
