@@ -47,6 +47,7 @@ def test_each_row_draws_what_it_names(tmp_path):
         assert any(not np.array_equal(view[i]["flow"], plain[i]["flow"]) for i in range(12)), name
 
 
+@pytest.mark.slow
 def test_networks_answer_together_by_the_mean_of_their_probabilities(quick, tmp_path):
     both, processor = ablation.trained(ablation.ROWS["five seeds together"], tmp_path, 0)
     flow = np.stack([MotionMaps(None).view(0, 8)[i]["flow"] for i in range(8)])
@@ -57,6 +58,7 @@ def test_networks_answer_together_by_the_mean_of_their_probabilities(quick, tmp_
     )
 
 
+@pytest.mark.slow
 def test_maps_of_other_action_units_are_not_taken_for_those_that_are_kept(quick, tmp_path):
     ablation.trained(ablation.ROWS["AU frequencies: textbook"], tmp_path, 0)
     assert not list(tmp_path.iterdir())
@@ -64,6 +66,7 @@ def test_maps_of_other_action_units_are_not_taken_for_those_that_are_kept(quick,
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_every_row_is_scored_and_every_look_is_noted(quick, tmp_path, monkeypatch, capsys):
     flows, out, log = (tmp_path / name for name in ("flows.npz", "out.json", "log.jsonl"))
     assert mer_hf(["synth-flows", "--subjects", "3", "--out", str(flows)]) == 0
