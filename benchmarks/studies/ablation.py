@@ -10,7 +10,7 @@ choices are made on, and on those further from training. About an hour on one co
 import argparse
 import json
 import tempfile
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
@@ -25,7 +25,7 @@ from mer_hf.evaluation.metrics import uf1
 from mer_hf.evaluation.synthetic import SETTINGS, SHIFTED, held_out_maps
 from mer_hf.registry import CHECKPOINTS, load
 from mer_hf.synthetic import CLASSES, expressions
-from mer_hf.training.config import TrainingConfig
+from mer_hf.training.config import TrainingConfig, read_stored
 from mer_hf.training.loop import train
 
 MAPS, EPOCHS, SEEDS = 6000, 8, 5
@@ -116,9 +116,7 @@ class Together(torch.nn.Module):
 
 def run_of(row: Row, seed: int, folder: Path, maps: Path, workers: int) -> TrainingConfig:
     """The bundled checkpoint's training run with the row's change, on fewer maps that are kept in `maps`."""
-    stored = json.loads((CHECKPOINTS / "htnet-synthetic" / "train_config.json").read_text())
-    known = {spec.name for spec in fields(TrainingConfig)}
-    flags = {name: value for name, value in stored.items() if name in known}
+    flags = read_stored(CHECKPOINTS / "htnet-synthetic")
     flags["config"] = flags["config"] | row.config
     flags["processor"] = flags["processor"] | row.processor
     if row.disturbance is not None:

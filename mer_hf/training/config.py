@@ -375,7 +375,7 @@ def with_recipe(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]
     return joined
 
 
-def _read_stored(output_dir: str) -> dict[str, Any] | None:
+def read_stored(output_dir: str | Path) -> dict[str, Any] | None:
     """The fields a run in this folder was started with, or None if it holds no run."""
     path = Path(output_dir) / "train_config.json"
     if not path.is_file():
@@ -415,7 +415,7 @@ def parse_args(arguments: list[str] | None = None) -> TrainingConfig:
         given.setdefault("output_dir", "dry-run")
     if "output_dir" not in given:
         raise TrainingError("--output-dir is missing. Name the folder that the run shall make.")
-    stored = _read_stored(given["output_dir"]) if given.get("resume") else None
+    stored = read_stored(given["output_dir"]) if given.get("resume") else None
     if given.get("resume") and stored is None and set(given) <= set(FREE_ON_RESUME):
         raise TrainingError(
             f"{given['output_dir']} holds no run to resume. Give the flags of the run to start."
