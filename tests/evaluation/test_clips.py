@@ -143,6 +143,18 @@ def test_what_a_command_writes_first_does_not_make_the_next_record_dirty(tmp_pat
     assert [record["commit"] for record in records] == ["abc", "abc"]
 
 
+def test_what_is_measured_lies_in_a_file_and_in_the_card_that_is_there(tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "README.md").write_text("mine <!-- measured -->old<!-- /measured --> too")
+    said = [(("size", "1.0") if each.label >= 0 else ("silent", each.kind), each) for each in answers()]
+    monkeypatch.setattr("mer_hf.evaluation.panel.look", lambda *_, **__: {str(tmp_path): said})
+    assert main(["measure", str(tmp_path), "--clips", "1"]) == 0, capsys.readouterr().err
+    stored, card = json.loads((tmp_path / clips.FILE).read_text()), (tmp_path / "README.md").read_text()
+    assert card.startswith("mine <!-- measured -->") and card.endswith("<!-- /measured --> too")
+    assert "old" not in card
+    assert all(f"**{table['title']}**" in card for table in stored) and "mer-hf measure --clips 1" in card
+
+
 @pytest.mark.slow
 def test_a_panel_gives_what_the_pipeline_gives_whatever_the_number_of_processes(checkpoint):
     tasks = [("expression", Case(peak_px=3.0, **SMALL)), ("talk", Case("talk", **SMALL))]
