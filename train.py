@@ -10,7 +10,7 @@ Two processes on a machine without a GPU: `torchrun --nproc_per_node 2 train.py 
 
 import sys
 
-from mer_hf.evaluation.main import main
+from mer_hf.training.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

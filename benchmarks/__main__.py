@@ -16,7 +16,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mer_hf.provenance import git_commit
+from mer_hf.utils.provenance import git_commit
 
 FOLDER = Path(__file__).resolve().parent
 

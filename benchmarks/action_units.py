@@ -8,12 +8,7 @@ python -m benchmarks.action_units --size 600     # the tables of docs/action-uni
 import argparse
 import math
 
-from mer_hf.evaluation.action_units import (
-    HELD_OUT_SEED,
-    SETTINGS,
-    SHOWN,
-    evaluate_action_units,
-)
+from benchmarks.action_unit_scores import HELD_OUT_SEED, SETTINGS, SHOWN, evaluate_action_units
 
 
 def run() -> dict:

@@ -18,9 +18,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import get_cosine_schedule_with_warmup
 
+from mer_hf.loading import bundled
 from mer_hf.models.htnet.configuration_htnet import HTNetConfig
 from mer_hf.models.htnet.modeling_htnet import HTNetForVideoClassification
-from mer_hf.registry import bundled
 from mer_hf.training.fold import Fold, FoldSettings, batches
 from mer_hf.training.stacked import train_folds, train_one
 

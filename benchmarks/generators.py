@@ -13,11 +13,11 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from benchmarks.held_out import HELD_OUT_SEED
 from mer_hf.evaluation.clip_sets import Case, known_clip
-from mer_hf.evaluation.flow_maps import predict_flow_maps
-from mer_hf.evaluation.synthetic import HELD_OUT_SEED
-from mer_hf.pipeline import MicroExpressionPipeline
-from mer_hf.registry import load
+from mer_hf.evaluation.evaluate import predict_flow_maps
+from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.loading import load
 from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import SyntheticFaces
 

@@ -27,9 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_hf.clip import write_clip
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf.inference.pipeline import MicroExpressionPipeline
 from mer_hf.synthetic.clips import EXAMPLE_KINDS, Motion, example_clip, render_clip
+from mer_hf.video.clip import write_clip
 
 APP = Path(__file__).resolve().parents[1] / "space" / "app.py"
 KEEP_S = 120

@@ -19,11 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mer_hf.clip import write_clip
 from mer_hf.evaluation.spotting import interval_counts
-from mer_hf.long_video import OVERLAP_S, WINDOW_S, spot_long
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long
+from mer_hf.inference.pipeline import MicroExpressionPipeline
 from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
+from mer_hf.video.clip import write_clip
 
 SEED = 20_260_101
 FPS = 30.0

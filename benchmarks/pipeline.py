@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from mer_hf.clip import write_clip
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf.inference.pipeline import MicroExpressionPipeline
 from mer_hf.synthetic.clips import example_clip
+from mer_hf.video.clip import write_clip
 
 STAGES = ("read", "track", "spot", "classify", "relevance")
 

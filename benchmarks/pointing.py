@@ -3,8 +3,9 @@
 python -m benchmarks pointing
 """
 
-from mer_hf.evaluation.pointing import pointing_game
-from mer_hf.registry import ARCHITECTURES, CHECKPOINTS, load
+from benchmarks.pointing_game import pointing_game
+from mer_hf.loading import CHECKPOINTS, load
+from mer_hf.registry import ARCHITECTURES
 
 COUNT = 20
 """Samples of each action unit."""

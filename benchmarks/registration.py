@@ -8,9 +8,9 @@ import json
 import cv2
 import numpy as np
 
-from mer_hf.clip import Clip
-from mer_hf.face import track_face
-from mer_hf.registration import apply, compose, invert
+from mer_hf.face.registration import apply, compose, invert
+from mer_hf.face.tracking import track_face
+from mer_hf.video.clip import Clip
 
 FPS, COUNT = 30.0, 60
 FACE_XY = np.array([225.0, 125.0])

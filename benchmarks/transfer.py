@@ -17,8 +17,8 @@ import numpy as np
 
 def score(names: list[str], size: int, shifted: bool = False) -> dict:
     """Scores per setting and checkpoint, the mean of each checkpoint, and the best one."""
-    from mer_hf.evaluation.synthetic import SETTINGS, SHIFTED, evaluate_synthetic
-    from mer_hf.registry import load
+    from benchmarks.held_out import SETTINGS, SHIFTED, evaluate_synthetic
+    from mer_hf.loading import load
 
     chosen = SHIFTED if shifted else SETTINGS
     settings = evaluate_synthetic({name: load(name) for name in names}, size, chosen)

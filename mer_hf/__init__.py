@@ -1,29 +1,37 @@
 """Micro-expression recognition for the Hugging Face ecosystem.
 
-Importing the package registers its architectures with transformers' Auto classes. Only the command line, when
-it is what this process was started for, leaves that to the command: `mer-hf --help` need not wait seconds for
-torch.
+Importing the package registers its architectures with transformers' Auto classes. Only the command line
+leaves that to the command that was asked for: `mer-hf --help` need not wait seconds for torch.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "bundled"]
+_HOMES = {
+    "MicroExpressionPipeline": "mer_hf.inference.pipeline",
+    "Prediction": "mer_hf.inference.pipeline",
+    "bundled": "mer_hf.loading",
+    "read_clip": "mer_hf.video.clip",
+}
+__all__ = ["MicroExpressionPipeline", "Prediction", "__version__", "bundled", "read_clip"]
 
 
 def __getattr__(name: str):
-    """`bundled`, which comes with the registry."""
-    if name == "bundled":
-        from .registry import bundled
+    """Return a public name, importing its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
 
-        return bundled
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]
 
 
 def _is_the_command_line() -> bool:
-    """Whether this process was started as `mer-hf` or as `python -m mer_hf`."""
+    """Return whether this process was started as `mer-hf` or as `python -m mer_hf`."""
     program = sys.argv[0] if sys.argv else ""
     if program == "-m":  # what it is while the package of the module that follows is being imported
         return sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] == [__name__]

@@ -33,7 +33,7 @@ def example_file(example, tmp_path_factory):
     """Kind -> an example clip as mp4, written once."""
     from functools import cache
 
-    from mer_hf.clip import write_clip
+    from mer_hf.video.clip import write_clip
 
     folder = tmp_path_factory.mktemp("clips")
 

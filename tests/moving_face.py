@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from mer_hf.clip import Clip
+from mer_hf.video.clip import Clip
 
 # Places on the face of skimage.data.astronaut(), in its pixels (its eyes are 42 px apart).
 FACE_XY = np.array([225.0, 125.0])

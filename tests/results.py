@@ -5,9 +5,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from mer_hf.face import FaceTrack
-from mer_hf.pipeline import Prediction
-from mer_hf.spotting import Phases
+from mer_hf.face.spotting import Phases
+from mer_hf.face.tracking import FaceTrack
+from mer_hf.inference.pipeline import Prediction
 
 SIZE = 64
 CLASSES = ("negative", "positive", "surprise")

@@ -7,10 +7,11 @@ import pytest
 from huggingface_hub import ModelCard
 
 from mer_hf.hub.scores import with_tables
-from mer_hf.pipeline import MicroExpressionPipeline
-from mer_hf.provenance import sha256_of
-from mer_hf.registry import ARCHITECTURES, CHECKPOINTS
+from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.loading import CHECKPOINTS
+from mer_hf.registry import ARCHITECTURES
 from mer_hf.synthetic.clips import EXAMPLE_KINDS, EXAMPLES
+from mer_hf.utils.provenance import sha256_of
 
 ROOT = Path(__file__).parents[1]
 LOOKS = ROOT / "benchmarks" / "results" / "looks-composite-dev.jsonl"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mer_hf.cli import main
-from mer_hf.clip import write_clip
+from mer_hf.video.clip import write_clip
 from tests.fixtures import seeded
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -234,7 +234,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capfd):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mer_hf.data.flow_maps.read_flow_maps", interrupted)
+    monkeypatch.setattr("mer_hf.data.flow_files.read_flow_maps", interrupted)
     assert main(["evaluate", "--flows", "any.npz"]) == 130
     assert capfd.readouterr().err == ""
 
@@ -243,7 +243,7 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch, capfd):
     def faulty(*_):
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr("mer_hf.data.flow_maps.read_flow_maps", faulty)
+    monkeypatch.setattr("mer_hf.data.flow_files.read_flow_maps", faulty)
     with pytest.raises(RuntimeError, match="a fault"):
         main(["evaluate", "--flows", "any.npz"])
     os.write(2, b"heard")
@@ -273,7 +273,7 @@ def test_spot_lists_intervals_and_says_what_to_expect(two_examples, checkpoint, 
 
 def test_spot_lists_what_is_taken_for_no_expression_on_request():
     from mer_hf.cli.spot import summary
-    from mer_hf.long_video import Gap, Interval, LongVideo
+    from mer_hf.inference.long_video import Gap, Interval, LongVideo
 
     one = Interval(61.0, 61.1, 61.3, 2.0, "micro_expression", "negative", {"negative": 1.0}, 0.81)
     other = Interval(70.0, 70.1, 70.3, 2.0, "no_micro_expression", None, {"negative": 1.0}, 0.02)

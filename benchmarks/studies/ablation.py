@@ -19,11 +19,11 @@ import torch
 from tqdm.auto import tqdm
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from mer_hf.data.flow_maps import read_flow_maps
-from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, look_record, predict_flow_maps
+from benchmarks.held_out import SETTINGS, SHIFTED, held_out_maps
+from mer_hf.data.flow_files import read_flow_maps
+from mer_hf.evaluation.evaluate import append_log, evaluate_flow_maps, look_record, predict_flow_maps
 from mer_hf.evaluation.metrics import uf1
-from mer_hf.evaluation.synthetic import SETTINGS, SHIFTED, held_out_maps
-from mer_hf.registry import CHECKPOINTS, load
+from mer_hf.loading import CHECKPOINTS, load
 from mer_hf.synthetic import CLASSES, expressions
 from mer_hf.training.config import TrainingConfig, read_stored
 from mer_hf.training.loop import train

@@ -5,7 +5,9 @@ import json
 import os
 from pathlib import Path
 
-from .terminal import bar, replacing
+from mer_hf.utils.files import replacing
+
+from .terminal import bar
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -56,9 +58,9 @@ def _count(text: str) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> str:
-    from mer_hf.calibration import FILE
     from mer_hf.evaluation.calibrate import CALIBRATION_SEED, fit, tasks
-    from mer_hf.provenance import git_commit
+    from mer_hf.inference.calibration import FILE
+    from mer_hf.utils.provenance import git_commit
 
     commit = git_commit()  # before the first file that is written here changes the tree
     found = _look(args, "calibrating", tasks(args.rounds), CALIBRATION_SEED)
@@ -81,7 +83,7 @@ def _measure(args: argparse.Namespace) -> str:
     from mer_hf.evaluation.clips import EVALUATION_SEED, FILE, format_report, report, tasks, to_json
     from mer_hf.evaluation.panel import WITHOUT
     from mer_hf.hub.scores import with_tables
-    from mer_hf.provenance import git_commit
+    from mer_hf.utils.provenance import git_commit
 
     commit = (git_commit() or "unknown")[:10]
     note = f"mer-hf measure --clips {args.clips}; seed {EVALUATION_SEED}, commit {commit}"

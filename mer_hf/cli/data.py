@@ -78,7 +78,7 @@ def _synth_flows(args: argparse.Namespace) -> str:
     check_output(args.out, (".npz",))
     if not 0 <= args.seed < 2**31:
         raise ValueError(f"--seed must lie in 0 to {2**31 - 1}, got {args.seed}.")
-    from mer_hf.data.flow_maps import FlowMaps, write_flow_maps
+    from mer_hf.data.flow_files import FlowMaps, write_flow_maps
     from mer_hf.synthetic.people import draw_people
     from mer_hf.synthetic.record import make_record
 

@@ -16,7 +16,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _models(args: argparse.Namespace) -> str:
-    from mer_hf.hub.models import list_models
+    from mer_hf.hub.listing import list_models
 
     listing = list_models(args.owner)
     return listing.to_json() if args.json else str(listing)

@@ -9,11 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .terminal import add_model, bar, check_output, positive, replacing
+from mer_hf.utils.files import replacing
+
+from .terminal import add_model, bar, check_output, positive
 
 if TYPE_CHECKING:
-    from mer_hf.face import FaceTrack
-    from mer_hf.pipeline import Prediction
+    from mer_hf.face.tracking import FaceTrack
+    from mer_hf.inference.pipeline import Prediction
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OUTPUTS = {
@@ -66,7 +68,7 @@ def _predict(args: argparse.Namespace) -> str:
     for name, (suffixes, _) in OUTPUTS.items():
         check_output(getattr(args, name), suffixes)
     _refuse_many(args.clip)
-    from mer_hf.pipeline import MicroExpressionPipeline
+    from mer_hf.inference.pipeline import MicroExpressionPipeline
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     frames = {name: getattr(args, name) for name in ("onset", "apex", "offset")}
@@ -87,12 +89,12 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
     if args.overlay:
         from PIL import Image
 
-        from mer_hf.draw import overlay_picture
+        from mer_hf.visualization.figures import overlay_picture
 
         with replacing(args.overlay) as temporary:
             Image.fromarray(overlay_picture(prediction.apex_face, prediction.apex_relevance)).save(temporary)
     if args.curve:
-        from mer_hf.export import write_curve_csv
+        from mer_hf.visualization.report import write_curve_csv
 
         with replacing(args.curve) as temporary:
             write_curve_csv(temporary, prediction)
@@ -102,8 +104,8 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
 
 def _write_replay_and_report(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:
     """The replay is made once: it is also in the report."""
-    from mer_hf.export import html_report
-    from mer_hf.replay import write_replay
+    from mer_hf.visualization.replay import write_replay
+    from mer_hf.visualization.report import html_report
 
     with tempfile.TemporaryDirectory(dir=(args.replay or args.report).parent, prefix=".mer-hf-") as folder:
         replay = Path(folder) / "replay.mp4"
@@ -117,7 +119,7 @@ def _write_replay_and_report(args: argparse.Namespace, prediction: "Prediction",
 
 def _refuse_many(path: Path) -> None:
     """Refuses a folder of clips where one clip is wanted."""
-    from mer_hf.bulk_table import find_clips
+    from mer_hf.inference.bulk_table import find_clips
 
     if path.is_dir() and next(find_clips(path), ".") != ".":
         raise ValueError(f"{path} holds several clips. Add --out predictions.parquet (or .csv), or name one.")
@@ -129,8 +131,8 @@ def _predict_many(args: argparse.Namespace) -> str:
             raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
     if args.out is None:
         raise ValueError("--overwrite is for the table of --out FILE.")
-    from mer_hf.bulk import BulkRun, FirstProcessFailed, is_first_process
-    from mer_hf.bulk_table import format_summary
+    from mer_hf.inference.bulk import BulkRun, FirstProcessFailed, is_first_process
+    from mer_hf.inference.bulk_table import format_summary
 
     options = {"fps": args.fps, "action_units": _action_units(args.action_units)}
     run = BulkRun(args.clip, args.out, args.model, options, args.overwrite, args.trust_remote_code)

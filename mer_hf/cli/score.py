@@ -36,20 +36,20 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> str:
-    from mer_hf import registry
-    from mer_hf.data.flow_maps import read_flow_maps
-    from mer_hf.evaluation.flow_maps import append_log, evaluate_flow_maps, format_evaluation, look_record
+    from mer_hf import loading
+    from mer_hf.data.flow_files import read_flow_maps
+    from mer_hf.evaluation.evaluate import append_log, evaluate_flow_maps, format_evaluation, look_record
 
     data = read_flow_maps(args.flows)
-    model, processor = registry.load(args.model, trust_remote_code=args.trust_remote_code)
-    result = evaluate_flow_maps(model, processor, data, name=registry.name_of(model))
+    model, processor = loading.load(args.model, trust_remote_code=args.trust_remote_code)
+    result = evaluate_flow_maps(model, processor, data, name=loading.name_of(model))
     if args.log:
         append_log(args.log, look_record(model, data, result))
     return json.dumps(result) if args.json else format_evaluation(result)
 
 
 def _report(args: argparse.Namespace) -> str:
-    from mer_hf.evaluation.report import END_OF_SUMMARY, write_report
+    from mer_hf.evaluation.run_report import END_OF_SUMMARY, write_report
 
     numbers = write_report(args.run_dir)
     if args.json:

@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .terminal import add_model, bar, check_output, positive, replacing
+from mer_hf.utils.files import replacing
+
+from .terminal import add_model, bar, check_output, positive
 
 if TYPE_CHECKING:
-    from mer_hf.long_video import LongVideo
+    from mer_hf.inference.long_video import LongVideo
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -28,8 +30,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _spot(args: argparse.Namespace) -> str:
     check_output(args.plot, PICTURE_SUFFIXES)
     check_output(args.csv, (".csv",))
-    from mer_hf.long_video import OVERLAP_S, WINDOW_S, spot_long, write_intervals_csv
-    from mer_hf.pipeline import MicroExpressionPipeline
+    from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long, write_intervals_csv
+    from mer_hf.inference.pipeline import MicroExpressionPipeline
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     window_s = args.window or WINDOW_S
@@ -53,7 +55,7 @@ def _spot(args: argparse.Namespace) -> str:
 
 
 def _picture(found: "LongVideo"):
-    from mer_hf.draw_timeline import timeline_picture
+    from mer_hf.visualization.timeline import timeline_picture
 
     return timeline_picture(
         found.curve_s,
@@ -77,7 +79,7 @@ def summary(found: "LongVideo", every: bool = False) -> str:
     Returns:
         `str`: Without a newline at the end.
     """
-    from mer_hf.long_video import LEVEL_OF_THE_ART
+    from mer_hf.inference.long_video import LEVEL_OF_THE_ART
 
     believed = [each for each in found.intervals if each.outcome == "micro_expression"]
     listed = list(found.intervals) if every else believed

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,21 +100,12 @@ def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of `path` at the end, so that nobody ever reads half of it."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mer-hf-") as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        os.replace(temporary, path)
-
-
-@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps the libraries' own messages off stderr, those of C++ too; what is raised passes through.
 
-    A [`~mer_hf.provenance.Note`] is shown, once and in one line.
+    A [`~mer_hf.utils.provenance.Note`] is shown, once and in one line.
     """
-    from mer_hf.provenance import Note
+    from mer_hf.utils.provenance import Note
 
     def show(message: Warning | str, *_, **__) -> None:
         os.write(seen_stderr(), f"mer-hf: note: {message}\n".encode())

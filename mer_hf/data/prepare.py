@@ -25,9 +25,9 @@ import cv2
 import numpy as np
 
 from mer_hf import __version__
-from mer_hf.clip import Clip, read_clip
-from mer_hf.face import FaceGeometry, track_face
-from mer_hf.spotting import spot
+from mer_hf.face.spotting import spot
+from mer_hf.face.tracking import FaceGeometry, track_face
+from mer_hf.video.clip import Clip, read_clip
 
 from .annotations import Annotation, Findings
 from .frames import numbered_frames

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mer_hf.face import FaceGeometry, recrop
+from mer_hf.face.tracking import FaceGeometry, recrop
 from mer_hf.labels import SCHEMES, TO_COMPOSITE3
 
 from .table import ClipTable

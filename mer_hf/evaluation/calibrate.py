@@ -2,13 +2,7 @@
 
 import numpy as np
 
-from mer_hf.calibration import (
-    FEATURES,
-    Calibration,
-    expected_calibration_error,
-    log_odds,
-    softmax,
-)
+from mer_hf.inference.calibration import FEATURES, Calibration, expected_calibration_error, log_odds, softmax
 from mer_hf.synthetic.expressions import CLASSES
 
 from .clip_sets import SILENT, Case

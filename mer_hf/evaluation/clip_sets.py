@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mer_hf.clip import Clip, compressed
 from mer_hf.synthetic.clips import Motion, render_clip
 from mer_hf.synthetic.expressions import CLASSES, draw_expression
 from mer_hf.synthetic.flow_maps import FlowMapSettings, log_uniform, personal_basis
+from mer_hf.video.clip import Clip, compressed
 
 MUSCLES = FlowMapSettings(muscle=0.3, contraction=0.5)
 DURATION_S = 1.6

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mer_hf.calibration import expected_calibration_error
+from mer_hf.inference.calibration import expected_calibration_error
 from mer_hf.synthetic.clips import darkness
 
 from .clip_sets import SILENT, Case

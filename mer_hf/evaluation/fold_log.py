@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_hf.training.run_folder import write_text
+from mer_hf.utils.files import write_text
 
 FIXED = ("key", "dataset", "subject", "fold", "seed", "label", "prediction", "epoch", "selection")
 PROBABILITY = "p_"

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from mer_hf.calibration import features_of, softmax
-from mer_hf.pipeline import MicroExpressionPipeline, Prediction
+from mer_hf.inference.calibration import features_of, softmax
+from mer_hf.inference.pipeline import MicroExpressionPipeline, Prediction
 
 from .clip_sets import Case, KnownClip, known_clip
 

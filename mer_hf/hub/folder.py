@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mer_hf.provenance import sha256_of
-from mer_hf.registry import ARCHITECTURES, Architecture, load
+from mer_hf.loading import load
+from mer_hf.registry import ARCHITECTURES, Architecture
+from mer_hf.utils.provenance import sha256_of
 
 from .origin import public_record
 

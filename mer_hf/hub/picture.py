@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from mer_hf import draw
-from mer_hf.flow import optical_flow
-from mer_hf.pipeline import MicroExpressionPipeline, Prediction
-from mer_hf.provenance import sha256_of
+from mer_hf.face.flow import optical_flow
+from mer_hf.inference.pipeline import MicroExpressionPipeline, Prediction
 from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
+from mer_hf.utils.provenance import sha256_of
+from mer_hf.visualization import figures
 
 from .folder import MANIFEST
 
@@ -71,22 +71,22 @@ def prediction_picture(prediction: Prediction) -> np.ndarray:
     panels = {
         f"onset, frame {prediction.phases.onset}": onset,
         f"apex, frame {prediction.phases.apex}": apex,
-        "motion between them": draw.flow_picture(optical_flow(*gray), size=side),
-        "where the network looked": draw.overlay_picture(apex, relevance),
+        "motion between them": figures.flow_picture(optical_flow(*gray), size=side),
+        "where the network looked": figures.overlay_picture(apex, relevance),
     }
     scores = prediction.scores
     wide = 3 * side + 2 * MARGIN - side // 2
-    curve = draw.curve_picture(
+    curve = figures.curve_picture(
         prediction.phases.curve,
         *(getattr(prediction.phases, name) for name in ("onset", "apex", "offset")),
         size_wh=(wide // 2, 140),
     )
-    bars = draw.bars_picture(scores, prediction.label, size_wh=((WIDTH - 3 * MARGIN - wide) // 2, 140))
+    bars = figures.bars_picture(scores, prediction.label, size_wh=((WIDTH - 3 * MARGIN - wide) // 2, 140))
     height = TITLE + side + TITLE + 280 + MARGIN
     canvas = Image.new("RGB", (WIDTH, height), "white")
     for column, (title, panel) in enumerate(panels.items()):
         at = MARGIN + column * (side + MARGIN)
-        _put(canvas, draw.enlarge(panel, side), title, at, 0)
+        _put(canvas, figures.enlarge(panel, side), title, at, 0)
     _put(canvas, curve, "motion over the clip, by frame", MARGIN, TITLE + side)
     _put(canvas, bars, "the network's scores", 2 * MARGIN + wide, TITLE + side)
     return np.asarray(canvas)

@@ -22,11 +22,11 @@ from mer_hf.data import splits
 from mer_hf.data.splits import Fold
 from mer_hf.data.table import ClipTable
 from mer_hf.evaluation.fold_log import PROBABILITY, log_of, read_rows, rows_of, training_name
-from mer_hf.evaluation.report import PROTOCOLS
-from mer_hf.evaluation.selection import predict
-from mer_hf.registry import load
+from mer_hf.evaluation.run_report import PROTOCOLS
+from mer_hf.loading import load
 from mer_hf.training.config import TrainingConfig
 from mer_hf.training.recorded import Recorded, read_recorded
+from mer_hf.training.selection import predict
 
 from .runs import FOLDS, PREDICTIONS, RECORD, REPORT, SPLITS, numbers_of, read_json, some
 from .upload import check_name, one_line_errors

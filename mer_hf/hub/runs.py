@@ -32,8 +32,7 @@ import torch
 from safetensors import safe_open
 
 from mer_hf.evaluation.fold_log import FoldLog, read_log, read_rows, training_name, write_rows
-from mer_hf.evaluation.report import METRICS, score
-from mer_hf.evaluation.selection import TEST_SELECTED
+from mer_hf.evaluation.run_report import METRICS, TEST_SELECTED, score
 from mer_hf.registry import Architecture
 
 from .folder import INDEX, WEIGHTS, Source, place, read_source, refuse_unsafe

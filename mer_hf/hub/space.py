@@ -32,7 +32,7 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from mer_hf.provenance import sha256_of
+from mer_hf.utils.provenance import sha256_of
 
 from .upload import check_name, one_line_errors, upload
 from .wheel import build_wheel

@@ -11,8 +11,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..clip import Clip
-from ..face import track_face
+from mer_hf.face.tracking import track_face
+from mer_hf.video.clip import Clip
+
 from .flow_maps import eye_field
 from .identities import Canvas, draw_identity, melanin_of
 from .muscles import vertex_displacement

@@ -11,8 +11,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..clip import Clip, compressed
-from ..face import FaceError, FaceGeometry, track_face
+from mer_hf.face.tracking import FaceError, FaceGeometry, track_face
+from mer_hf.video.clip import Clip, compressed
+
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
 from .expressions import begin_sample
 from .flow_maps import FlowMapSettings, eye_motion, log_uniform, personal_basis, smooth_noise

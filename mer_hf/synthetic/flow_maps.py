@@ -12,7 +12,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from ..flow import motion_map, optical_flow, span_to_uint8
+from mer_hf.face.flow import motion_map, optical_flow, span_to_uint8
+
 from .contraction import ACTIONS, contraction_field
 from .expressions import begin_sample
 from .identities import Canvas, draw_identity

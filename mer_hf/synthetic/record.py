@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..provenance import git_commit
+from mer_hf.utils.provenance import git_commit
 
 FOLDER = Path(__file__).parent
 BESIDE = ("flow.py", "action_units.py", "clip.py", "video.py", "face.py", "registration.py")

@@ -8,7 +8,8 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from mer_hf.registry import ARCHITECTURES, Architecture, load
+from mer_hf.loading import load
+from mer_hf.registry import ARCHITECTURES, Architecture
 
 from .config import TrainingConfig, TrainingError
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
-from mer_hf.registry import takes_flow_maps
+from mer_hf.loading import takes_flow_maps
 from mer_hf.synthetic import CLASSES
 from mer_hf.synthetic.record import fingerprint, make_record
 

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from transformers.utils import logging as transformers_logging
 
 from mer_hf import __version__
-from mer_hf.provenance import git_commit
+from mer_hf.utils.provenance import git_commit
 
 from .build import build_model, build_processor, save_checkpoint
 from .config import TrainingConfig, TrainingError

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from mer_hf.data.flow_maps import read_flow_maps
+from mer_hf.data.flow_files import read_flow_maps
 from mer_hf.data.table import ClipTable, joined
-from mer_hf.flow import motion_map, optical_flow, span_to_uint8
+from mer_hf.face.flow import motion_map, optical_flow, span_to_uint8
 from mer_hf.labels import SCHEMES
-from mer_hf.registry import takes_flow_maps
+from mer_hf.loading import takes_flow_maps
 
 from .config import TrainingConfig, TrainingError
 from .optimization import mixed
@@ -100,7 +100,7 @@ def _read_flows(config: TrainingConfig, processor) -> Recorded:
 
 def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
     from mer_hf.data.prepared import Prepared  # needs `datasets`, which training on flow maps does without
-    from mer_hf.face import FaceGeometry
+    from mer_hf.face.tracking import FaceGeometry
 
     sets = [Prepared(path) for path in config.data.split(",")]
     geometry = FaceGeometry(**(processor.face_geometry or {}))
@@ -140,7 +140,7 @@ def clip_inputs(clip: dict[str, Any], processor) -> dict[str, torch.Tensor]:
     Returns:
         `dict[str, torch.Tensor]`: Without the batch's axis; faces in float16.
     """
-    from mer_hf.action_units import estimate_action_units
+    from mer_hf.face.action_units import estimate_action_units
 
     given = {name: clip[name] for name in ("onset", "apex", "offset")}
     given["landmarks_xy"] = clip["landmarks_xy"]

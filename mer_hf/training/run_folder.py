@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mer_hf.utils.files import write_text
+
 from .config import TrainingConfig, TrainingError
 
 try:
@@ -33,13 +35,6 @@ def _flush(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is either there as a whole or not at all."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 class RunFolder:

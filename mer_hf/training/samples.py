@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mer_hf.action_units import estimate_action_units
+from mer_hf.face.action_units import estimate_action_units
 from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import FaceSettings, SyntheticFaces
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from mer_hf import registry
-from mer_hf.pipeline import PHASE_NAMES
+from mer_hf.inference.pipeline import PHASE_NAMES
 
 from . import motion, pictures, view
 from .engine import Analysis, Engine, Refusal

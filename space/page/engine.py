@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_hf.clip import read_clip
-from mer_hf.face import FaceGeometry, FaceTrack, track_face
-from mer_hf.pipeline import Prediction
-from mer_hf.provenance import sha256_of
-from mer_hf.spotting import Phases, spot
-from mer_hf.video import survey_video
+from mer_hf.face.spotting import Phases, spot
+from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
+from mer_hf.inference.pipeline import Prediction
+from mer_hf.utils.provenance import sha256_of
+from mer_hf.video.clip import read_clip
+from mer_hf.video.container import survey_video
 
 from .examples import bundled_models
 from .networks import MOST_HUB_BYTES, Network, Networks, on_gpu, on_zero_gpu

@@ -5,9 +5,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from mer_hf import registry
-from mer_hf.clip import Clip, write_clip
+from mer_hf import loading, registry
 from mer_hf.synthetic import clips as synthetic_clips
+from mer_hf.video.clip import Clip, write_clip
 
 SPACE = Path(__file__).resolve().parents[1]
 PEOPLE = {
@@ -56,6 +56,6 @@ def example_clip(kind: str) -> Clip:
 
 def bundled_models() -> list[str]:
     """The names of the checkpoints that come with the package, in the registry's order."""
-    names = sorted(path.parent.name for path in registry.CHECKPOINTS.glob("*/config.json"))
+    names = sorted(path.parent.name for path in loading.CHECKPOINTS.glob("*/config.json"))
     keys = list(registry.ARCHITECTURES)
     return sorted(names, key=lambda name: keys.index(name.partition("-")[0]))

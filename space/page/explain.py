@@ -6,7 +6,7 @@ from pathlib import Path
 import gradio as gr
 import yaml
 
-from mer_hf import registry
+from mer_hf import loading, registry
 
 TEXT = Path(__file__).with_suffix(".md")
 
@@ -71,10 +71,10 @@ def synthetic(models: list[str]) -> str:
 
 def _card(name: str) -> dict:
     """The header of a checkpoint's README."""
-    return yaml.safe_load((registry.CHECKPOINTS / name / "README.md").read_text().split("---")[1])
+    return yaml.safe_load((loading.CHECKPOINTS / name / "README.md").read_text().split("---")[1])
 
 
 def _in_short(name: str) -> dict[str, str]:
     """Measure -> value: the first table of a checkpoint's evaluation."""
-    table = json.loads((registry.CHECKPOINTS / name / "evaluation.json").read_text())[0]
+    table = json.loads((loading.CHECKPOINTS / name / "evaluation.json").read_text())[0]
     return dict(table["rows"])

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from mer_hf.export import html_report, write_curve_csv
-from mer_hf.replay import write_replay
+from mer_hf.visualization.replay import write_replay
+from mer_hf.visualization.report import html_report, write_curve_csv
 
 from .engine import Analysis
 from .files import new

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from mer_hf.long_video import LongVideo, cut, spot_long
-from mer_hf.pipeline import MicroExpressionPipeline
-from mer_hf.video import ClipError
+from mer_hf.inference.long_video import LongVideo, cut, spot_long
+from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.video.container import ClipError
 
 from . import view
 from .analyse import Tab

@@ -6,8 +6,8 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from mer_hf.pipeline import PHASE_NAMES, Prediction
-from mer_hf.spotting import Phases
+from mer_hf.face.spotting import Phases
+from mer_hf.inference.pipeline import PHASE_NAMES, Prediction
 
 ROOM = 1.5
 """The curve's highest value times this is the top of the drawing: names stand above it."""

@@ -27,9 +27,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo
 
-from mer_hf import registry
-from mer_hf.fetch import NEEDED, TOLD, snapshot, split_revision
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf import loading, registry
+from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.loading import NEEDED, TOLD, snapshot, split_revision
 
 from .examples import bundled_models
 from .uploads import Refusal
@@ -176,7 +176,7 @@ class Networks:
         with self._loading[architecture]:
             held = self._held.get(architecture)
             if held is None or held.name != name:
-                source = self._fetch(found) if found else registry.bundled(model)
+                source = self._fetch(found) if found else loading.bundled(model)
                 self._held.pop(architecture, None)  # so that there are never two of one architecture
                 held = Network(name, architecture, self._load(source, name))
                 self._held[architecture] = held

@@ -7,9 +7,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from mer_hf import draw
-from mer_hf.export import FAINT_PX
-from mer_hf.flow import optical_flow
+from mer_hf.face.flow import optical_flow
+from mer_hf.visualization import figures as draw
+from mer_hf.visualization.report import FAINT_PX
 
 from .engine import Analysis
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mer_hf.video import ClipError, VideoInfo, survey_video
+from mer_hf.video.container import ClipError, VideoInfo, survey_video
 
 
 class Refusal(ValueError):

@@ -4,10 +4,10 @@ import html
 import re
 from dataclasses import dataclass
 
-from mer_hf.action_units import PRESENT
-from mer_hf.export import TITLES
+from mer_hf.face.action_units import PRESENT
+from mer_hf.inference.pipeline import NOT_AN_EXPRESSION, UNSCORED, Prediction
 from mer_hf.labels import ACTION_UNITS
-from mer_hf.pipeline import NOT_AN_EXPRESSION, UNSCORED, Prediction
+from mer_hf.visualization.report import TITLES
 
 MOST_BARS, LEAST = 8, 0.05
 """So many action units are shown, the strongest that reach this intensity; the others are counted."""

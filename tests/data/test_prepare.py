@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from mer_hf.cli import main
-from mer_hf.clip import write_clip
 from mer_hf.data import prepare as module
 from mer_hf.data.frames import numbered_frames
 from mer_hf.data.prepare import prepare
 from mer_hf.data.prepared import Prepared
 from mer_hf.data.readers import READERS
-from mer_hf.face import FaceGeometry
+from mer_hf.face.tracking import FaceGeometry
+from mer_hf.video.clip import write_clip
 from tests.data import trees
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
 
-from mer_hf.data.flow_maps import FlowMaps, write_flow_maps
+from mer_hf.data.flow_files import FlowMaps, write_flow_maps
 from mer_hf.training.config import TrainingConfig
 
 

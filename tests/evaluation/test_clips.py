@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mer_hf.calibration import FEATURES, features_of, log_odds
 from mer_hf.cli import main
 from mer_hf.evaluation import calibrate, clips
 from mer_hf.evaluation.clip_sets import SILENT, Case, KnownClip, known_clip
 from mer_hf.evaluation.panel import Answer, look
-from mer_hf.pipeline import MicroExpressionPipeline
-from mer_hf.spotting import spot
+from mer_hf.face.spotting import spot
+from mer_hf.inference.calibration import FEATURES, features_of, log_odds
+from mer_hf.inference.pipeline import MicroExpressionPipeline
 
 SMALL = {"fps": 25.0, "interocular_px": 50.0, "noise": 0.5}
 
@@ -133,7 +133,7 @@ def test_what_a_command_writes_first_does_not_make_the_next_record_dirty(tmp_pat
     def git_commit():
         return "abc-dirty" if list(tmp_path.glob("*/calibration.json")) else "abc"
 
-    monkeypatch.setattr("mer_hf.provenance.git_commit", git_commit)
+    monkeypatch.setattr("mer_hf.utils.provenance.git_commit", git_commit)
     said = [(None, each) for each in answers()]
     monkeypatch.setattr(
         "mer_hf.evaluation.panel.look", lambda *_, **__: dict.fromkeys(map(str, folders), said)

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mer_hf.cli import main
-from mer_hf.data.flow_maps import FlowMaps, write_flow_maps
+from mer_hf.data.flow_files import FlowMaps, write_flow_maps
 from mer_hf.hub import push as push_module
 from mer_hf.hub.cards import model_card, texts_folder
 from mer_hf.hub.folder import assemble, pictures_of, read_source
@@ -23,7 +23,8 @@ from mer_hf.hub.origin import made_by, public_record, training_text
 from mer_hf.hub.picture import NAME, WIDTH, render_picture
 from mer_hf.hub.push import push
 from mer_hf.hub.scores import eval_entries, eval_results, scores_text, with_tables
-from mer_hf.registry import ARCHITECTURES, CHECKPOINTS, bundled
+from mer_hf.loading import CHECKPOINTS, bundled
+from mer_hf.registry import ARCHITECTURES
 from mer_hf.training.config import parse_args
 from tests.hub.hub_server import serve
 from tests.models.tiny import tiny_model, tiny_processor
@@ -100,8 +101,8 @@ def protocol_run(tmp_path_factory):
     """A run of seconds on two data sets, and one of its checkpoints with the report."""
     from accelerate.state import AcceleratorState
 
-    from mer_hf.evaluation.protocols import run_protocol
     from mer_hf.training.config import TrainingConfig
+    from mer_hf.training.folds import run_protocol
 
     folder = tmp_path_factory.mktemp("measured")
     rng = np.random.default_rng(0)

@@ -16,8 +16,8 @@ from mer_hf.cli import main
 from mer_hf.hub import push as module
 from mer_hf.hub.folder import assemble, check, code_files, example_inputs, read_source
 from mer_hf.hub.push import push
-from mer_hf.provenance import sha256_of
 from mer_hf.registry import ARCHITECTURES
+from mer_hf.utils.provenance import sha256_of
 from tests.hub.hub_server import serve
 from tests.models.tiny import tiny_model, tiny_processor
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from huggingface_hub import DatasetCard, HfApi, constants
 
 from mer_hf.cli import main
-from mer_hf.data.flow_maps import FlowMaps, read_flow_maps, write_flow_maps
+from mer_hf.data.flow_files import FlowMaps, read_flow_maps, write_flow_maps
 from mer_hf.hub.generated import read_generated
 from mer_hf.hub.metadata import check_dataset_card
 from mer_hf.hub.push_synthetic import push_synthetic

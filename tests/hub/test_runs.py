@@ -17,18 +17,19 @@ from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import load_file, save_file
 
 from mer_hf.cli import main
-from mer_hf.data.flow_maps import FlowMaps, read_flow_maps, write_flow_maps
+from mer_hf.data.flow_files import FlowMaps, read_flow_maps, write_flow_maps
 from mer_hf.data.prepare import prepare
 from mer_hf.data.table_reader import read_user_table
-from mer_hf.evaluation import main as train_program
-from mer_hf.evaluation.protocols import run_protocol
 from mer_hf.hub import push as module
 from mer_hf.hub.folder import read_source
 from mer_hf.hub.push import push
 from mer_hf.hub.reproduce import reproduce
 from mer_hf.hub.runs import check_shapes, is_run, read_run
-from mer_hf.registry import ARCHITECTURES, load
+from mer_hf.loading import load
+from mer_hf.registry import ARCHITECTURES
+from mer_hf.training import cli as train_program
 from mer_hf.training.config import TrainingConfig
+from mer_hf.training.folds import run_protocol
 from mer_hf.training.samples import to_inputs
 from tests.data import trees
 from tests.evaluation.conftest import maps

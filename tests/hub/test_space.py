@@ -16,11 +16,11 @@ from fastapi.responses import JSONResponse
 from huggingface_hub import HfApi, SpaceCard, constants, snapshot_download
 
 from mer_hf.cli import main
-from mer_hf.clip import write_clip
 from mer_hf.hub import space as module
 from mer_hf.hub.space import deploy_space, requirements
 from mer_hf.hub.wheel import build_checkout, build_wheel, pack_installed
 from mer_hf.synthetic.clips import example_clip
+from mer_hf.video.clip import write_clip
 from tests.hub.hub_server import serve
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
 
+from mer_hf.inference.relevance import face_relevance
 from mer_hf.labels import TO_COMPOSITE3
-from mer_hf.registry import ARCHITECTURES, load
-from mer_hf.relevance import face_relevance
+from mer_hf.loading import load
+from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import TINY, tiny_clip, tiny_inputs, tiny_model, tiny_processor
 
 keys = pytest.mark.parametrize("key", ARCHITECTURES)

@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.networks import base_line
 from mer_hf.cli import main
-from mer_hf.registry import ARCHITECTURES, load
+from mer_hf.loading import load
+from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import TINY, tiny_inputs
 
 keys = pytest.mark.parametrize("key", ARCHITECTURES)

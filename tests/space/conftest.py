@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_hf import registry
-from mer_hf.clip import write_clip
+from mer_hf import loading, registry
+from mer_hf.video.clip import write_clip
 from tests.models.tiny import tiny_model, tiny_processor
 from tests.space.odd_files import write_packets, write_sound
 
@@ -23,15 +23,15 @@ def tiny_checkpoints(tmp_path_factory):
     """Small random networks in place of the bundled ones; MMNet's calibration takes no motion for one."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for key in registry.ARCHITECTURES:
-        place, bundled = folder / f"{key}-synthetic", registry.CHECKPOINTS / f"{key}-synthetic"
+        place, bundled = folder / f"{key}-synthetic", loading.CHECKPOINTS / f"{key}-synthetic"
         tiny_model(key).save_pretrained(place)
         tiny_processor(key).save_pretrained(place)
         for name in ("README.md", "evaluation.json"):
             shutil.copy(bundled / name, place)
-    never = json.loads((registry.CHECKPOINTS / "mmnet-synthetic" / "calibration.json").read_text())
+    never = json.loads((loading.CHECKPOINTS / "mmnet-synthetic" / "calibration.json").read_text())
     (folder / "mmnet-synthetic" / "calibration.json").write_text(json.dumps(never | {"threshold": 1.0}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "CHECKPOINTS", folder)
+        patch.setattr(loading, "CHECKPOINTS", folder)
         yield folder
 
 

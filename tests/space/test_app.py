@@ -14,8 +14,8 @@ from page import compare, examples, explain, long_video, motion, pictures, view
 from page.engine import Engine, Refusal
 from page.exports import write_exports
 
-from mer_hf import registry
-from mer_hf.long_video import Gap, Interval, LongVideo
+from mer_hf import loading, registry
+from mer_hf.inference.long_video import Gap, Interval, LongVideo
 from mer_hf.synthetic.clips import EXAMPLE_KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -174,9 +174,7 @@ def test_a_video_without_motion_has_no_table():
 
 def test_the_explanation_reads_its_numbers_from_the_checkpoints():
     text = explain.text(examples.bundled_models())
-    card = yaml.safe_load(
-        (registry.CHECKPOINTS / "htnet-synthetic" / "README.md").read_text().split("---")[1]
-    )
+    card = yaml.safe_load((loading.CHECKPOINTS / "htnet-synthetic" / "README.md").read_text().split("---")[1])
     for metric in card["model-index"][0]["results"][0]["metrics"]:
         assert f"{metric['value']:.3f}" in text
     assert text.count("not measured on recordings") == 3 and "recognised at 1 px" in text

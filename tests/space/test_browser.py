@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
 pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
 
-from mer_hf.clip import write_clip
+from mer_hf.video.clip import write_clip
 from tests.space.browser import (
     find_chromium,
     load_app,

@@ -17,10 +17,10 @@ from page.engine import Analysis, Engine, Refusal
 from page.files import Files
 from page.networks import Networks, choose_device, on_gpu
 
-from mer_hf import registry
-from mer_hf.clip import write_clip
-from mer_hf.face import FaceTrack
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf import loading, registry
+from mer_hf.face.tracking import FaceTrack
+from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.video.clip import write_clip
 from tests.models.tiny import tiny_model, tiny_processor
 
 
@@ -32,7 +32,7 @@ def tiny(tmp_path_factory):
         tiny_model(key).save_pretrained(folder / f"{key}-synthetic")
         tiny_processor(key).save_pretrained(folder / f"{key}-synthetic")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "CHECKPOINTS", folder)
+        patch.setattr(loading, "CHECKPOINTS", folder)
         yield folder
 
 

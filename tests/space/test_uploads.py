@@ -9,7 +9,7 @@ import pytest
 from page import uploads
 from page.uploads import CLIP, LONG_VIDEO, Refusal, check, without_paths
 
-from mer_hf.clip import write_clip
+from mer_hf.video.clip import write_clip
 from tests.space.odd_files import write_packets, write_sound
 
 
@@ -91,7 +91,11 @@ def test_links_folders_and_devices_are_refused(clip):
 
 
 def test_nothing_is_decoded(clip, monkeypatch):
-    for name in ("mer_hf.clip.decode", "mer_hf.video.decode", "mer_hf.video.upright"):
+    for name in (
+        "mer_hf.video.clip.decode",
+        "mer_hf.video.container.decode",
+        "mer_hf.video.container.upright",
+    ):
         monkeypatch.setattr(name, lambda *_: pytest.fail("decoded"))
     check(clip)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mer_hf.flow import optical_flow
+from mer_hf.face.flow import optical_flow
 from mer_hf.synthetic.clips import (
     EXAMPLE_KINDS,
     Motion,

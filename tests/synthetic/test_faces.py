@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mer_hf.flow import optical_flow
+from mer_hf.face.flow import optical_flow
 from mer_hf.synthetic import faces
 from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, SyntheticFaces, render_face
 from mer_hf.synthetic.template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mer_hf.clip import Clip
-from mer_hf.face import track_face
+from mer_hf.face.tracking import track_face
 from mer_hf.synthetic.identities import FURROWS, SKIN_TONES, Canvas, draw_identity
 from mer_hf.synthetic.template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE
+from mer_hf.video.clip import Clip
 
 CANVAS = Canvas(60.0, -2.0, -2.0, 240, 260)
 

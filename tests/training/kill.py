@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from mer_hf.evaluation.main import main
-from mer_hf.provenance import sha256_of
 from mer_hf.training import loop, run_folder
+from mer_hf.training.cli import main
+from mer_hf.utils.provenance import sha256_of
 
 PLACES = {
     "record": (run_folder, "write_text"),  # the folder is there, the record of the run is not

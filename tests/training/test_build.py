@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mer_hf.registry import load
+from mer_hf.loading import load
 from mer_hf.training.build import build_model, save_checkpoint
 from mer_hf.training.config import TrainingError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mer_hf.provenance import sha256_of
+from mer_hf.utils.provenance import sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]

@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoModelForVideoClassification, Tr
 from transformers import Trainer as HFTrainer
 
 from mer_hf.evaluation import metrics
-from mer_hf.registry import load
+from mer_hf.loading import load
 from mer_hf.synthetic import SyntheticFlowMaps
 from mer_hf.training import loop
 from mer_hf.training.config import TrainingError

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from benchmarks.baseline.facesleuth import FaceSleuthBaseline
+from mer_hf.loading import load
 from mer_hf.models.facesleuth import FaceSleuthConfig, FaceSleuthImageProcessor
 from mer_hf.models.facesleuth.convert_facesleuth import convert, dead, read_config, rename
-from mer_hf.registry import load
 from tests.fixtures import parity
 from tests.models.tiny import TINY, tiny_inputs
 

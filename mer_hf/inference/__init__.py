@@ -1,0 +1,1 @@
+"""Clips become answers: one clip, a long video, a folder."""

@@ -1,0 +1,34 @@
+"""Where a number came from: the commit of the code, the hash of a file, and what to know about it."""
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+
+class Note(UserWarning):
+    """A warning that the command line shows: something the user should know about an answer's origin."""
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, `-dirty` if it was changed; None outside a checkout."""
+    folder = Path(__file__).parents[1]
+    for command in (
+        ["ls-files", "--error-unmatch", "__init__.py"],
+        ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+    ):
+        try:
+            done = subprocess.run(
+                ["git", "-C", folder, *command], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:  # no git on this machine
+            return None
+        if done.returncode:
+            return None
+    return done.stdout.strip()

@@ -1,0 +1,408 @@
+"""Reads a video file, a folder of numbered frames, a list of pictures or an array into a `Clip`.
+
+Writes mp4.
+"""
+
+import math
+import os
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from .container import (
+    PICTURE_SUFFIXES,
+    ClipError,
+    CutShort,
+    Frame,
+    Turn,
+    check_bytes,
+    decode,
+    fitting_wh,
+    mixed_sizes,
+    size_text,
+    survey_video,
+    upright,
+)
+
+MAX_BYTES = 1_000_000_000
+IGNORED_FILES = {"thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames in order, upright, with the time of each.
+
+    Args:
+        frames (`np.ndarray` of shape `(T, H, W, 3)`): uint8, RGB; T is at least 1.
+        timestamps_s (`np.ndarray` of shape `(T,)`): float64, seconds; NaN where the source has no times.
+        frame_names (`tuple[str, ...]`, *optional*, defaults to `()`): The names of a folder's files in order;
+            otherwise empty.
+        source (`str`, *optional*, defaults to `""`): Where the frames come from, for messages.
+
+    Raises:
+        ClipError: If a shape or type is another.
+    """
+
+    frames: np.ndarray
+    timestamps_s: np.ndarray
+    frame_names: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        shape, dtype = np.shape(self.frames), getattr(self.frames, "dtype", None)
+        if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise ClipError(f"a clip holds uint8 frames of shape (T, H, W, 3), got {dtype} {shape}.")
+        if np.shape(self.timestamps_s) != shape[:1] or len(self.frame_names) not in (0, shape[0]):
+            raise ClipError(
+                f"a clip of {shape[0]} frames needs as many timestamps and no or as many frame names, "
+                f"got {np.size(self.timestamps_s)} and {len(self.frame_names)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def read_clip(
+    source: str | os.PathLike | np.ndarray | Sequence,
+    fps: float | None = None,
+    max_bytes: int = MAX_BYTES,
+    shrink: bool = False,
+) -> Clip:
+    """Read a whole clip into memory.
+
+    Args:
+        source (`str`, `os.PathLike`, `np.ndarray` or `Sequence`): A video file (mp4, mov, webm, mkv, avi);
+            a folder of numbered pictures (jpg, png, bmp), ordered by the last whole number in each name; an
+            array of shape `(T, H, W, 3)` or, gray, `(T, H, W)`; or a list of PIL images or arrays of one
+            size, uint8.
+        fps (`float`, *optional*): Frames per second. Replaces the times of a video, gives those of the
+            others, which are NaN without it.
+        max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that the decoded frames may take.
+        shrink (`bool`, *optional*, defaults to `False`): Whether the frames of a video that would take more
+            than `max_bytes` are made smaller while they are decoded, so that they fit. Without it such a
+            video is refused.
+
+    Returns:
+        `Clip`: Frames upright (turned and mirrored as the file asks), timestamps in seconds.
+
+    Raises:
+        ClipError: If nothing can be read, the source is cut short, damaged or of mixed sizes, or the frames
+            would take more than `max_bytes`.
+    """
+    _check_fps(fps)
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir():
+            files = _numbered_pictures(path)
+            return _collect(_read_pictures(files, fps), len(files), str(path), max_bytes)
+        held = survey_video(path, None if shrink else max_bytes, refuse_damage=True)
+        size_wh = fitting_wh(held, max_bytes) if shrink else None
+        return _collect(decode(path, fps, held, size_wh), held.frames, str(path), max_bytes)
+    if isinstance(source, np.ndarray) and (
+        source.ndim not in (3, 4) or (source.ndim, source.shape[-1]) == (3, 3)
+    ):
+        raise ClipError(
+            f"the array has shape {source.shape}, not that of a clip. "
+            "Pass (T, H, W, 3), or (T, H, W) for gray frames."
+        )
+    if not isinstance(source, (np.ndarray, Sequence)) or isinstance(source, (bytes, bytearray)):
+        raise ClipError(
+            f"cannot read a clip from a {type(source).__name__}. "
+            "Pass a path, a list of pictures or an array of shape (T, H, W, 3)."
+        )
+    name = "the array" if isinstance(source, np.ndarray) else "the list of pictures"
+    if len(source) == 0:
+        raise ClipError(f"{name} holds no frames. Pass at least one.")
+    pictures = (
+        Frame(_to_rgb(item, f"{name}, frame {i}"), _time(i, fps), None) for i, item in enumerate(source)
+    )
+    return _collect(pictures, len(source), name, max_bytes)
+
+
+def iter_clips(
+    path: str | os.PathLike,
+    window_s: float,
+    overlap_s: float,
+    fps: float | None = None,
+    max_bytes: int = MAX_BYTES,
+    most_pixels: int | None = None,
+    until_damage: bool = False,
+) -> Iterator[Clip]:
+    """Read a long video as overlapping windows, in memory that does not grow with its length.
+
+    Windows begin every `window_s - overlap_s` seconds from the first frame on; the last may be shorter, and
+    one that would hold no frame beyond the one before it is left out. After a pause longer than a window they
+    begin anew.
+
+    Args:
+        path (`str` or `os.PathLike`): A video file, or a folder of numbered pictures with `fps`.
+        window_s (`float`): Length of a window in seconds.
+        overlap_s (`float`): How much of a window the next one repeats, in seconds; less than `window_s`.
+        fps (`float`, *optional*): Frames per second, as in `read_clip`.
+        max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that one window's frames may take.
+        most_pixels (`int`, *optional*): The frames of a video that have more are made smaller, while they are
+            decoded, to so many.
+        until_damage (`bool`, *optional*, defaults to `False`): Whether the windows before a damage are given,
+            and `CutShort` raised after them. Otherwise a video cut short is refused before its first window.
+
+    Returns:
+        `Iterator[Clip]`: Clips whose timestamps count from the beginning of the video, not of the window.
+
+    Raises:
+        ClipError: As `read_clip`; or if `overlap_s` is not in `[0, window_s)`, or a folder has no `fps`.
+    """
+    if not (math.isfinite(window_s) and 0 <= overlap_s < window_s):
+        raise ClipError(
+            f"windows of {window_s} s cannot overlap by {overlap_s} s. Pass 0 <= overlap_s < window_s."
+        )
+    _check_fps(fps)
+    path = Path(path)
+    if path.is_dir():
+        if fps is None:
+            raise ClipError(f"{path}: a folder of frames has no times, so no windows. Pass fps.")
+        frames = _read_pictures(_numbered_pictures(path), fps)
+    else:
+        held = survey_video(path, refuse_damage=not until_damage)
+        size_wh = fitting_wh(held, held.frames * 3 * most_pixels) if most_pixels else None
+        frames = decode(path, fps, held, size_wh)
+    return _windows(frames, window_s, overlap_s, str(path), max_bytes)
+
+
+def write_clip(
+    path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "medium"
+) -> None:
+    """Write an mp4 that browsers play (H.264, yuv420p, index at the front). A failure leaves no file behind.
+
+    Args:
+        path (`str` or `os.PathLike`): Where to write, ending in `.mp4`.
+        frames (`Iterable[np.ndarray]`): Pictures of shape `(H, W, 3)`, uint8, RGB, one size. H.264 needs even
+            sides: the last row or column of an odd one is repeated.
+        fps (`float`): Frames per second.
+        crf (`int`, *optional*, defaults to 18): Strength of the compression, 0 to 51; 18 is hard to tell from
+            the original.
+        preset (`str`, *optional*, defaults to `"medium"`): Of the encoder: `"veryfast"` takes a third of the
+            time and gives somewhat larger files.
+
+    Raises:
+        ClipError: If there is no frame, a frame has another size or type, or the path does not end in `.mp4`.
+    """
+    path = Path(path)
+    _check_fps(fps)
+    if path.suffix.lower() != ".mp4":
+        raise ClipError(f"{path}: clips are written as mp4. Give a name that ends in .mp4.")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _encode(f"file:{part}", frames, fps, crf, str(path), preset=preset)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def compressed(frames: np.ndarray, fps: float, crf: int) -> np.ndarray:
+    """Frames as they come back from an H.264 file. The same on every machine with the same encoder.
+
+    Args:
+        frames (`np.ndarray` of shape `(T, H, W, 3)`): uint8, RGB, with even sides.
+        fps (`float`): Frames per second.
+        crf (`int`): Strength of the compression: 18 is hard to tell from the original, 35 looks bad.
+
+    Returns:
+        `np.ndarray` of shape `(T, H, W, 3)`: uint8.
+    """
+    file = BytesIO()
+    _encode(file, frames, fps, crf, "the frames", ":threads=1")  # the number of threads changes bits
+    file.seek(0)
+    with av.open(file) as container:
+        turn = Turn()
+        decoded = [upright(frame, turn.of(frame)) for frame in container.decode(video=0)]
+    return np.stack(decoded)
+
+
+def _encode(
+    target: str | BytesIO,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    crf: int,
+    label: str,
+    options: str = "",
+    preset: str = "medium",
+) -> None:
+    shape, at_front = None, {"movflags": "+faststart"} if isinstance(target, str) else {}
+    with av.open(target, "w", format="mp4", options=at_front) as container:
+        stream = container.add_stream("libx264", rate=Fraction(float(fps)).limit_denominator(1001))
+        # With macroblock trees x264 gives other bytes for the same frames from call to call.
+        stream.options = {"crf": str(crf), "preset": preset, "x264-params": f"no-mbtree=1{options}"}
+        stream.pix_fmt = "yuv420p"
+        for i, frame in enumerate(frames):
+            image = _to_rgb(frame, f"{label}, frame {i}")
+            if shape is None:
+                shape = image.shape
+                stream.height, stream.width = (side + side % 2 for side in shape[:2])
+            if image.shape != shape:
+                raise mixed_sizes(label, shape, "frame 0", image.shape, f"frame {i}")
+            even = np.pad(image, [(0, shape[0] % 2), (0, shape[1] % 2), (0, 0)], mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+        if shape is None:
+            raise ClipError(f"{label}: there are no frames to write. Pass at least one.")
+        container.mux(stream.encode())
+
+
+# Pictures
+
+
+def _numbered_pictures(folder: Path) -> list[Path]:
+    names = sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.name[0] != "." and entry.name.lower() not in IGNORED_FILES
+    )
+    others = [entry.name for entry in names if entry.suffix.lower() not in PICTURE_SUFFIXES or entry.is_dir()]
+    if others:
+        raise ClipError(
+            f"{folder}: {others[0]} is not a jpg, png or bmp picture. "
+            "Pass a folder that holds one clip's frames alone."
+        )
+    if not names:
+        raise ClipError(f"{folder}: the folder holds no frames. Put jpg, png or bmp pictures in it.")
+    numbers = {entry: [int(digits) for digits in re.findall(r"[0-9]+", entry.stem)] for entry in names}
+    for entry, found in numbers.items():
+        if not found:
+            raise ClipError(f"{folder}: {entry.name} has no number. Number the frames, as in img1.jpg.")
+    files = sorted(names, key=lambda entry: numbers[entry][-1])
+    for one, other in pairwise(files):
+        if numbers[one][-1] == numbers[other][-1]:
+            raise ClipError(
+                f"{folder}: {one.name} and {other.name} have the same number, so their order is unknown. "
+                "Keep one of them, or one clip to a folder."
+            )
+    return files
+
+
+def _read_pictures(files: list[Path], fps: float | None) -> Iterator[Frame]:
+    first: tuple[int, ...] | None = None
+    for i, file in enumerate(files):
+        try:
+            with Image.open(file) as image:
+                picture = ImageOps.exif_transpose(image)
+                pixels = _to_rgb(picture, str(file))
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ClipError(
+                f"{file}: the picture cannot be read ({error}). Copy it again or remove it."
+            ) from error
+        first = first or pixels.shape
+        if pixels.shape != first:
+            raise mixed_sizes(str(files[0].parent), first, files[0].name, pixels.shape, file.name)
+        yield Frame(pixels, _time(i, fps), file.name)
+
+
+def _to_rgb(picture: Any, label: str) -> np.ndarray:
+    if isinstance(picture, Image.Image):
+        if picture.mode.startswith(("I", "F")):
+            raise ClipError(f"{label}: mode {picture.mode} is not an 8-bit picture. Convert it to 8 bits.")
+        return np.asarray(picture.convert("RGB"))
+    image = np.asarray(picture)
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        image = np.broadcast_to(image.reshape(*image.shape[:2], 1), (*image.shape[:2], 3))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ClipError(
+            f"{label}: expected a PIL image or a uint8 array of shape (H, W, 3) or (H, W), "
+            f"got {image.dtype} {image.shape}. Convert it to 8-bit RGB."
+        )
+    return image
+
+
+# Collecting
+
+
+def _collect(frames: Iterator[Frame], count: int, source: str, max_bytes: int) -> Clip:
+    """Fill one array of `count` frames (more are made room for), so that the frames are never held twice."""
+    pixels, times, names = None, [], []
+    for i, frame in enumerate(frames):
+        if pixels is None:
+            check_bytes(count, frame.image.nbytes, source, max_bytes)
+            pixels = np.empty((count, *frame.image.shape), np.uint8)
+        if frame.image.shape != pixels.shape[1:]:
+            raise mixed_sizes(source, pixels.shape[1:], "frame 0", frame.image.shape, f"frame {i}")
+        if i == len(pixels):
+            check_bytes(i + 1, frame.image.nbytes, source, max_bytes)
+            room = min(i + i // 4 + 1, max_bytes // frame.image.nbytes)
+            pixels.resize((room, *frame.image.shape), refcheck=False)
+        pixels[i] = frame.image
+        times.append(frame.time_s)
+        names.extend([frame.name] if frame.name else [])
+    if len(times) < len(pixels):
+        pixels.resize((len(times), *pixels.shape[1:]), refcheck=False)
+    return Clip(pixels, np.array(times, np.float64), tuple(names), source)
+
+
+def _windows(
+    frames: Iterator[Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
+) -> Iterator[Clip]:
+    held: deque[Frame] = deque()
+    start_s, fresh, given, damage, eps_s = None, 0, False, None, 1e-6
+
+    def until_damage() -> Iterator[Frame]:
+        nonlocal damage
+        try:
+            yield from frames
+        except CutShort as error:
+            damage = error
+
+    for frame in until_damage():
+        if math.isnan(frame.time_s):
+            raise ClipError(f"{source}: the frames have no times, so no windows. Pass fps.")
+        start_s = frame.time_s if start_s is None else start_s
+        while frame.time_s >= start_s + window_s - eps_s:
+            if fresh:
+                yield _stack(held, source)
+                given = True
+            fresh, start_s = 0, start_s + window_s - overlap_s
+            while held and held[0].time_s < start_s - eps_s:
+                held.popleft()
+            if not held and frame.time_s >= start_s + window_s - eps_s:
+                start_s = frame.time_s
+        if given:  # what is held are views of the window before: copied, so that the rest of it can go
+            held, given = deque(each._replace(image=each.image.copy()) for each in held), False
+        held.append(frame)
+        fresh += 1
+        if held[0].image.shape != frame.image.shape:
+            raise mixed_sizes(source, held[0].image.shape, "one", frame.image.shape, "a later one")
+        if len(held) * frame.image.nbytes > max_bytes:
+            raise ClipError(
+                f"{source}: a window of {window_s} s takes more than {size_text(max_bytes)}. "
+                "Choose a shorter window_s."
+            )
+    if fresh:
+        yield _stack(held, source)
+    if damage:
+        raise damage
+
+
+def _stack(held: deque[Frame], source: str) -> Clip:
+    """A window; what was held of its frames becomes views of it, so that no frame is in memory twice."""
+    names = tuple(frame.name for frame in held if frame.name)
+    times = np.array([frame.time_s for frame in held], np.float64)
+    pixels = np.empty((len(held), *held[0].image.shape), np.uint8)
+    for i in range(len(held)):
+        pixels[i] = held[i].image
+        held[i] = held[i]._replace(image=pixels[i])
+    return Clip(pixels, times, names, source)
+
+
+def _time(i: int, fps: float | None) -> float:
+    return math.nan if fps is None else i / fps
+
+
+def _check_fps(fps: float | None) -> None:
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise ClipError(f"fps must be above 0, got {fps}. Pass the frames per second of the recording.")

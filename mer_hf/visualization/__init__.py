@@ -1,0 +1,1 @@
+"""A result for the eye: pictures, magnified motion, replays and reports."""

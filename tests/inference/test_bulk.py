@@ -1,0 +1,350 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from mer_hf import cli
+from mer_hf.face.action_units import VOCABULARY
+from mer_hf.inference import bulk
+from mer_hf.inference.bulk import BulkRun
+from mer_hf.inference.bulk_table import find_clips, format_summary, predict_row, summarize
+from mer_hf.loading import weights_sha256
+from mer_hf.video.clip import write_clip
+from tests.moving_face import drift, raised_cosine, render, smile
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIPS = ["a/empty.mp4", "a/text.avi", "b/faceless.mp4", "b/smiles.mp4", "frames"]
+FAILED = ["a/empty.mp4", "a/text.avi", "b/faceless.mp4"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two clips of a face, one of them a folder of frames, and three files that cannot be predicted."""
+    root = tmp_path_factory.mktemp("clips")
+    for name in ("a", "b", "frames", ".hidden"):
+        (root / name).mkdir()
+    clip, _ = render(drift(12, 30, 1.0), fields=[(raised_cosine(12, 2, 6, 10), smile)])
+    write_clip(root / "b" / "smiles.mp4", clip.frames, 30)
+    for number, frame in enumerate(clip.frames[:6]):
+        Image.fromarray(frame).save(root / "frames" / f"img{number}.png")
+    write_clip(root / "b" / "faceless.mp4", np.full((4, 120, 160, 3), 90, np.uint8), 30)
+    (root / "a" / "text.avi").write_text("not a video")
+    (root / "a" / "empty.mp4").touch()
+    (root / "a" / "notes.txt").write_text("no clip")
+    (root / ".hidden" / "x.mp4").touch()
+    return root
+
+
+@pytest.fixture
+def quick(monkeypatch, checkpoint):
+    """Rows without a network: in the tests of what happens around them; returns the clips that were done."""
+    done = []
+
+    def row(pipeline, path, options):
+        done.append(path.name)
+        return {"status": "failed", "reason": "not tried", "seconds": 0.0, "process": "here:1"}
+
+    monkeypatch.setattr(bulk, "predict_row", row)
+    return done
+
+
+def run(folder, out, checkpoint, *flags) -> list[str]:
+    return ["predict", str(folder), "--out", str(out), "--model", str(checkpoint), *map(str, flags)]
+
+
+def launched(*arguments, launcher=()) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "mer_hf", *arguments], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def refused(capfd, *arguments) -> str:
+    assert cli.main(list(arguments)) == 2
+    output, errors = capfd.readouterr()
+    lines = [line for line in errors.splitlines() if "mer-hf" in line]
+    assert output == "" and len(lines) == 1 and lines[0].startswith("mer-hf: error: ")
+    return lines[0]
+
+
+def test_clips_are_videos_and_folders_of_frames(folder):
+    assert sorted(find_clips(folder)) == CLIPS
+    assert list(find_clips(folder / "b" / "smiles.mp4")) == ["smiles.mp4"]
+    assert list(find_clips(folder / "frames")) == ["."]
+
+
+def test_a_poster_beside_a_video_is_no_clip(tmp_path):
+    for name in ("x.mp4", "poster.jpg"):
+        (tmp_path / name).touch()
+    assert list(find_clips(tmp_path)) == ["x.mp4"]
+
+
+def test_a_table_inside_a_folder_of_frames_does_not_change_the_clip(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "img1.png")
+    before = bulk._fingerprint(tmp_path)
+    (tmp_path / "out.csv.parts").mkdir()
+    (tmp_path / "out.csv").touch()
+    assert bulk._fingerprint(tmp_path) == before
+    Image.new("RGB", (8, 8)).save(tmp_path / "img2.png")
+    assert bulk._fingerprint(tmp_path) != before
+
+
+def test_a_process_that_comes_late_does_not_begin_a_finished_run_again(folder, checkpoint, tmp_path, quick):
+    out = tmp_path / "table.csv"
+    late = BulkRun(folder, out, str(checkpoint))
+    make = late._make_plan
+
+    def slowly():
+        plan = make()
+        BulkRun(folder, out, str(checkpoint)).work()
+        return plan
+
+    late._make_plan = slowly
+    with pytest.raises(ValueError, match=r"table\.csv exists"):
+        late.begin()
+    assert len(quick) == len(CLIPS)
+
+
+def test_a_link_that_leads_back_is_followed_once(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.MP4").touch()
+    (tmp_path / "a" / "back").symlink_to(tmp_path)
+    assert list(find_clips(tmp_path)) == ["a/x.MP4"]
+
+
+def test_one_row_for_every_clip(folder, checkpoint, tmp_path, capfd):
+    out = tmp_path / "predictions.parquet"
+    assert cli.main(run(folder, out, checkpoint)) == 0
+    output, errors = capfd.readouterr()
+    assert output.startswith("5 clips, 3 failed, ") and "failed    a/empty.mp4: the file is empty" in output
+    assert "predicting" in errors and "5/5" in errors
+    table = pyarrow.parquet.read_table(out)
+    rows = {row["path"]: row for row in table.to_pylist()}
+    assert list(rows) == CLIPS
+    assert [path for path, row in rows.items() if row["status"] == "failed"] == FAILED
+    assert "0 bytes" in rows["a/empty.mp4"]["reason"] and "video" in rows["a/text.avi"]["reason"]
+    assert "face" in rows["b/faceless.mp4"]["reason"] and rows["b/faceless.mp4"]["score_negative"] is None
+    found = rows["b/smiles.mp4"]
+    assert found["reason"] is None and found["outcome"] == "micro_expression"
+    scores = {name: value for name, value in found.items() if name.startswith("score_")}
+    assert sum(scores.values()) == pytest.approx(1) and f"score_{found['label']}" in scores
+    assert found["onset"] < found["apex"] and found["apex_s"] == pytest.approx(found["apex"] / 30, abs=1e-5)
+    assert set(VOCABULARY) < set(found) and 0 <= found["AU12"] <= 1
+    assert len(found["weights_sha256"]) == 64 and found["seconds"] > 0
+    assert os.listdir(tmp_path) == ["predictions.parquet"]
+
+
+def test_a_row_says_what_the_clip_alone_says(folder, checkpoint, tmp_path, capfd):
+    out = tmp_path / "predictions.csv"
+    assert cli.main([*run(folder / "frames", out, checkpoint, "--fps", 30), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["clips"] == 1
+    assert (
+        cli.main(["predict", str(folder / "frames"), "--model", str(checkpoint), "--fps", "30", "--json"])
+        == 0
+    )
+    alone = json.loads(capfd.readouterr().out)
+    with open(out) as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"] == "." and row["outcome"] == alone["outcome"]
+    assert {name: float(row[f"score_{name}"]) for name in alone["scores"]} == alone["scores"]
+    assert row["warnings"] == " | ".join(alone["warnings"])
+
+
+def test_an_unexpected_error_is_a_reason_as_well(tmp_path):
+    def pipeline(path, **options):
+        raise ZeroDivisionError("by\nzero")
+
+    row = predict_row(pipeline, tmp_path, {})
+    assert (row["status"], row["reason"]) == ("failed", "ZeroDivisionError: by zero")
+
+
+def test_several_clips_need_out(folder, checkpoint, capfd):
+    message = refused(capfd, "predict", str(folder), "--model", str(checkpoint))
+    assert "holds several clips. Add --out predictions.parquet" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--onset", "3"], "--onset is for one clip"),
+        (["--model", "no-such-model"], "there is no model 'no-such-model'"),
+        (["--action-units", "AU99"], "AU99"),
+        (["--out", "predictions.txt"], "must end in .parquet or .csv"),
+        (["--out", "nowhere/predictions.csv"], "the folder nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_in_one_line(folder, checkpoint, tmp_path, capfd, flags, words):
+    assert words in refused(capfd, *run(folder, tmp_path / "x.csv", checkpoint, *flags))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_clips_is_refused(checkpoint, tmp_path, capfd):
+    assert "holds no clips" in refused(capfd, *run(tmp_path, tmp_path / "x.csv", checkpoint))
+    assert "no such file" in refused(capfd, *run(tmp_path / "none", tmp_path / "x.csv", checkpoint))
+
+
+def test_a_finished_table_is_replaced_only_on_request(folder, checkpoint, tmp_path, quick, capfd):
+    out = tmp_path / "x.csv"
+    out.write_text("old")
+    assert "Add --overwrite" in refused(capfd, *run(folder, out, checkpoint))
+    assert out.read_text() == "old"
+    assert cli.main(run(folder, out, checkpoint, "--overwrite")) == 0
+    assert out.read_text().count("not tried") == 5
+
+
+class Stopped(BaseException):
+    pass
+
+
+@pytest.fixture
+def stopped(tmp_path, checkpoint, quick, monkeypatch):
+    """A run of clips `a` to `d` that ended in the middle of `c`; its parts are there."""
+    root = tmp_path / "clips"
+    root.mkdir()
+    for name in "abcd":
+        (root / f"{name}.mp4").write_text(name)
+    whole = bulk.predict_row
+
+    def row(pipeline, path, options):
+        if path.name == "c.mp4":
+            raise Stopped
+        return whole(pipeline, path, options)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(bulk, "predict_row", row)
+        BulkRun(root, tmp_path / "x.csv", str(checkpoint), {"fps": None}).work()
+    assert quick == ["a.mp4", "b.mp4"]
+    quick.clear()
+    return root
+
+
+def again(root, checkpoint, **options):
+    return BulkRun(root, root.parent / "x.csv", str(checkpoint), {"fps": None} | options)
+
+
+def alone_here(target, parts, name, *args):
+    bulk._write_json(parts / "results" / name, bulk.predict_row(None, args[1], {}))
+
+
+def test_a_run_goes_on_where_it_was(stopped, checkpoint, quick, monkeypatch):
+    monkeypatch.setattr(bulk, "run_alone", alone_here)
+    summary = again(stopped, checkpoint).work()
+    assert quick == ["c.mp4", "d.mp4"] and summary["clips"] == 4
+    assert sorted(os.listdir(stopped.parent)) == ["clips", "x.csv"]
+
+
+def test_what_changed_since_is_named(stopped, checkpoint):
+    with pytest.raises(
+        ValueError, match=r"--fps changed from None to 25 since .*x\.csv\.parts was begun.*delete"
+    ):
+        again(stopped, checkpoint, fps=25).begin()
+    with pytest.raises(ValueError, match=r"--model changed from .* to htnet-synthetic"):
+        again(stopped, "htnet").begin()
+    (stopped / "b.mp4").write_text("longer")
+    with pytest.raises(ValueError, match=r"the clip b\.mp4 changed"):
+        again(stopped, checkpoint).begin()
+    (stopped / "b.mp4").unlink()
+    with pytest.raises(ValueError, match=r"the clip b\.mp4 is gone"):
+        again(stopped, checkpoint).begin()
+
+
+def test_other_weights_under_the_same_name_are_noticed(stopped, checkpoint, monkeypatch):
+    monkeypatch.setattr(bulk, "weights_sha256", lambda model: weights_sha256(model)[::-1])
+    with pytest.raises(ValueError, match=r"the weights of .* changed since"):
+        again(stopped, checkpoint).begin()
+
+
+def test_a_run_that_was_killed_while_it_joined_the_rows_joins_them_again(
+    stopped, checkpoint, quick, monkeypatch
+):
+    monkeypatch.setattr(bulk, "run_alone", alone_here)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(BulkRun, "_merge", lambda *_: (_ for _ in ()).throw(Stopped()))
+        again(stopped, checkpoint).work()
+    quick.clear()
+    assert again(stopped, checkpoint).work()["clips"] == 4
+    assert quick == [] and (stopped.parent / "x.csv").read_text().count("not tried") == 4
+
+
+def die(result, *args):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.slow
+def test_a_clip_at_which_the_process_died_is_tried_in_another_and_then_is_a_row(tmp_path):
+    (tmp_path / "results").mkdir()
+    row = bulk.run_alone(die, tmp_path, "0000000")
+    assert row["status"] == "failed" and "died (SIGSEGV)" in row["reason"]
+    assert bulk.run_alone(bulk._write_json, tmp_path, "0000001", {"status": "ok"}) is None
+    assert json.loads((tmp_path / "results" / "0000001").read_text()) == {"status": "ok"}
+
+
+def test_the_summary_counts():
+    rows = [
+        {"path": "a", "status": "ok", "outcome": "blink", "label": None},
+        {"path": "b", "status": "ok", "outcome": "micro_expression", "label": "negative"},
+        *({"path": f"c{i}", "status": "failed", "reason": "why"} for i in range(5)),
+    ]
+    text = format_summary(summarize(rows, 7, 2.0))
+    assert text.splitlines()[:3] == [
+        "7 clips, 5 failed, 3.50 clips/s",
+        "outcomes  blink 1, micro_expression 1",
+        "labels    negative 1",
+    ]
+    assert text.splitlines()[3:] == [
+        *(f"failed    c{i}: why" for i in range(3)),
+        "          and 2 more: see column reason",
+    ]
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_started_again(folder, checkpoint, tmp_path):
+    out = tmp_path / "predictions.csv"
+    process = launched(*run(folder, out, checkpoint))
+    results = tmp_path / "predictions.csv.parts" / "results"
+    until = time.monotonic() + 60
+    while not results.is_dir() or len(os.listdir(results)) < 2:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = {path.name: path.read_bytes() for path in results.iterdir()}
+    assert not out.exists() and 2 <= len(kept) < 5
+    output, errors = launched(*run(folder, out, checkpoint)).communicate(timeout=120)
+    assert output.startswith("5 clips, 3 failed, "), errors
+    with open(out) as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == CLIPS
+    killed = [row for row in rows if row["process"].endswith(f":{process.pid}")]
+    assert len(killed) >= 2 and len(killed) < 5
+    assert os.listdir(tmp_path) == ["predictions.csv"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_clips(folder, checkpoint, tmp_path):
+    root = tmp_path / "clips"
+    root.mkdir()
+    for number in range(6):
+        (root / f"{number}.mp4").write_bytes((folder / "b" / "smiles.mp4").read_bytes())
+    out = tmp_path / "predictions.parquet"
+    process = launched(*run(root, out, checkpoint), launcher=TORCHRUN)
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert output.count("6 clips, 0 failed") == 1 and errors.count("predicting: 0clip") == 1
+    rows = pyarrow.parquet.read_table(out).to_pylist()
+    assert len(rows) == 6 and len({row["process"] for row in rows}) == 2
+    assert sorted(os.listdir(tmp_path)) == ["clips", "predictions.parquet"]
+    refusal = launched(*run(root, out, checkpoint), launcher=TORCHRUN)
+    _, errors = refusal.communicate(timeout=100)
+    assert refusal.returncode != 0 and errors.count("mer-hf: error: ") == 1 and "--overwrite" in errors

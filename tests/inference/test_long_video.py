@@ -1,0 +1,344 @@
+import itertools
+import math
+import tracemalloc
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mer_hf.face.tracking import FaceError, FaceTrack
+from mer_hf.inference import long_video
+from mer_hf.inference.long_video import (
+    Gap,
+    Interval,
+    LongVideo,
+    _Found,
+    _joined_gaps,
+    _less,
+    _merged,
+    _ThinCurve,
+    cut,
+    spot_long,
+    write_intervals_csv,
+)
+from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.video.clip import Clip, read_clip, write_clip
+from mer_hf.video.container import ClipError
+from tests.moving_face import brow_raise, drift, raised_cosine, render, smile
+
+FPS = 25.0
+EXPRESSIONS_S = ((1.6, 1.8, 2.0), (4.0, 4.2, 4.4), (5.2, 5.4, 5.6))
+"""Onset, apex and offset; the middle one lies where two windows of 3 s overlap by 1 s."""
+LENGTH_S, FACE_UNTIL_S = 9.0, 7.0
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Nine seconds: three expressions, and no face in the last two."""
+    count = round(FACE_UNTIL_S * FPS)
+    fields = [
+        (2.2 * raised_cosine(count, *(round(t * FPS) for t in phases)), motion)
+        for phases, motion in zip(EXPRESSIONS_S, (smile, brow_raise, smile), strict=True)
+    ]
+    clip, _ = render(drift(count, FPS, 1.0, 0.5), FPS, fields, noise=1.0)
+    empty = np.full_like(clip.frames[0], 90)
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    write_clip(path, itertools.chain(clip.frames, [empty] * round((LENGTH_S - FACE_UNTIL_S) * FPS)), FPS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(video):
+    return spot_long(video, window_s=3.0, overlap_s=1.0)
+
+
+def overlap(one: Interval, onset_s: float, offset_s: float) -> float:
+    """Intersection over union."""
+    common = min(one.offset_s, offset_s) - max(one.onset_s, onset_s)
+    return max(common, 0.0) / (max(one.offset_s, offset_s) - min(one.onset_s, onset_s))
+
+
+def test_every_expression_is_found_once_whichever_window_saw_it(found):
+    assert len(found.intervals) == len(EXPRESSIONS_S)
+    for one, (onset_s, apex_s, offset_s) in zip(found.intervals, EXPRESSIONS_S, strict=True):
+        assert overlap(one, onset_s, offset_s) >= 0.5
+        assert one.apex_s == pytest.approx(apex_s, abs=0.08)
+        assert (one.outcome, one.label, one.scores) == ("candidate", None, {})
+        near = np.abs(found.curve_s - apex_s) < 0.05
+        assert np.nanmax(found.curve[near]) == pytest.approx(one.peak_px, rel=0.3)
+
+
+def test_a_stretch_without_a_face_is_a_gap_and_no_error(found):
+    (gap,) = found.gaps
+    assert gap.start_s == pytest.approx(FACE_UNTIL_S, abs=0.1)
+    assert gap.end_s == pytest.approx(LENGTH_S, abs=0.1)
+    assert "face" in gap.reason
+    assert np.isnan(found.curve[found.curve_s > gap.start_s + 0.1]).all()
+    assert np.isfinite(found.curve[found.curve_s < gap.start_s - 0.1]).all()
+    assert found.duration_s == pytest.approx(LENGTH_S, abs=0.05)
+
+
+def test_a_video_shorter_than_a_window_works(tmp_path, video):
+    clip = read_clip(video)
+    write_clip(tmp_path / "short.mp4", clip.frames[25:75], FPS)
+    short = spot_long(tmp_path / "short.mp4", window_s=4.0, overlap_s=1.0)
+    (one,) = short.intervals
+    assert overlap(one, 0.6, 1.0) >= 0.5
+    assert short.duration_s == pytest.approx(2.0, abs=0.05)
+    write_clip(tmp_path / "frame.mp4", clip.frames[:1], FPS)
+    assert spot_long(tmp_path / "frame.mp4").intervals == ()
+
+
+def test_a_video_without_any_face_says_so(tmp_path):
+    write_clip(tmp_path / "a.mp4", [np.full((90, 120, 3), 90, np.uint8)] * 25, FPS)
+    nothing = spot_long(tmp_path / "a.mp4")
+    assert nothing.intervals == () and "no face" in nothing.warnings[-1]
+    assert [gap.reason for gap in nothing.gaps] == ["no face was found"]
+
+
+def test_intervals_are_classified_as_the_pipeline_would(video, checkpoint):
+    pipeline = MicroExpressionPipeline.from_pretrained(checkpoint)
+    result = spot_long(video, pipeline, window_s=20.0, overlap_s=0.0)
+    assert len(result.intervals) == len(EXPRESSIONS_S)
+    clip = read_clip(video)
+    track = pipeline.track(clip)
+    phases = pipeline.spot(track, clip.timestamps_s)
+    answer = pipeline.classify(track, phases, clip.timestamps_s)
+    strongest = max(result.intervals, key=lambda one: one.peak_px)
+    assert strongest.apex_s == clip.timestamps_s[phases.apex]
+    assert (strongest.outcome, strongest.label) == (answer.outcome, answer.label)
+    assert strongest.scores == answer.scores
+    assert result.model == str(checkpoint)
+    assert result.to_dict()["intervals"][0]["scores"].keys() == answer.scores.keys()
+
+
+# --- many windows, without the cost of looking for a face ---------------------------------------------------
+
+
+@pytest.fixture
+def quick_track(monkeypatch):
+    """A track that any frames give; black frames hold no face."""
+
+    def track(clip: Clip) -> FaceTrack:
+        dark = clip.frames.mean((1, 2, 3)) < 20
+        if dark.mean() > 0.5:
+            raise FaceError("no face", kind="none" if dark.all() else "brief")
+        count = len(clip.frames)
+        landmarks = np.random.default_rng(0).uniform(10, 50, (478, 2))
+        landmarks[[33, 133]], landmarks[[263, 362]] = (20, 25), (44, 25)
+        to_clip = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))
+        faces = clip.frames[:, :64, :64]
+        return FaceTrack(faces, np.tile(landmarks, (count, 1, 1)), to_clip, (), ~dark)
+
+    monkeypatch.setattr(long_video, "track_face", track)
+
+
+def write_noise(path, seconds: float, dark=lambda time_s: False, **options):
+    rng = np.random.default_rng(0)
+    grain = [rng.integers(100, 140, (64, 96, 3), dtype=np.uint8) for _ in range(7)]
+    count = round(seconds * FPS)
+    frames = (np.zeros_like(grain[0]) if dark(i / FPS) else grain[i % 7] for i in range(count))
+    write_clip(path, frames, FPS, **options)
+    return path
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path, quick_track):
+    peaks = []
+    for seconds in (6, 24):
+        path = write_noise(tmp_path / f"{seconds}.mp4", seconds)
+        tracemalloc.start()
+        result = spot_long(path, window_s=2.0, overlap_s=0.5)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert result.duration_s == pytest.approx(seconds, abs=0.1)
+        assert len(result.curve) <= long_video.CURVE_POINTS
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_a_face_that_is_there_for_a_part_of_a_window_is_looked_at(tmp_path, quick_track):
+    path = write_noise(tmp_path / "a.mp4", 8.0, dark=lambda time_s: 1.0 <= time_s < 6.0)
+    result = spot_long(path, window_s=4.0, overlap_s=1.0)
+    (gap,) = result.gaps
+    assert (gap.start_s, gap.end_s) == (pytest.approx(1.0, abs=0.05), pytest.approx(6.0, abs=0.05))
+
+
+def test_a_window_without_a_usable_face_leaves_what_its_neighbours_saw(tmp_path, quick_track, monkeypatch):
+    track = long_video.track_face
+
+    def refuse_the_second(clip: Clip) -> FaceTrack:
+        if 2.9 < clip.timestamps_s[0] < 3.1:
+            raise FaceError("its eyes are near each other", kind="small")
+        return track(clip)
+
+    monkeypatch.setattr(long_video, "track_face", refuse_the_second)
+    result = spot_long(write_noise(tmp_path / "a.mp4", 9.0), window_s=4.0, overlap_s=1.0)
+    (gap,) = result.gaps
+    assert (gap.start_s, gap.end_s) == (pytest.approx(4.0, abs=0.05), pytest.approx(6.0, abs=0.05))
+    assert gap.reason == "the face is too small"
+
+
+def damaged(tmp_path, share: float):
+    whole = write_noise(tmp_path / "whole.mp4", 20.0)
+    content = whole.read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(content[: int(share * len(content))])
+    return path
+
+
+def test_of_a_video_cut_short_what_lies_before_is_given(tmp_path, quick_track):
+    result = spot_long(damaged(tmp_path, 0.7), window_s=2.0, overlap_s=0.5)
+    assert 12.0 < result.duration_s < 15.0
+    assert result.curve_s[-1] == pytest.approx(result.duration_s, abs=0.2)
+    (warning,) = result.warnings
+    assert f"breaks off at {result.duration_s:.2f} s" in warning and "of 500 frames" in warning
+    assert str(tmp_path) not in warning
+
+
+def test_a_video_that_breaks_in_its_middle_is_given_up_to_there(tmp_path, quick_track):
+    whole = bytearray(write_noise(tmp_path / "whole.mp4", 20.0).read_bytes())
+    half = len(whole) // 2
+    whole[half : half + 20_000] = bytes(20_000)
+    (tmp_path / "broken.mp4").write_bytes(whole)
+    result = spot_long(tmp_path / "broken.mp4", window_s=2.0, overlap_s=0.5)
+    assert 7.0 < result.duration_s < 11.0
+    assert "breaks off" in result.warnings[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
+def test_what_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(ClipError, match=r"a\.mp4"):
+        spot_long(path)
+
+
+def test_progress_counts_seconds_and_can_stop_the_search(tmp_path, quick_track):
+    path = write_noise(tmp_path / "a.mp4", 12.0)
+    told = []
+    spot_long(path, window_s=2.0, overlap_s=0.5, progress=lambda *seconds: told.append(seconds))
+    done_s, total_s = zip(*told, strict=True)
+    assert list(done_s) == sorted(done_s) and done_s[-1] == pytest.approx(12.0, abs=0.1)
+    assert set(np.round(total_s)) == {12.0}
+    stopped = spot_long(path, window_s=2.0, overlap_s=0.5, progress=lambda done_s, _: done_s < 5)
+    assert 5 <= stopped.duration_s < 7 and "stopped at" in stopped.warnings[0]
+
+
+def test_large_frames_are_made_smaller_to_fit(tmp_path, quick_track):
+    path = write_noise(tmp_path / "a.mp4", 4.0)
+    limit = 60 * 96 * 64 * 3
+    result = spot_long(path, window_s=4.0, overlap_s=1.0, max_bytes=limit)
+    assert "made smaller" in result.warnings[0]
+
+
+# --- putting windows together -------------------------------------------------------------------------------
+
+
+def at(onset_s: float, offset_s: float, peak_px: float = 1.0) -> Interval:
+    return Interval(onset_s, (onset_s + offset_s) / 2, offset_s, peak_px)
+
+
+def test_what_two_windows_saw_is_taken_from_the_one_that_saw_it_farther_from_its_ends():
+    central, marginal, other = at(3.0, 3.4), at(3.1, 3.6, 9.0), at(1.0, 1.2)
+    found = [_Found(marginal, 3.1, 7.0), _Found(central, 0.0, 4.0), _Found(other, 0.0, 4.0)]
+    assert _merged(found, 10.0, 0.2) == (other, central)
+
+
+def test_what_lies_at_an_end_of_a_window_is_left_to_its_neighbour():
+    early, late = at(0.0, 0.2), at(3.8, 4.0)
+    assert _merged([_Found(early, 0.0, 4.0), _Found(late, 0.0, 4.0)], 10.0, 0.25) == ()
+    assert _merged([_Found(early, -math.inf, 4.0), _Found(late, 0.0, 4.0)], 4.0, 0.25) == (early, late)
+
+
+@pytest.mark.parametrize(
+    ("seen", "left"),
+    [
+        ([], [(2.0, 5.0)]),
+        ([(0.0, 2.0), (5.0, 7.0)], [(2.0, 5.0)]),
+        ([(0.0, 3.0), (4.5, 7.0)], [(3.0, 4.5)]),
+        ([(3.0, 4.0)], [(2.0, 3.0), (4.0, 5.0)]),
+        ([(1.0, 6.0)], []),
+    ],
+)
+def test_what_another_window_saw_is_no_gap(seen, left):
+    assert [(gap.start_s, gap.end_s) for gap in _less(Gap(2.0, 5.0, "lost"), seen)] == left
+
+
+def test_gaps_do_not_lie_over_each_other():
+    gaps = [Gap(0, 2, "a"), Gap(1, 3, "a"), Gap(2, 4, "b"), Gap(2.5, 3, "b"), Gap(6, 7, "b")]
+    assert _joined_gaps(gaps) == [Gap(0, 3, "a"), Gap(3, 4, "b"), Gap(6, 7, "b")]
+
+
+def test_a_thin_curve_keeps_its_peaks_and_its_size():
+    thin, rng = _ThinCurve(64), np.random.default_rng(0)
+    times_s = np.arange(0, 300, 0.04)
+    values = rng.uniform(0, 1, len(times_s))
+    values[5000] = 7.0
+    for part in np.split(np.arange(len(times_s)), 60):
+        thin.add(times_s[part], values[part])
+    middles_s, top = thin.points([])
+    assert 32 <= len(top) <= 64
+    assert top.max() == 7.0 and middles_s[top.argmax()] == pytest.approx(200.0, abs=thin.step_s)
+
+
+def test_a_table_has_a_column_for_each_class(tmp_path):
+    judged = Interval(
+        1.0, 1.2, 1.4, 2.0, "micro_expression", "negative", {"negative": 0.9, "positive": 0.1}, 0.8
+    )
+    found = LongVideo(9.0, (judged,), (), (), np.zeros(1), np.zeros(1))
+    write_intervals_csv(tmp_path / "a.csv", found)
+    head, row = (tmp_path / "a.csv").read_text().splitlines()
+    assert head.endswith("outcome,label,expression_probability,negative,positive")
+    assert row == "1.0,1.2,1.4,2.0,micro_expression,negative,0.8,0.9,0.1"
+    write_intervals_csv(tmp_path / "b.csv", replace(found, intervals=(at(1.0, 2.0),)))
+    assert (tmp_path / "b.csv").read_text().splitlines()[1] == "1.0,1.5,2.0,1.0,candidate,,"
+
+
+# --- cutting ------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_holds_the_stretch_in_good_quality(video, tmp_path):
+    cut(video, 4.0, 5.0, tmp_path / "piece.mp4")
+    piece, whole = read_clip(tmp_path / "piece.mp4"), read_clip(video)
+    wanted = whole.frames[(whole.timestamps_s >= 4.0) & (whole.timestamps_s <= 5.0)]
+    assert len(piece) == len(wanted)
+    assert np.diff(piece.timestamps_s).mean() == pytest.approx(1 / FPS, rel=1e-3)
+    off = np.abs(piece.frames.astype(int) - wanted).mean()
+    assert off < 1.5
+
+
+def test_a_cut_of_a_changing_rate_lasts_as_long(tmp_path):
+    times_ms = np.cumsum([0, *([20, 20, 60] * 40)])
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i, time_ms in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 2 * i % 255, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = int(time_ms), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    cut(path, 1.0, 3.0, tmp_path / "piece.mp4")
+    inside = times_ms[(times_ms >= 1000) & (times_ms <= 3000)]
+    piece = read_clip(tmp_path / "piece.mp4")
+    assert len(piece) == len(inside)
+    lasts_s = (inside[-1] - inside[0]) / 1000
+    assert piece.timestamps_s[-1] == pytest.approx(lasts_s, rel=0.01)
+
+
+def test_cutting_does_not_hold_the_video(tmp_path):
+    path = write_noise(tmp_path / "a.mp4", 16.0)
+    tracemalloc.start()
+    cut(path, 12.0, 12.5, tmp_path / "piece.mp4")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 64 * 96 * 3
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(3.0, 3.0), (5.0, 4.0), (100.0, 101.0), (float("nan"), 1.0)])
+def test_a_cut_of_nothing_is_refused(video, tmp_path, start_s, end_s):
+    with pytest.raises(ClipError):
+        cut(video, start_s, end_s, tmp_path / "piece.mp4")
+    assert not (tmp_path / "piece.mp4").exists()
