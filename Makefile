@@ -43,7 +43,7 @@ bench: $(STAMP)
 TRAIN := OMP_NUM_THREADS=1 $(PY) -m accelerate.commands.launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no \
 	--dynamo_backend no train.py --data synthetic --resume
 FACES := --seed 0 --data-seed 0 --batch-size 32 --label-smoothing 0.1 --ema-decay 0.998 --num-workers 1 --cache-dir build/faces \
-	--filmed-share 0.05
+	--tracked-share 0.05
 NETWORKS := hsta htnet facesleuth mmnet
 
 checkpoints: $(NETWORKS:%=build/%-synthetic/model.safetensors)
@@ -55,7 +55,7 @@ checkpoints: $(NETWORKS:%=build/%-synthetic/model.safetensors)
 build/htnet-synthetic/model.safetensors: $(STAMP)
 	@for seed in 0 1 2 3 4; do
 		$(TRAIN) --model htnet --seed $$seed --data-seed 0 --num-samples 16000 \
-			--validation-samples 1000 --epochs 8 --batch-size 128 --disturbance 0.9 --label-smoothing 0.1 --ema-decay 0.999 \
+			--validation-samples 1000 --epochs 8 --batch-size 128 --augment-noise 0.9 --label-smoothing 0.1 --ema-decay 0.999 \
 			--cache-dir build/maps --config hidden_size=48 'depths=[1,1,2]' hidden_dropout_prob=0.3 \
 			--processor mosaic=corrected normalization=standardize use_strain=false flow_method=dis \
 			'crop_centers_rc=[[8,7],[8,21],[19,8],[19,19]]' \
@@ -65,19 +65,19 @@ build/htnet-synthetic/model.safetensors: $(STAMP)
 	$(PY) -m benchmarks.transfer build/htnet-synthetic-seed* --keep build/htnet-synthetic
 
 build/mmnet-synthetic/model.safetensors: $(STAMP)
-	@$(TRAIN) $(FACES) --model mmnet --num-samples 12000 --validation-samples 600 --epochs 12 --disturbance 0.15 \
+	@$(TRAIN) $(FACES) --model mmnet --num-samples 12000 --validation-samples 600 --epochs 12 --augment-noise 0.15 \
 		--config image_size=112 'stem_channels=[24,24]' 'hidden_sizes=[24,32,64,96]' mlp_ratio=2 \
 		--processor size=112 --output-dir build/mmnet-synthetic
 
 build/facesleuth-synthetic/model.safetensors: $(STAMP)
-	@$(TRAIN) $(FACES) --model facesleuth --num-samples 6000 --validation-samples 500 --epochs 12 --disturbance 0.15 \
+	@$(TRAIN) $(FACES) --model facesleuth --num-samples 6000 --validation-samples 500 --epochs 12 --augment-noise 0.15 \
 		--config image_size=112 stem_channels=24 'hidden_sizes=[32,32,64,96]' 'fc_hidden_sizes=[96,48]' \
 		swin_embed_dim=24 'swin_depths=[1,1,2]' 'swin_num_heads=[1,2,4]' swin_mlp_ratio=2 \
 		skip_batch_norm_for_single_sample=false drop_path_rate=0.05 \
 		--processor size=112 binarize_action_units=false --output-dir build/facesleuth-synthetic
 
 build/hsta-synthetic/model.safetensors: $(STAMP)
-	@$(TRAIN) $(FACES) --model hsta --num-samples 8000 --validation-samples 500 --epochs 10 --disturbance 0.1 \
+	@$(TRAIN) $(FACES) --model hsta --num-samples 8000 --validation-samples 500 --epochs 10 --augment-noise 0.1 \
 		--config image_size=112 'patch_sizes=[8,16]' 'hidden_sizes=[96,96]' 'num_attention_heads=[4,4]' \
 		'depths=[[1,1],[1,1]]' num_frames=4 mlp_ratio=2 hidden_dropout_prob=0.0 drop_path_rate=0.05 \
 		--processor size=112 num_frames=4 frame_sampling=uniform resize=pillow motion_gain=3.0 \

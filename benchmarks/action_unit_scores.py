@@ -89,19 +89,21 @@ def moved_muscles(rng: np.random.Generator, names: list[str]) -> dict[str, np.nd
 def draw_units(rng: np.random.Generator, setting: Setting) -> dict[str, tuple[float, float]]:
     """AUs of one clip: name -> (left, right) strength."""
     if setting.published:
-        return draw_expression(rng, int(rng.integers(3))).drives
+        return draw_expression(rng, int(rng.integers(3))).activations
     count = int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))
     among = [name for name in SHOWN if name != "AU45"]
     names = list(rng.choice(among, count, replace=False))
     if rng.random() < 0.1:
         names[-1] = str(rng.choice(HIDDEN))
-    drives = {}
+    activations = {}
     for name in names:
         strength = float(np.exp(0.3 * rng.standard_normal()))
         sides = rng.choice(3, p=[0.7, 0.15, 0.15]) if name in ONE_SIDED else 0
-        drives[name] = ((strength, strength), (strength, 0.0), (0.0, strength))[sides]
-        drives[name] = draw_sides(rng, name, strength) if rng.random() < 0.2 and sides else drives[name]
-    return drives
+        activations[name] = ((strength, strength), (strength, 0.0), (0.0, strength))[sides]
+        activations[name] = (
+            draw_sides(rng, name, strength) if rng.random() < 0.2 and sides else activations[name]
+        )
+    return activations
 
 
 @dataclass
@@ -115,16 +117,16 @@ class Clip:
 def film(seed: int, index: int, setting: Setting, peak_px: tuple[float, float] = (0.5, 4.0)) -> Clip:
     """Render one pair of faces and estimate its AUs."""
     rng = np.random.default_rng([seed, index])
-    drives = draw_units(rng, setting) if peak_px[1] else {}
+    activations = draw_units(rng, setting) if peak_px[1] else {}
     if setting.moved:
-        basis = moved_muscles(rng, list(drives))
+        basis = moved_muscles(rng, list(activations))
     else:
-        basis = personal_basis(rng, drives, FlowMapSettings(muscle=setting.faces.muscle))
-    peak = log_uniform(rng, *peak_px) if drives else 1.0
+        basis = personal_basis(rng, activations, FlowMapSettings(muscle=setting.faces.muscle))
+    peak = log_uniform(rng, *peak_px) if activations else 1.0
     faces = replace(setting.faces, peak_px=(peak, peak))
-    frames, landmarks_xy = render_face(rng, drives, np.array([0.0, 1.0]), faces, GEOMETRY, basis)
-    most = np.linalg.norm(vertex_displacement(drives, basis), axis=1).max() if drives else 1.0
-    shown = {name: (left * peak / most, right * peak / most) for name, (left, right) in drives.items()}
+    frames, landmarks_xy = render_face(rng, activations, np.array([0.0, 1.0]), faces, GEOMETRY, basis)
+    most = np.linalg.norm(vertex_displacement(activations, basis), axis=1).max() if activations else 1.0
+    shown = {name: (left * peak / most, right * peak / most) for name, (left, right) in activations.items()}
     return Clip(shown, estimate_action_units(frames, 0, 1, landmarks_xy))
 
 
@@ -187,9 +189,9 @@ def blinking_clips(size: int, setting: Setting) -> list[Clip]:
         rng = np.random.default_rng([HELD_OUT_SEED + 2, i])
         peak = float(rng.uniform(4, 11))
         faces = replace(setting.faces, peak_px=(peak, peak))
-        drives = {"AU45": (1.0, 1.0)}
+        activations = {"AU45": (1.0, 1.0)}
         basis = moved_muscles(rng, ["AU45"]) if setting.moved else None
-        frames, landmarks_xy = render_face(rng, drives, np.array([0.0, 1.0]), faces, GEOMETRY, basis)
+        frames, landmarks_xy = render_face(rng, activations, np.array([0.0, 1.0]), faces, GEOMETRY, basis)
         clips.append(Clip({"AU45": (peak, peak)}, estimate_action_units(frames, 0, 1, landmarks_xy)))
     return clips
 
@@ -199,8 +201,8 @@ def clips_through_the_pipeline(peak_px: float) -> list[Clip]:
     clips = []
     for number, unit in enumerate((*SHOWN, None, None, None, None)):
         peak = 8.0 if unit == "AU45" else peak_px
-        drives = {unit: (1.0, 1.0)} if unit else {}
-        motion = Motion(drives, peak_px=peak, onset_s=0.25, apex_s=0.45, offset_s=0.7)
+        activations = {unit: (1.0, 1.0)} if unit else {}
+        motion = Motion(activations, peak_px=peak, onset_s=0.25, apex_s=0.45, offset_s=0.7)
         track = track_face(render_clip(motion, duration_s=0.8, seed=number).clip)
         found = estimate_action_units(track.frames, round(0.25 * 30), round(0.45 * 30), track.landmarks_xy)
         clips.append(Clip({unit: (peak, peak)} if unit else {}, found))

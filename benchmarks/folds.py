@@ -2,7 +2,7 @@
 
     python -m benchmarks folds
 
-The same folds of random motion maps, in turns: a plain PyTorch loop with two threads, two processes that run
+The same folds of random flow maps, in turns: a plain PyTorch loop with two threads, two processes that run
 it with one thread each, both again with the project's own loop (`train_one`, whose dropout is quicker than
 PyTorch's), and `train_folds` with two threads. For the published network one step of two folds is held
 against the time that the machine needs at best. On a GPU, where there is one, the loop and `train_folds`.

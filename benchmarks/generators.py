@@ -1,6 +1,6 @@
 """Whether what networks train on is what they meet, and whether it is drawn as fast as they learn.
 
-Agreement: the bundled HTNet on motion maps straight from the generator, and on the maps that come out of
+Agreement: the bundled HTNet on flow maps straight from the generator, and on the maps that come out of
 clips of other people with the same mix of expressions: face searched for, aligned, optical flow; once with
 the true onset and apex and once with the spotted ones. Speed: samples that one process draws in the time of
 one training step on as many, for maps and for faces.

@@ -57,8 +57,8 @@ def draw_scene(rng: np.random.Generator, seconds: float) -> Scene:
             onset_s = float(rng.uniform(0.4, lasts_s - 1.0))
             rise_s, fall_s = rng.uniform(0.1, 0.25, 2)
             apex_s, offset_s = onset_s + rise_s, onset_s + rise_s + fall_s
-            drives = EXAMPLES[str(rng.choice(sorted(EXAMPLES)))]
-            motion = Motion(drives, float(rng.uniform(1.0, 3.0)), onset_s, apex_s, offset_s, **still)
+            activations = EXAMPLES[str(rng.choice(sorted(EXAMPLES)))]
+            motion = Motion(activations, float(rng.uniform(1.0, 3.0)), onset_s, apex_s, offset_s, **still)
             scene.truth_s.append((at_s + onset_s, at_s + offset_s))
         elif kind == "rest":
             motion = Motion(blink_s=float(rng.uniform(0.3, lasts_s - 0.3)), **still)

@@ -186,7 +186,7 @@ def _refusal(error: HfHubHTTPError, endpoint: str, repo_id: str, where: str) -> 
 
 
 def takes_flow_maps(processor: BaseImageProcessor) -> bool:
-    """Whether a processor takes ready-made motion maps as `flow_maps`; the others take faces only."""
+    """Whether a processor takes ready-made flow maps as `flow_maps`; the others take faces only."""
     call = getattr(processor, "preprocess", processor)
     return "flow_maps" in inspect.signature(call).parameters
 

@@ -126,7 +126,7 @@ class HTNetBaseline(nn.Module):
         self.mlp_head = nn.Sequential(ChannelNorm(width), nn.Identity(), nn.Linear(width, num_labels))
 
     def forward(self, pixel_values):
-        """Motion maps `(B, C, S, S)` -> logits."""
+        """Flow maps `(B, C, S, S)` -> logits."""
         p = self.patch_size
         x = pixel_values.unflatten(2, (-1, p)).unflatten(4, (-1, p))  # (B, C, f, p, f, p)
         x = x.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)  # (B, p * p * C, f, f)

@@ -1,4 +1,4 @@
-"""What matters for an HTNet that learns from drawn motion maps: one thing changed at a time.
+"""What matters for an HTNet that learns from drawn flow maps: one thing changed at a time.
 
     python -m benchmarks.studies.ablation --out ablation.json
     python -m benchmarks.studies.ablation --flows FLOWS.npz --log LOG.jsonl    # notes every look
@@ -66,7 +66,7 @@ class Row:
         processor (`dict`): Of its image processor.
         shares (`dict`, *optional*): AUs of the classes, in place of both coding sheets.
         maps (`int`): How many are drawn.
-        disturbance (`float`, *optional*): Of the inputs in each epoch.
+        augment_noise (`float`, *optional*): Of the inputs in each epoch.
         seeds (`int`): Networks that are trained; more than one answer together.
     """
 
@@ -75,7 +75,7 @@ class Row:
     processor: dict = field(default_factory=dict)
     shares: dict | None = None
     maps: int = MAPS
-    disturbance: float | None = None
+    augment_noise: float | None = None
     seeds: int = 1
 
 
@@ -88,7 +88,7 @@ ROWS: dict[str, Row] = {
     "size: hidden_size 96": Row(config={"hidden_size": 96}),
     "normalisation: none": Row(processor={"normalization": "none"}),
     "normalisation: with strain": Row(processor={"use_strain": True}),
-    "disturbance in each epoch: none": Row(disturbance=0.0),
+    "augmentation noise in each epoch: none": Row(augment_noise=0.0),
     "AU frequencies: textbook": Row(shares={"casme2": TEXTBOOK, "samm": TEXTBOOK}),
     "class shares: even": Row(generator={"class_shares": (1 / 3, 1 / 3, 1 / 3)}),
     "noise: none": Row(generator=CLEAN),
@@ -119,8 +119,8 @@ def run_of(row: Row, seed: int, folder: Path, maps: Path, workers: int) -> Train
     flags = read_stored(CHECKPOINTS / "htnet-synthetic")
     flags["config"] = flags["config"] | row.config
     flags["processor"] = flags["processor"] | row.processor
-    if row.disturbance is not None:
-        flags["disturbance"] = row.disturbance
+    if row.augment_noise is not None:
+        flags["augment_noise"] = row.augment_noise
     flags |= {"generator": row.generator, "num_samples": row.maps, "epochs": EPOCHS, "validation_samples": 0}
     flags |= {"seed": seed, "data_seed": 0, "num_workers": workers, "cache_dir": str(maps)}
     return TrainingConfig(output_dir=str(folder / f"seed{seed}"), **flags)
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON of all rows; rows that stand in it are not run again")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw (default: 1)")
-    parser.add_argument("--flows", help="real motion maps to look at as well; needs --log")
+    parser.add_argument("--flows", help="real flow maps to look at as well; needs --log")
     parser.add_argument("--log", type=Path, help="where every look is noted")
     args = parser.parse_args()
     if bool(args.flows) != bool(args.log):

@@ -40,9 +40,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_synth_flows(commands: argparse._SubParsersAction) -> None:
-    synth = commands.add_parser(
-        "synth-flows", help="make a data set of motion maps of people who do not exist"
-    )
+    synth = commands.add_parser("synth-flows", help="make a data set of flow maps of people who do not exist")
     synth.add_argument("--subjects", type=int, default=22, metavar="N", help="people (default: %(default)s)")
     synth.add_argument("--seed", type=int, default=0, metavar="S", help="chooses them (default: %(default)s)")
     synth.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")

@@ -1,4 +1,4 @@
-"""Ready-made motion maps: the flow of real or synthetic clips from onset to apex, as files carry them.
+"""Ready-made flow maps: the flow of real or synthetic clips from onset to apex, as files carry them.
 
 An `.npz` file, or a folder of pictures with a list: `list.csv` beside 28 x 28 RGB pictures whose channels are
 (u, v, strain), with the columns `file`, `label`, `subject` and `dataset`.
@@ -23,7 +23,7 @@ ARRAYS = ("flow", "label", "subject", "dataset")
 
 @dataclass(frozen=True)
 class FlowMaps:
-    """Labelled motion maps.
+    """Labelled flow maps.
 
     Attributes:
         flow (`np.ndarray` of shape `(N, 28, 28, 3)`): uint8, channels (u, v, strain).
@@ -96,7 +96,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
-    """Read labelled motion maps.
+    """Read labelled flow maps.
 
     Args:
         path (`str` or `os.PathLike`): An `.npz` file with `flow` uint8 `(N, 28, 28, 3)` in (u, v, strain)
@@ -165,7 +165,7 @@ def _load_pictures(folder: Path) -> dict[str, np.ndarray]:
 
 
 def write_flow_maps(path: str | os.PathLike, data: FlowMaps, record: str | None = None) -> None:
-    """Write labelled motion maps as [`read_flow_maps`] reads them; a file of the name is replaced at the end.
+    """Write labelled flow maps as [`read_flow_maps`] reads them; a file of the name is replaced at the end.
 
     Args:
         path (`str` or `os.PathLike`): Ends in `.npz`.

@@ -56,7 +56,7 @@ class KnownClip:
     Attributes:
         clip ([`Clip`]): Frames and times.
         label (`int`): Class index; -1 where there is no expression.
-        drives (`dict`): AU -> (left, right).
+        activations (`dict`): AU -> (left, right).
         peak_px (`float`): Largest motion; 0 where there is no expression.
         person (`str`): Whose face it is.
         onset, apex, offset (`int`, *optional*): Frames; None where there is no expression.
@@ -64,7 +64,7 @@ class KnownClip:
 
     clip: Clip
     label: int
-    drives: dict[str, tuple[float, float]]
+    activations: dict[str, tuple[float, float]]
     peak_px: float
     person: str
     onset: int | None = None
@@ -106,7 +106,9 @@ def known_clip(case: Case, seed: int, index: int) -> KnownClip:
     )
     clip = rendered.clip if case.crf is None else _compressed(rendered.clip, case.crf)
     phases = rendered.onset, rendered.apex, rendered.offset
-    return KnownClip(clip, label, motion.drives, motion.peak_px if motion.drives else 0.0, person, *phases)
+    return KnownClip(
+        clip, label, motion.activations, motion.peak_px if motion.activations else 0.0, person, *phases
+    )
 
 
 def _motion(rng, case: Case) -> tuple[Motion, int]:
@@ -131,16 +133,18 @@ def _motion(rng, case: Case) -> tuple[Motion, int]:
 
 def _expression(rng, case: Case, camera: Motion) -> tuple[Motion, int]:
     label = int(rng.integers(len(CLASSES)))
-    drives = draw_expression(rng, label).drives
+    activations = draw_expression(rng, label).activations
     if case.one_sided:
         left = rng.random() < 0.5
-        drives = {name: (max(pair), 0.0) if left else (0.0, max(pair)) for name, pair in drives.items()}
+        activations = {
+            name: (max(pair), 0.0) if left else (0.0, max(pair)) for name, pair in activations.items()
+        }
     rise_s, fall_s = rng.uniform(0.08, 0.22), rng.uniform(0.1, 0.25)
     onset_s = float(rng.uniform(0.4, DURATION_S - 0.9))
     motion = replace(
         camera,
-        drives=drives,
-        basis=personal_basis(rng, drives, MUSCLES),
+        activations=activations,
+        basis=personal_basis(rng, activations, MUSCLES),
         peak_px=case.peak_px or log_uniform(rng, 0.5, 4.0),
         onset_s=onset_s,
         apex_s=onset_s + float(rise_s),

@@ -162,8 +162,8 @@ def _by_action_unit(answers, note: str) -> dict:
     groups: dict[str, list[Answer]] = {}
     for (table, _), answer in answers:
         if table == "size" and answer.known.peak_px >= 1.0:
-            drives = answer.known.drives
-            strongest = max(drives, key=lambda name: max(drives[name]))
+            activations = answer.known.activations
+            strongest = max(activations, key=lambda name: max(activations[name]))
             groups.setdefault(str(strongest), []).append(answer)
     rows = [
         [name, _percent(_share(map(recognised, groups[name]))), str(len(groups[name]))]

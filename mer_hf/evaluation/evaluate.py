@@ -1,4 +1,4 @@
-"""Scores a checkpoint on a file of ready-made motion maps, and keeps a log of every look at such a file."""
+"""Scores a checkpoint on a file of ready-made flow maps, and keeps a log of every look at such a file."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from .metrics import accuracy_of, confusion, f1_of, subject_bootstrap, uar_of, u
 
 
 def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Class probabilities of ready-made motion maps.
+    """Class probabilities of ready-made flow maps.
 
     Args:
         model (`PreTrainedModel`): A classifier that takes `pixel_values`; it is put in evaluation mode.
@@ -29,7 +29,7 @@ def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) 
         `np.ndarray` of shape `(N, num_labels)`: float32, each row summing to 1.
 
     Raises:
-        ValueError: If the network looks at faces and not at motion maps.
+        ValueError: If the network looks at faces and not at flow maps.
     """
     if not takes_flow_maps(processor):
         raise ValueError(
@@ -60,7 +60,7 @@ def _scores(matrix: np.ndarray, classes: list[str]) -> dict[str, Any]:
 def evaluate_flow_maps(
     model, processor, data: FlowMaps, batch_size: int = 64, draws: int = 2000, name: str | None = None
 ) -> dict[str, Any]:
-    """Score a classifier on labelled motion maps.
+    """Score a classifier on labelled flow maps.
 
     Args:
         model (`PreTrainedModel`): A classifier that takes `pixel_values`.

@@ -85,7 +85,7 @@ class Panel:
 
 
 def _answer(kind: str, known: KnownClip, said: Prediction, pipe: MicroExpressionPipeline) -> Answer:
-    truth = KnownClip(known.clip.source, known.label, known.drives, known.peak_px, known.person)
+    truth = KnownClip(known.clip.source, known.label, known.activations, known.peak_px, known.person)
     temperature = pipe.calibration.temperature if pipe.calibration else 1.0
     scores = np.array(list(said.scores.values()))
     logits = np.log(np.maximum(scores, 1e-12)) * temperature

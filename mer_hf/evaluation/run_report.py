@@ -46,7 +46,7 @@ DESCRIPTIONS = {
     "else negative; its author had seen the AUs of each class",
     "AUs, logistic regression": "human AUs as 0 or 1, classes weighted alike",
     "film letter": "which film was watched, read from the name of the recording; no pixel",
-    "small flow CNN": "one layer of 16 filters on 28 x 28 motion maps, the size of STSTNet",
+    "small flow CNN": "one layer of 16 filters on 28 x 28 flow maps, the size of STSTNet",
 }
 """Name of a baseline -> what it does."""
 

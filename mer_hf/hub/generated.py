@@ -21,7 +21,7 @@ from mer_hf.synthetic.expressions import Expression, begin_sample
 from mer_hf.synthetic.people import person_maps
 from mer_hf.synthetic.record import content_sha256, fingerprint
 from mer_hf.training.data import VALIDATION_SEED
-from mer_hf.training.samples import Faces, MotionMaps
+from mer_hf.training.samples import Faces, FlowMapSamples
 
 DRAWN_AGAIN = 48
 """Samples of a file that are drawn again and compared to the last bit; classes are compared for all."""
@@ -164,16 +164,16 @@ def _sample(view: Any, at: int, stream: Any, subject: str) -> Sample:
     return Sample(view, at, stream.seed, index, expression, subject)
 
 
-def _kind_of(record: dict[str, Any]) -> MotionMaps | Faces:
+def _kind_of(record: dict[str, Any]) -> FlowMapSamples | Faces:
     generator = record.get("generator_settings")
     if record["kind"] == "maps":
-        return MotionMaps(None, generator)
+        return FlowMapSamples(None, generator)
     if record["kind"] != "faces":
         raise ValueError(f"nothing called {record['kind']!r} is drawn")
     settings = dict(record["processor"])
     name = settings.pop("image_processor_type")
     classes = {each.processor_class.__name__: each.processor_class for each in ARCHITECTURES.values()}
-    return Faces(classes[name](**settings), record["filmed_share"], generator)
+    return Faces(classes[name](**settings), record["tracked_share"], generator)
 
 
 def _check_samples(path: Path, arrays: dict[str, np.ndarray], samples: tuple[Sample, ...]) -> None:

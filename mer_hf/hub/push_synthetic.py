@@ -22,8 +22,8 @@ from .upload import check_name, one_line_errors, upload
 
 LICENCE = "apache-2.0"
 WHAT = {
-    "people": "Motion maps of micro-expressions, labelled, of people who do not exist.",
-    "maps": "Motion maps of micro-expressions, labelled.",
+    "people": "Flow maps of micro-expressions, labelled, of people who do not exist.",
+    "maps": "Flow maps of micro-expressions, labelled.",
     "faces": "Aligned faces in motion, labelled, as the image processor of a network hands them on.",
 }
 COLUMNS = {
@@ -150,7 +150,10 @@ def _columns(generated: Generated) -> dict[str, Any]:
     if "action_units" in arrays:
         columns["estimated_action_units"] = arrays["action_units"]
     columns["action_units"] = [
-        [{"name": n, "left": left, "right": right} for n, (left, right) in sample.expression.drives.items()]
+        [
+            {"name": n, "left": left, "right": right}
+            for n, (left, right) in sample.expression.activations.items()
+        ]
         for sample in samples
     ]
     columns["seed"] = np.array([sample.seed for sample in samples])
@@ -178,7 +181,7 @@ def _summary(generated: Generated, path: Path) -> dict[str, Any]:
     """What the card says of a file, counted from it."""
     units = Counter()
     for sample in generated.samples:
-        units.update((sample.expression.label, name) for name in sample.expression.drives)
+        units.update((sample.expression.label, name) for name in sample.expression.activations)
     arrays = generated.arrays
     shapes = {name: tuple(arrays[name].shape[1:]) for name in ("flow", "pixel_values") if name in arrays}
     return {

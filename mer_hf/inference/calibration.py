@@ -1,6 +1,6 @@
 """How sure to be: calibrated probabilities, and whether there is a micro-expression at all.
 
-A motion map is scaled to its own range, so noise looks like motion to a network, and its answer on noise is
+A flow map is scaled to its own range, so noise looks like motion to a network, and its answer on noise is
 as confident as any. What it cannot know is read from the clip: how far the strongest motion rises above the
 clip's own noise, how large it is, how long it lasts, how much moves elsewhere in the clip, and whether a
 blink is near. A logistic regression on these and the network's confidence says how likely an expression is.

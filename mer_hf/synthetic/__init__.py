@@ -1,4 +1,4 @@
-"""Micro-expressions that nobody performed: action units, displacement fields, motion maps and clips."""
+"""Micro-expressions that nobody performed: action units, displacement fields, flow maps and clips."""
 
 from .expressions import CLASSES
 from .flow_maps import FlowMapSettings, SyntheticFlowMaps

@@ -1,7 +1,7 @@
 """Short labelled clips: a person who does not exist, or a photograph, warped by action units.
 
 The photographs are the two in scikit-image in which the face mesh finds a face; they serve examples and
-tests. Networks train on motion maps and aligned faces instead (`flow_maps.py`, `faces.py`); these clips go
+tests. Networks train on flow maps and aligned faces instead (`flow_maps.py`, `faces.py`); these clips go
 through the whole pipeline and say what it makes of them.
 """
 
@@ -44,7 +44,7 @@ class Motion:
     """What happens in a clip.
 
     Attributes:
-        drives (`dict[str, tuple[float, float]]`): AU -> (left, right) strength; {} for a face at rest.
+        activations (`dict[str, tuple[float, float]]`): AU -> (left, right) strength; {} for a face at rest.
         peak_px (`float`): Largest displacement at the apex, in pixels at an inter-ocular distance of 60.
         onset_s, apex_s, offset_s (`float`): Phases of the expression, in seconds from the start.
         blink_s (`float`, *optional*): Middle of a blink of 0.2 s; None for no blink.
@@ -58,7 +58,7 @@ class Motion:
         basis (`dict`, *optional*): Muscles, AU -> image-left field; by default those of `muscles.py`.
     """
 
-    drives: dict[str, tuple[float, float]] = field(default_factory=dict)
+    activations: dict[str, tuple[float, float]] = field(default_factory=dict)
     peak_px: float = 2.5
     onset_s: float = 0.70
     apex_s: float = 0.90
@@ -263,7 +263,7 @@ def render_clip(
     Raises:
         ValueError: If the phases are out of order or outside the clip.
     """
-    if motion.drives and not 0 <= motion.onset_s < motion.apex_s < motion.offset_s <= duration_s:
+    if motion.activations and not 0 <= motion.onset_s < motion.apex_s < motion.offset_s <= duration_s:
         raise ValueError(
             f"phases must satisfy 0 <= onset < apex < offset <= {duration_s} s, got {motion.onset_s}, "
             f"{motion.apex_s} and {motion.offset_s}."
@@ -274,7 +274,9 @@ def render_clip(
     strengths = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s)
     frames = render_frames(rng, motion, face, strengths, fps)
     phases = [round(t * fps) for t in (motion.onset_s, motion.apex_s, motion.offset_s)]
-    onset, apex, offset = [min(p, len(time_s) - 1) for p in phases] if motion.drives else (None, None, None)
+    onset, apex, offset = (
+        [min(p, len(time_s) - 1) for p in phases] if motion.activations else (None, None, None)
+    )
     clip = Clip(frames, time_s, source=f"synthetic:{name}")
     return LabelledClip(clip, motion, onset, apex, offset)
 
@@ -323,8 +325,8 @@ def _moving_parts(rng, motion, time_s, strengths, landmarks, size_hw) -> list[tu
     def move(strength, moved_px):
         parts.append((strength, dense_displacement(landmarks, moved_px @ tilt, *size_hw)))
 
-    if motion.drives:
-        moved = vertex_displacement(motion.drives, motion.basis)
+    if motion.activations:
+        moved = vertex_displacement(motion.activations, motion.basis)
         moved *= motion.peak_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
         move(strengths, moved)
     if motion.blink_s is not None:

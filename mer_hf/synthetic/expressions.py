@@ -50,12 +50,12 @@ class Expression(NamedTuple):
 
     Attributes:
         label (`int`): Index in `CLASSES`.
-        drives (`dict[str, tuple[float, float]]`): AU -> (left, right) strength relative to the expression's
+        activations (`dict[str, tuple[float, float]]`): AU -> (left, right) strength relative to the expression's
             amplitude, about 1.
     """
 
     label: int
-    drives: dict[str, tuple[float, float]]
+    activations: dict[str, tuple[float, float]]
 
 
 def draw_expression(

@@ -162,18 +162,18 @@ class SyntheticFaces:
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
         rng, expression = begin_sample(self.seed, self.start + index, self.settings.class_shares)
-        label, drives = expression
+        label, activations = expression
         strengths, apex = self._strengths(rng)
         filmed = self.settings.filmed and rng.random() < self.settings.filmed
         render = film_face if filmed else render_face
-        frames, landmarks_xy = render(rng, drives, strengths, self.settings, self.geometry)
+        frames, landmarks_xy = render(rng, activations, strengths, self.settings, self.geometry)
         return {
             "frames": frames,
             "onset": 0,
             "apex": apex,
             "offset": len(frames) - 1,
             "label": label,
-            "action_units": drives,
+            "action_units": activations,
             "landmarks_xy": landmarks_xy,
         }
 
@@ -190,7 +190,7 @@ class SyntheticFaces:
 
 def render_face(
     rng: np.random.Generator,
-    drives: dict[str, tuple[float, float]],
+    activations: dict[str, tuple[float, float]],
     strengths: np.ndarray,
     settings: FaceSettings,
     geometry: dict,
@@ -200,7 +200,7 @@ def render_face(
 
     Args:
         rng (`np.random.Generator`): Source of chance.
-        drives (`dict`): AU -> (left, right) strength; {} for a face at rest.
+        activations (`dict`): AU -> (left, right) strength; {} for a face at rest.
         strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
         settings ([`FaceSettings`]): What is varied.
         geometry (`dict`): Of the crop, see `GEOMETRY`.
@@ -210,13 +210,13 @@ def render_face(
         `tuple`: frames uint8 `(T, S, S, 3)` and landmarks float32 `(468, 2)` at rest.
     """
     size, unit_px = geometry["size"], geometry["size"] * geometry["interocular_fraction"] / 60
-    face = _base(rng, settings, tuple(drives))
+    face = _base(rng, settings, tuple(activations))
     to_base = _crop(
         rng, face.points_xy, settings, geometry
     )  # (S, S, 2): where each pixel lies in the base picture
     peak_px = log_uniform(rng, *settings.peak_px)
-    displacement = _displacement(rng, drives, peak_px, face, to_base, settings, geometry, basis)
-    furrows = _furrows(rng, drives, peak_px, face, settings)
+    displacement = _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis)
+    furrows = _furrows(rng, activations, peak_px, face, settings)
     grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
     blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
     crf = int(rng.integers(*settings.crf)) if rng.random() < settings.coded else None
@@ -252,7 +252,7 @@ def _as_in_a_file(strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def film_face(
     rng: np.random.Generator,
-    drives: dict[str, tuple[float, float]],
+    activations: dict[str, tuple[float, float]],
     strengths: np.ndarray,
     settings: FaceSettings,
     geometry: dict,
@@ -261,7 +261,7 @@ def film_face(
 
     Args:
         rng (`np.random.Generator`): Source of chance.
-        drives (`dict`): AU -> (left, right) strength.
+        activations (`dict`): AU -> (left, right) strength.
         strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
         settings ([`FaceSettings`]): What is varied.
         geometry (`dict`): Of the crop, see `GEOMETRY`.
@@ -278,14 +278,14 @@ def film_face(
     muscles = FlowMapSettings(muscle=settings.muscle, contraction=settings.contraction)
     for _ in range(5):  # a face that is not found is drawn again
         motion = Motion(
-            drives,
+            activations,
             log_uniform(rng, *settings.peak_px),
             blink_s=None,
             drift_px=float(rng.uniform(0, 4)),
             turn_deg=float(rng.uniform(0, 2)),
             noise=log_uniform(rng, *settings.noise),
             flicker=float(abs(rng.normal(0, settings.gain))),
-            basis=personal_basis(rng, drives, muscles),
+            basis=personal_basis(rng, activations, muscles),
         )
         person = draw_identity(rng, FILM_CANVAS)
         face = np.round(person.picture).astype(np.uint8), person.points_xy.astype(np.float32)
@@ -297,16 +297,16 @@ def film_face(
         except FaceError:
             continue
         return track.frames[::between], track.landmarks_xy[0, :468].astype(np.float32)
-    return render_face(rng, drives, strengths, settings, geometry)
+    return render_face(rng, activations, strengths, settings, geometry)
 
 
-def _furrows(rng, drives, peak_px, face, settings) -> np.ndarray | None:
+def _furrows(rng, activations, peak_px, face, settings) -> np.ndarray | None:
     """What the light loses at the apex where skin is pushed together, on the base picture; or None."""
-    strongest = max((max(sides) for sides in drives.values()), default=0.0)
+    strongest = max((max(sides) for sides in activations.values()), default=0.0)
     amount = settings.furrow * peak_px * rng.uniform(0, 1)
     if not face.furrows or not amount:
         return None
-    parts = [sum(drives[name]) / 2 / strongest * layer for name, layer in face.furrows.items()]
+    parts = [sum(activations[name]) / 2 / strongest * layer for name, layer in face.furrows.items()]
     return np.float32(amount) * np.minimum(sum(parts), 1.5)
 
 
@@ -385,15 +385,15 @@ def _eyes(points_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points_xy[list(IMAGE_LEFT_EYE)].mean(axis=0), points_xy[list(IMAGE_RIGHT_EYE)].mean(axis=0)
 
 
-def _displacement(rng, drives, peak_px, face, to_base, settings, geometry, basis=None) -> np.ndarray:
+def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis=None) -> np.ndarray:
     """The field of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in pixels of the crop."""
     unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
     muscles = FlowMapSettings(
         muscle=settings.muscle, contraction=settings.contraction, blink=settings.blink, gaze=settings.gaze
     )
     moved = np.zeros((len(face.points_xy), 2))
-    if drives:
-        moved = vertex_displacement(drives, basis or personal_basis(rng, drives, muscles))
+    if activations:
+        moved = vertex_displacement(activations, basis or personal_basis(rng, activations, muscles))
         moved *= peak_px / np.linalg.norm(moved, axis=1).max()
     moved = (moved + eye_motion(rng, muscles)) * unit_px
     index, weight = face.spread

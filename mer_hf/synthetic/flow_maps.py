@@ -1,4 +1,4 @@
-"""Labelled motion maps of expressions that nobody performed.
+"""Labelled flow maps of expressions that nobody performed.
 
 AUs move a mesh, and the mesh gives a field of true motion. What reaches a network is a measurement of it,
 made in one of two ways: a drawn face is moved, filmed twice with noise, and put through a real optical-flow
@@ -12,7 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from mer_hf.face.flow import motion_map, optical_flow, span_to_uint8
+from mer_hf.face.flow import flow_map, optical_flow, span_to_uint8
 
 from .contraction import ACTIONS, contraction_field
 from .expressions import begin_sample
@@ -138,7 +138,7 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 class SyntheticFlowMaps:
-    """An unlimited, labelled source of motion maps; sample i is a pure function of (seed, i).
+    """An unlimited, labelled source of flow maps; sample i is a pure function of (seed, i).
 
     Args:
         seed (`int`): Chooses the stream.
@@ -181,14 +181,14 @@ class SyntheticFlowMaps:
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
         rng, expression = begin_sample(self.seed, self.start + index, self.settings.class_shares)
-        flow_xy = draw_flow(rng, expression.drives, self.settings, self.picture)
-        flow = span_to_uint8(motion_map(flow_xy))
-        return {"flow": flow, "label": expression.label, "action_units": expression.drives}
+        flow_xy = draw_flow(rng, expression.activations, self.settings, self.picture)
+        flow = span_to_uint8(flow_map(flow_xy))
+        return {"flow": flow, "label": expression.label, "action_units": expression.activations}
 
 
 def draw_flow(
     rng: np.random.Generator,
-    drives: dict[str, tuple[float, float]],
+    activations: dict[str, tuple[float, float]],
     settings: FlowMapSettings,
     picture: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -196,14 +196,14 @@ def draw_flow(
 
     Args:
         rng (`np.random.Generator`): Source of chance.
-        drives (`dict`): AU -> (left, right) strength.
+        activations (`dict`): AU -> (left, right) strength.
         settings ([`FlowMapSettings`]): What is varied.
         picture (`np.ndarray`, *optional*): A face on the raster of `pictures.py`, by default a drawn one.
 
     Returns:
         `np.ndarray` of shape `(S, S, 2)`: float32; S and the unit vary from sample to sample.
     """
-    moved = vertex_displacement(drives, personal_basis(rng, drives, settings))
+    moved = vertex_displacement(activations, personal_basis(rng, activations, settings))
     moved /= np.linalg.norm(moved, axis=1).max()
     moved += eye_motion(rng, settings)
     canvas = _canvas()
@@ -229,13 +229,13 @@ def _picture(rng, settings) -> np.ndarray:
     return cv2.cvtColor(person.picture, cv2.COLOR_RGB2GRAY)
 
 
-def personal_basis(rng, drives, settings) -> dict[str, np.ndarray]:
+def personal_basis(rng, activations, settings) -> dict[str, np.ndarray]:
     """Muscles reach further in one face than in another and pull in slightly other directions."""
     if settings.muscle == 0:
         return au_basis()
     basis = {}
     contracts = settings.contraction > 0 and rng.random() < settings.contraction
-    for name in drives:
+    for name in activations:
         if contracts and name in ACTIONS:
             basis[name] = contraction_field(ACTIONS[name], rng, settings.muscle)
             continue

@@ -176,12 +176,12 @@ def side_field(pulls: tuple[Pull, ...]) -> np.ndarray:
 
 
 def vertex_displacement(
-    drives: dict[str, tuple[float, float]], basis: dict[str, np.ndarray] | None = None
+    activations: dict[str, tuple[float, float]], basis: dict[str, np.ndarray] | None = None
 ) -> np.ndarray:
     """Displacement of every vertex by several AUs at once.
 
     Args:
-        drives (`dict[str, tuple[float, float]]`): AU -> (left, right) amplitude in inter-ocular distances;
+        activations (`dict[str, tuple[float, float]]`): AU -> (left, right) amplitude in inter-ocular distances;
             left and right are the person's own.
         basis (`dict[str, np.ndarray]`, *optional*): Image-left fields, by default `au_basis()`.
 
@@ -195,7 +195,7 @@ def vertex_displacement(
     basis = au_basis() if basis is None else basis
     mirror = face_template()[1]
     total = np.zeros((len(mirror), 2))
-    for name, (left, right) in drives.items():
+    for name, (left, right) in activations.items():
         field = basis[name]
         total += right * field + left * field[mirror] * (-1.0, 1.0)
     return total

@@ -1,4 +1,4 @@
-"""A data set of people who do not exist: motion maps in which each subject keeps a face crop and a camera."""
+"""A data set of people who do not exist: flow maps in which each subject keeps a face crop and a camera."""
 
 from collections.abc import Callable
 from dataclasses import replace

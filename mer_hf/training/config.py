@@ -30,7 +30,7 @@ FREE_ON_RESUME = (
 STACKED_NEEDS = {
     "selection": "last", "optimizer": "adamw", "schedule": "cosine", "min_lr": 0.0, "warmup_epochs": 0.0,
     "decay_vectors": False, "layer_decay": 1.0, "lr_of": {}, "weight_decay_of": {}, "mixup": 0.0,
-    "sampling": "shuffled", "drop_last": False, "augmentation": "none", "disturbance": 0.0,
+    "sampling": "shuffled", "drop_last": False, "augmentation": "none", "augment_noise": 0.0,
     "gradient_accumulation_steps": 1, "mixed_precision": "no",
 }  # fmt: skip
 """What folds that are trained as one program cannot vary."""
@@ -96,7 +96,7 @@ class TrainingConfig:
     fresh_samples: bool = _flag(False, "data", "draw new samples in every epoch: none is seen twice")
     data_seed: int | None = _flag(None, "data", "of the synthetic set; --seed if not given")
     validation_samples: int = _flag(2_000, "data", "size of the synthetic set that is scored at the end")
-    filmed_share: float = _flag(
+    tracked_share: float = _flag(
         0.0,
         "data",
         "share of drawn faces that are clips, in which the face is searched for and aligned (mediapipe)",
@@ -110,10 +110,10 @@ class TrainingConfig:
     num_workers: int = _flag(2, "data", "processes that draw samples, for each training process")
     cache_dir: str | None = _flag(None, "data", "keep drawn sets in this folder, for the next run")
 
-    disturbance: float = _flag(
+    augment_noise: float = _flag(
         0.0,
         "data",
-        "largest slow disturbance added to each input, anew in every epoch, in the input's own unit",
+        "largest slow noise added to each input, drawn again in every epoch, in the input's own unit",
     )
 
     augmentation: str = _flag(
@@ -220,15 +220,15 @@ class TrainingConfig:
             "max_steps": 1, "save_steps": 1, "log_every": 1, "num_samples": 1, "validation_samples": 0,
             "num_workers": 0, "epochs": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "seed": 0,
             "data_seed": 0, "weight_decay": 0, "max_grad_norm": 0, "warmup_ratio": 0, "label_smoothing": 0,
-            "disturbance": 0, "ema_decay": 0, "rotation_deg": 0, "shift_px": 0, "folds": 2, "num_seeds": 1,
+            "augment_noise": 0, "ema_decay": 0, "rotation_deg": 0, "shift_px": 0, "folds": 2, "num_seeds": 1,
             "min_lr": 0, "lr_decay_epochs": 0, "warmup_epochs": 0, "mixup": 0,
         }  # fmt: skip
         for name, lowest in least.items():
             value = getattr(self, name)
             if value is not None and not lowest <= value < math.inf:
                 raise TrainingError(f"{flag_of(name)} must be at least {lowest}, got {value}.")
-        if not 0 <= self.filmed_share <= 1:
-            raise TrainingError(f"--filmed-share must lie in 0 to 1, got {self.filmed_share}.")
+        if not 0 <= self.tracked_share <= 1:
+            raise TrainingError(f"--tracked-share must lie in 0 to 1, got {self.tracked_share}.")
         for name in ("warmup_ratio", "label_smoothing", "ema_decay"):
             if getattr(self, name) >= 1:
                 raise TrainingError(f"{flag_of(name)} must be below 1, got {getattr(self, name)}.")

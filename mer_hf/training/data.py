@@ -20,7 +20,7 @@ from mer_hf.synthetic import CLASSES
 from mer_hf.synthetic.record import fingerprint, make_record
 
 from .config import MAX_SEED, TrainingConfig, TrainingError
-from .samples import Arrays, Faces, MotionMaps
+from .samples import Arrays, Faces, FlowMapSamples
 
 VALIDATION_SEED = MAX_SEED + 1
 """Seed of the held-out synthetic set, the same for every run; no training run can use it."""
@@ -55,7 +55,7 @@ def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator
     """Draw samples in order, in batches, by several processes.
 
     Args:
-        samples: A map-style dataset of dicts, from `view` of [`MotionMaps`] or [`Faces`].
+        samples: A map-style dataset of dicts, from `view` of [`FlowMapSamples`] or [`Faces`].
         indices (`range`): Samples that are drawn.
         batch_size (`int`): Samples per batch.
         num_workers (`int`): Processes; 0 draws in this one.
@@ -90,7 +90,7 @@ def draw_all(
     """Draw a process's share of a set, or read it from where an earlier run has kept it.
 
     Args:
-        kind ([`MotionMaps`] or [`Faces`]): What is drawn.
+        kind ([`FlowMapSamples`] or [`Faces`]): What is drawn.
         seed (`int`): Chooses the stream.
         size (`int`): Of the set.
         indices (`range`): Samples that this process needs.
@@ -141,9 +141,9 @@ class SyntheticSource:
 
     def __init__(self, config: TrainingConfig, processor, share: Share):
         if takes_flow_maps(processor):
-            self.kind = MotionMaps(processor, config.generator)
+            self.kind = FlowMapSamples(processor, config.generator)
         else:
-            self.kind = Faces(processor, config.filmed_share, config.generator)
+            self.kind = Faces(processor, config.tracked_share, config.generator)
         self.config, self.share = config, share
         self.seed = config.seed if config.data_seed is None else config.data_seed
         self.per_step = config.batch_size * config.gradient_accumulation_steps
@@ -183,7 +183,7 @@ class SyntheticSource:
         )
         for position, inputs, labels in chunks:
             key = [self.config.seed, epoch, self.share.rank, position]
-            changed = self.kind.disturb(inputs, self.config.disturbance, key)
+            changed = self.kind.disturb(inputs, self.config.augment_noise, key)
             yield changed | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
 
     def _fresh(self, epoch: int, first: int, last: int):

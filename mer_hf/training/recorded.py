@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from mer_hf.data.flow_files import read_flow_maps
 from mer_hf.data.table import ClipTable, joined
-from mer_hf.face.flow import motion_map, optical_flow, span_to_uint8
+from mer_hf.face.flow import flow_map, optical_flow, span_to_uint8
 from mer_hf.labels import SCHEMES
 from mer_hf.loading import takes_flow_maps
 
@@ -45,7 +45,7 @@ class Recorded:
     Attributes:
         table ([`ClipTable`]): Who is seen in which clip.
         inputs (`dict[str, torch.Tensor]`): The network's inputs, each `(N, ...)`, without labels.
-        faces (`bool`): Whether `pixel_values` are faces `(N, F, 3, S, S)` and not motion maps.
+        faces (`bool`): Whether `pixel_values` are faces `(N, F, 3, S, S)` and not flow maps.
         extras (`dict[str, Any]`): What baselines need beside: `flow` uint8 `(N, 28, 28, 3)`, `action_units`,
             a list of sets of annotated units; what the data set does not have is missing.
         given (`str`): What the network is given of a tested clip, for the report.
@@ -93,7 +93,7 @@ def _read_flows(config: TrainingConfig, processor) -> Recorded:
         )
     maps = read_flow_maps(config.data.removeprefix("flows:"))
     table = maps.table(class_names_of(config.classes))
-    given = "ready-made motion maps from onset to apex; the file does not say how these were found"
+    given = "ready-made flow maps from onset to apex; the file does not say how these were found"
     inputs = {"pixel_values": to_inputs(processor, maps.flow)}
     return Recorded(table, inputs, False, {"flow": maps.flow}, given)
 
@@ -114,7 +114,7 @@ def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
                 clip = each.clip(str(key), geometry)
                 rows.append(clip_inputs(clip, processor))
                 units.append({f"AU{unit['number']}" for unit in clip["action_units"]})
-                motion = motion_map(optical_flow(*(clip["frames"][clip[name]] for name in ("onset", "apex"))))
+                motion = flow_map(optical_flow(*(clip["frames"][clip[name]] for name in ("onset", "apex"))))
                 flow.append(span_to_uint8(motion))
                 sources[clip["apex_source"]] += 1
                 bar.update()
@@ -231,11 +231,11 @@ class RecordedSource:
         labels = torch.from_numpy(self.data.table.labels)[index]
         config = self.config
         if self.data.faces:
-            inputs = disturb_faces(inputs, config.disturbance, key)
+            inputs = disturb_faces(inputs, config.augment_noise, key)
             if config.augmentation == "faces":
                 inputs = augment_faces(inputs, config.rotation_deg, config.shift_px, key)
         else:
-            changed = disturb(inputs["pixel_values"], config.disturbance, key)
+            changed = disturb(inputs["pixel_values"], config.augment_noise, key)
             inputs = inputs | {"pixel_values": changed}
         if config.mixup:
             inputs, labels = mixed(inputs, labels, len(self.class_names), config.mixup, key)

@@ -1,6 +1,6 @@
-"""What a drawn sample is, and how it reaches the network: motion maps or aligned faces.
+"""What a drawn sample is, and how it reaches the network: flow maps or aligned faces.
 
-A network whose image processor takes `flow_maps` trains on motion maps, every other one on aligned faces.
+A network whose image processor takes `flow_maps` trains on flow maps, every other one on aligned faces.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ Arrays = dict[str, np.ndarray]
 """Column -> the values of several samples."""
 
 
-class MotionMaps:
-    """Motion maps, for a network whose processor takes them ready-made.
+class FlowMapSamples:
+    """Flow maps, for a network whose processor takes them ready-made.
 
     Args:
         processor (`BaseImageProcessor`): The network's image processor; it must take `flow_maps`.
@@ -65,7 +65,7 @@ class Faces:
     Args:
         processor (`BaseImageProcessor`): The network's image processor. If it takes action units, they are
             estimated from the drawn faces as from recorded ones, never taken from the generator.
-        filmed_share (`float`, *optional*, defaults to 0.0): Share of samples that go through a clip.
+        tracked_share (`float`, *optional*, defaults to 0.0): Share of samples that go through a clip.
         generator (`dict`, *optional*): Fields of [`FaceSettings`] that are not left as they are.
 
     Raises:
@@ -74,9 +74,9 @@ class Faces:
 
     unit, name = "face", "faces"
 
-    def __init__(self, processor, filmed_share: float = 0.0, generator: dict[str, Any] | None = None):
+    def __init__(self, processor, tracked_share: float = 0.0, generator: dict[str, Any] | None = None):
         self.processor, self.generator = processor, generator or {}
-        self.face_settings = replace(changed(FaceSettings(), self.generator), filmed=filmed_share)
+        self.face_settings = replace(changed(FaceSettings(), self.generator), filmed=tracked_share)
         sampled = getattr(processor, "num_frames", None)
         # A network that samples frames between onset and offset gets half as many again to choose from.
         self.num_frames = 2 if sampled is None else max(3, 3 * sampled // 2)
@@ -90,7 +90,7 @@ class Faces:
     def settings(self) -> dict[str, Any]:
         """What the samples can be drawn again from, besides the stream."""
         processor = json.loads(json.dumps(self.processor.to_dict(), default=str))
-        kept = {"processor": processor, "filmed_share": self.face_settings.filmed}
+        kept = {"processor": processor, "tracked_share": self.face_settings.filmed}
         return kept | ({"generator_settings": self.generator} if self.generator else {})
 
     def key(self) -> str:
@@ -153,7 +153,7 @@ class _Processed:
 
 
 def to_inputs(processor, flow: np.ndarray, batch_size: int = 1024) -> torch.Tensor:
-    """Motion maps as the network takes them.
+    """Flow maps as the network takes them.
 
     Args:
         processor (`BaseImageProcessor`): The network's image processor; it must take `flow_maps`.

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.studies import ablation
 from mer_hf.cli import main as mer_hf
-from mer_hf.training.samples import MotionMaps
+from mer_hf.training.samples import FlowMapSamples
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def quick(monkeypatch):
 
 def test_a_row_changes_the_bundled_run_in_what_it_names_and_nothing_else(tmp_path):
     plain = ablation.run_of(ablation.ROWS["as bundled"], 0, tmp_path, tmp_path, 0)
-    assert plain.config["hidden_size"] == 48 and plain.label_smoothing == 0.1 and plain.disturbance == 0.9
+    assert plain.config["hidden_size"] == 48 and plain.label_smoothing == 0.1 and plain.augment_noise == 0.9
     differ = {}
     for name, row in ablation.ROWS.items():
         run = ablation.run_of(row, 0, tmp_path, tmp_path, 0)
         differ[name] = {key for key, value in run.stored().items() if value != plain.stored()[key]}
     expected = {
         "number of maps": {"num_samples"}, "size": {"config"}, "normalisation": {"processor"},
-        "disturbance in each epoch": {"disturbance"}, "class shares": {"generator"}, "noise": {"generator"},
+        "augmentation noise in each epoch": {"augment_noise"}, "class shares": {"generator"}, "noise": {"generator"},
         "geometry": {"generator"}, "flow": {"generator"},
     }  # fmt: skip
     for name, found in differ.items():
@@ -39,18 +39,18 @@ def test_a_row_changes_the_bundled_run_in_what_it_names_and_nothing_else(tmp_pat
 
 
 def test_each_row_draws_what_it_names(tmp_path):
-    plain = MotionMaps(None).view(0, 12)
+    plain = FlowMapSamples(None).view(0, 12)
     for name, row in ablation.ROWS.items():
         if not row.generator:
             continue
-        view = MotionMaps(None, ablation.run_of(row, 0, tmp_path, tmp_path, 0).generator).view(0, 12)
+        view = FlowMapSamples(None, ablation.run_of(row, 0, tmp_path, tmp_path, 0).generator).view(0, 12)
         assert any(not np.array_equal(view[i]["flow"], plain[i]["flow"]) for i in range(12)), name
 
 
 @pytest.mark.slow
 def test_networks_answer_together_by_the_mean_of_their_probabilities(quick, tmp_path):
     both, processor = ablation.trained(ablation.ROWS["five seeds together"], tmp_path, 0)
-    flow = np.stack([MotionMaps(None).view(0, 8)[i]["flow"] for i in range(8)])
+    flow = np.stack([FlowMapSamples(None).view(0, 8)[i]["flow"] for i in range(8)])
     answers = [ablation.predict_flow_maps(model, processor, flow) for model in both.models]
     assert len(answers) == 2 and not np.allclose(*answers)
     np.testing.assert_allclose(

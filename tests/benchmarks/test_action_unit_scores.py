@@ -65,6 +65,10 @@ def test_muscles_elsewhere_move_another_part_of_the_skin_but_as_far():
 def test_every_unit_is_drawn_and_hidden_ones_in_about_a_tenth():
     rng = np.random.default_rng(0)
     drawn = [draw_units(rng, SETTINGS["photograph"]) for _ in range(600)]
-    assert {name for drives in drawn for name in drives} == {*SHOWN, *evaluation.HIDDEN} - {"AU45"}
-    assert 0.05 < np.mean([any(name in evaluation.HIDDEN for name in drives) for drives in drawn]) < 0.15
-    assert {len(drives) for drives in drawn} <= {1, 2, 3}
+    assert {name for activations in drawn for name in activations} == {*SHOWN, *evaluation.HIDDEN} - {"AU45"}
+    assert (
+        0.05
+        < np.mean([any(name in evaluation.HIDDEN for name in activations) for activations in drawn])
+        < 0.15
+    )
+    assert {len(activations) for activations in drawn} <= {1, 2, 3}

@@ -20,7 +20,7 @@ SMALL = {"fps": 25.0, "interocular_px": 50.0, "noise": 0.5}
 def test_a_clip_is_a_function_of_case_seed_and_index():
     one, again, other = (known_clip(Case(peak_px=2.0, **SMALL), 5, index) for index in (1, 1, 2))
     assert np.array_equal(one.clip.frames, again.clip.frames) and one.person == again.person
-    assert one.person != other.person and one.drives != other.drives and one.peak_px == 2.0
+    assert one.person != other.person and one.activations != other.activations and one.peak_px == 2.0
     assert one.label in (0, 1, 2) and len(one.clip.frames) == 40
     assert known_clip(Case(peak_px=2.0, **SMALL), 6, 1).person != one.person
     with pytest.raises(ValueError, match="unknown kind 'sneeze'"):
@@ -30,7 +30,7 @@ def test_a_clip_is_a_function_of_case_seed_and_index():
 @pytest.mark.parametrize("kind", SILENT)
 def test_what_is_no_expression_has_no_label_and_moves_as_it_should(kind):
     known = known_clip(Case(kind, **SMALL), 3, 0)
-    assert known.label == -1 and known.drives == {} and known.peak_px == 0
+    assert known.label == -1 and known.activations == {} and known.peak_px == 0
     change = np.abs(known.clip.frames.astype(int) - known.clip.frames[0]).mean(axis=(1, 2, 3))
     assert 0.3 < change.max() < 40
 
@@ -39,8 +39,8 @@ def test_compression_and_one_side_are_as_asked():
     plain, packed = (known_clip(Case(peak_px=2.0, crf=crf, **SMALL), 5, 1).clip.frames for crf in (None, 35))
     assert plain.shape == packed.shape and 1 < np.abs(plain.astype(int) - packed).mean() < 12
     for index in range(4):
-        drives = known_clip(Case(one_sided=True, **SMALL), 5, index).drives
-        assert {min(pair) for pair in drives.values()} == {0.0}
+        activations = known_clip(Case(one_sided=True, **SMALL), 5, index).activations
+        assert {min(pair) for pair in activations.values()} == {0.0}
 
 
 def answer(rng, kind, label, sure):

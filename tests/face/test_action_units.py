@@ -28,10 +28,10 @@ SHOWN = [unit.name for unit in TABLE if not unit.hidden]
 TWO_SIDED = [unit.name for unit in TABLE if not unit.hidden and not unit.midline]
 
 
-def filmed(drives, photograph, peak_px=3.0, seed=SEED, geometry=GEOMETRY, strengths=(0.0, 1.0)):
+def filmed(activations, photograph, peak_px=3.0, seed=SEED, geometry=GEOMETRY, strengths=(0.0, 1.0)):
     settings = replace(SETTINGS, photograph=float(photograph), peak_px=(peak_px, peak_px))
     rng = np.random.default_rng(seed)
-    return render_face(rng, drives, np.array(strengths), settings, geometry, au_basis())
+    return render_face(rng, activations, np.array(strengths), settings, geometry, au_basis())
 
 
 def estimated(*args, **kwargs):
@@ -39,7 +39,7 @@ def estimated(*args, **kwargs):
     return estimate_action_units(frames, 0, len(frames) - 1, landmarks_xy)
 
 
-def drives_of(name, left=1.0, right=1.0):
+def activations_of(name, left=1.0, right=1.0):
     return {name: (left, right)}
 
 
@@ -71,7 +71,7 @@ def test_regions_mirror_each_other():
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_unit_driven_alone_is_present_and_the_strongest(name, photograph):
     peak_px = 8.0 if name == "AU45" else 3.0
-    values = estimated(drives_of(name), photograph, peak_px)
+    values = estimated(activations_of(name), photograph, peak_px)
     assert values[name][2] >= PRESENT
     assert strongest(values) == name
     if photograph:  # units that move the same skin do not answer with it
@@ -80,9 +80,9 @@ def test_a_unit_driven_alone_is_present_and_the_strongest(name, photograph):
 
 @pytest.mark.parametrize("name", TWO_SIDED)
 def test_one_side_is_the_persons_own(name):
-    left, right, _ = estimated(drives_of(name, 1.0, 0.0), photograph=True)[name]
+    left, right, _ = estimated(activations_of(name, 1.0, 0.0), photograph=True)[name]
     assert left >= PRESENT > right
-    left, right, _ = estimated(drives_of(name, 0.0, 1.0), photograph=True)[name]
+    left, right, _ = estimated(activations_of(name, 0.0, 1.0), photograph=True)[name]
     assert right >= PRESENT > left
 
 
@@ -94,7 +94,7 @@ def test_a_still_face_shows_nothing(photograph, seed):
 
 
 def test_intensity_grows_with_the_motion_and_stays_within_bounds():
-    weak, plain, strong = (estimated(drives_of("AU12"), True, px)["AU12"][2] for px in (0.7, 1.5, 4.0))
+    weak, plain, strong = (estimated(activations_of("AU12"), True, px)["AU12"][2] for px in (0.7, 1.5, 4.0))
     assert 0 < weak < plain < strong <= 1
 
 
@@ -107,7 +107,7 @@ def test_size_and_geometry_do_not_matter(size, eye_row, interocular):
 
 
 def test_jitter_of_the_landmarks_does_not_matter():
-    frames, landmarks_xy = filmed(drives_of("AU12"), True)
+    frames, landmarks_xy = filmed(activations_of("AU12"), True)
     still = estimate_action_units(frames, 0, 1, landmarks_xy)
     jitter = np.random.default_rng(0).normal(0, 0.6, (20, *landmarks_xy.shape))
     shaken = estimate_action_units(frames, 0, 1, landmarks_xy + jitter)
@@ -116,7 +116,7 @@ def test_jitter_of_the_landmarks_does_not_matter():
 
 
 def test_478_landmarks_and_a_ready_flow_give_the_same():
-    frames, landmarks_xy = filmed(drives_of("AU4"), True)
+    frames, landmarks_xy = filmed(activations_of("AU4"), True)
     flow_xy = optical_flow(frames[0], frames[1])
     expected = estimate_action_units(frames, 0, 1, landmarks_xy)
     irises = np.concatenate([landmarks_xy, np.full((10, 2), 50.0)])
@@ -126,7 +126,7 @@ def test_478_landmarks_and_a_ready_flow_give_the_same():
 
 
 def test_what_the_crop_leaves_out_is_none():
-    frames, landmarks_xy = filmed(drives_of("AU1"), True)
+    frames, landmarks_xy = filmed(activations_of("AU1"), True)
     values = estimate_action_units(frames[:, :130], 0, 1, landmarks_xy)
     assert values["AU17"] is None and values["AU26"] is None and values["AU1"] is not None
 
@@ -135,7 +135,7 @@ def test_frames_around_onset_and_apex_are_averaged_against_noise():
     strengths = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(40) - 8) / 24, 0, 1))
     rng = np.random.default_rng(SEED)
     settings = replace(SETTINGS, photograph=1.0, peak_px=(1.2, 1.2), noise=(9.0, 9.0), residual_px=0.0)
-    frames, landmarks_xy = render_face(rng, drives_of("AU4"), strengths, settings, GEOMETRY, au_basis())
+    frames, landmarks_xy = render_face(rng, activations_of("AU4"), strengths, settings, GEOMETRY, au_basis())
     alone = estimate_action_units(frames[[8, 32]], 0, 1, landmarks_xy)
     among = estimate_action_units(frames, 8, 32, landmarks_xy)
     assert among["AU4"][2] > alone["AU4"][2] + 0.05

@@ -18,7 +18,7 @@ from mer_hf.synthetic.faces import FaceSettings
 from mer_hf.synthetic.people import draw_people
 from mer_hf.synthetic.record import content_sha256, make_record
 from mer_hf.training.data import VALIDATION_SEED, draw_all
-from mer_hf.training.samples import Faces, MotionMaps
+from mer_hf.training.samples import Faces, FlowMapSamples
 from tests.hub.hub_server import serve
 from tests.hub.test_push import POINTS
 from tests.models.tiny import tiny_processor
@@ -82,7 +82,7 @@ def test_a_stranger_loads_the_maps_that_were_pushed(maps, drawn, tmp_path):
         assert np.array_equal(found[name], drawn[name]), name
     assert set(found) >= {"seed", "index"}
     first = read_generated(maps).samples[0].expression
-    assert told.strip() == f"['negative', 'positive', 'surprise'];uint8;{next(iter(first.drives))}"
+    assert told.strip() == f"['negative', 'positive', 'surprise'];uint8;{next(iter(first.activations))}"
 
 
 def cached(folder, kind, seed=0, size=3):
@@ -104,13 +104,13 @@ def test_faces_that_a_run_kept_are_published_as_they_are(tmp_path, key):
 
 
 def test_maps_of_other_settings_are_drawn_again_with_these_settings(tmp_path):
-    cached(tmp_path, MotionMaps(tiny_processor("htnet"), {"muscle": 0.6, "class_shares": [0, 1, 0]}))
+    cached(tmp_path, FlowMapSamples(tiny_processor("htnet"), {"muscle": 0.6, "class_shares": [0, 1, 0]}))
     plan = push_synthetic(tmp_path, "me/synthetic", dry_run=True)
     assert "'muscle': 0.6" in plan.card and "| train | 3 | - | 0 | 3 | 0 |" in plan.card
 
 
 def test_the_held_out_set_of_a_cache_is_a_split_of_its_own(tmp_path):
-    kind = MotionMaps(tiny_processor("htnet"))
+    kind = FlowMapSamples(tiny_processor("htnet"))
     cached(tmp_path, kind, seed=0, size=5)
     cached(tmp_path, kind, seed=VALIDATION_SEED, size=2)
     plan = push_synthetic(tmp_path, "me/synthetic", dry_run=True)
@@ -131,7 +131,7 @@ def test_the_card_counts_what_is_in_the_file(maps, drawn):
     assert f"| train-00000.parquet | train | {len(drawn['label'])} | 3 | {counts} |" in card.text
     samples = read_generated(maps).samples
     positive = [sample.expression for sample in samples if sample.expression.label == 1]
-    share = np.mean(["AU12" in each.drives for each in positive])
+    share = np.mean(["AU12" in each.activations for each in positive])
     row = next(line for line in card.text.splitlines() if line.startswith("| AU12 |"))
     assert row.split("|")[3].strip() == f"{share:.2f}"
     assert "seed 4, subjects 3" in card.text and "--subjects 3 --seed 4" in card.text
@@ -229,7 +229,7 @@ def test_an_upload_that_breaks_leaves_nothing_half(maps, tmp_path, point):
 
 
 def test_a_second_push_leaves_no_file_of_the_first(maps, tmp_path):
-    kind = MotionMaps(tiny_processor("htnet"))
+    kind = FlowMapSamples(tiny_processor("htnet"))
     for seed in (0, 1):
         cached(tmp_path / "cache", kind, seed=seed)
     with serve(tmp_path / "hub") as url:

@@ -13,8 +13,8 @@ QUIET = FaceSettings(
 """Nothing but the expression."""
 
 
-def rendered(drives, strengths=(0.0, 1.0), settings=QUIET, seed=0):
-    return render_face(np.random.default_rng(seed), drives, np.array(strengths), settings, GEOMETRY)
+def rendered(activations, strengths=(0.0, 1.0), settings=QUIET, seed=0):
+    return render_face(np.random.default_rng(seed), activations, np.array(strengths), settings, GEOMETRY)
 
 
 def quiet(photograph: bool) -> FaceSettings:
@@ -41,15 +41,15 @@ def test_eyes_lie_where_the_geometry_says(photograph):
 
 @pytest.mark.parametrize("photograph", [False, True])
 @pytest.mark.parametrize(
-    ("drives", "where", "direction"),
+    ("activations", "where", "direction"),
     [
         ({"AU2": (1.0, 1.0)}, 105, (0, -1)),  # the person's right brow, on the image's left, goes up
         ({"AU12": (0.0, 1.0)}, 61, (-0.65, -0.75)),  # the right mouth corner goes out and up
         ({"AU12": (1.0, 0.0)}, 291, (0.65, -0.75)),
     ],
 )
-def test_skin_moves_where_and_as_the_muscle_pulls(photograph, drives, where, direction):
-    frames, landmarks = rendered(drives, settings=quiet(photograph))
+def test_skin_moves_where_and_as_the_muscle_pulls(photograph, activations, where, direction):
+    frames, landmarks = rendered(activations, settings=quiet(photograph))
     flow = optical_flow(frames[0], frames[1])
     x, y = np.round(landmarks[where]).astype(int)
     moved = flow[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 2)
@@ -124,10 +124,10 @@ def test_a_coded_sample_is_what_a_file_gives_back(monkeypatch):
 
     real = faces.compressed
     monkeypatch.setattr(faces, "compressed", compressed)
-    drives = {"AU12": (1.0, 1.0)}
-    plain, _ = rendered(drives)
-    coded, landmarks = rendered(drives, settings=faces.replace(QUIET, coded=1.0, crf=(24, 25)))
-    again, _ = rendered(drives, settings=faces.replace(QUIET, coded=1.0, crf=(24, 25)))
+    activations = {"AU12": (1.0, 1.0)}
+    plain, _ = rendered(activations)
+    coded, landmarks = rendered(activations, settings=faces.replace(QUIET, coded=1.0, crf=(24, 25)))
+    again, _ = rendered(activations, settings=faces.replace(QUIET, coded=1.0, crf=(24, 25)))
     assert seen == [(5, 24)] * 2 and coded.shape == plain.shape and np.array_equal(coded, again)
     assert 0.3 < np.abs(coded.astype(float) - plain).mean() < 6
     x, y = np.round(landmarks[61]).astype(int)

@@ -77,9 +77,9 @@ def test_the_persons_right_side_is_on_the_left_of_the_picture():
 def test_expressions_show_aus_of_their_class_at_about_the_published_shares(label):
     rng = np.random.default_rng(0)
     drawn = [draw_expression(rng, label, sources=("casme2",)) for _ in range(600)]
-    assert all(expression.drives for expression in drawn)
+    assert all(expression.activations for expression in drawn)
     for name, share in AU_SHARES["casme2"][CLASSES[label]].items():
-        seen = np.mean([name in expression.drives for expression in drawn])
+        seen = np.mean([name in expression.activations for expression in drawn])
         assert share - 0.06 < seen < share + 0.12, (
             name
         )  # empty draws are refilled, which lifts every share a little

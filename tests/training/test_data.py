@@ -7,7 +7,7 @@ from mer_hf.synthetic import SyntheticFlowMaps
 from mer_hf.synthetic.faces import SyntheticFaces
 from mer_hf.training.config import TrainingConfig, TrainingError
 from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, draw_all
-from mer_hf.training.samples import Faces, MotionMaps, disturb, disturb_faces, to_inputs
+from mer_hf.training.samples import Faces, FlowMapSamples, disturb, disturb_faces, to_inputs
 from tests.models.tiny import tiny_processor
 
 
@@ -78,7 +78,7 @@ def test_held_out_samples_come_from_a_seed_that_training_cannot_use():
 
 
 def test_a_kept_set_is_read_again_and_belongs_to_its_seed(tmp_path):
-    kind = MotionMaps(ARCHITECTURES["htnet"].processor_class())
+    kind = FlowMapSamples(ARCHITECTURES["htnet"].processor_class())
 
     def labels(seed=0, start=0, first=0):
         indices = range(first, 6, 2)
@@ -102,7 +102,7 @@ def test_a_set_too_small_for_a_step_is_refused():
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_resumed_epoch_is_disturbed_as_the_uninterrupted_one(fresh):
-    data = source(disturbance=0.5, fresh_samples=fresh)
+    data = source(augment_noise=0.5, fresh_samples=fresh)
     whole = keys(data.batches(1, 0))
     assert keys(data.batches(1, 2)) == whole[8:]
     assert not set(whole) & set(keys(source(fresh_samples=fresh).batches(1, 0)))

@@ -8,7 +8,7 @@ from mer_hf.synthetic.faces import FaceSettings
 from mer_hf.training.config import TrainingError, parse_args
 from mer_hf.training.data import Share, SyntheticSource
 from mer_hf.training.generator import changed
-from mer_hf.training.samples import Faces, MotionMaps
+from mer_hf.training.samples import Faces, FlowMapSamples
 from tests.models.tiny import tiny_processor
 
 
@@ -27,7 +27,10 @@ def test_a_run_draws_with_the_settings_it_is_given():
 
 def test_sets_of_other_settings_are_kept_apart():
     processor = tiny_processor("mmnet")
-    for kind in (lambda **given: MotionMaps(processor, **given), lambda **given: Faces(processor, **given)):
+    for kind in (
+        lambda **given: FlowMapSamples(processor, **given),
+        lambda **given: Faces(processor, **given),
+    ):
         keys = {kind(generator=given).key() for given in ({}, {"muscle": 0.5}, {"muscle": 0.6})}
         assert len(keys) == 3
         assert "generator_settings" not in kind().settings()

@@ -60,9 +60,9 @@ def test_an_epoch_shows_every_clip_once_and_its_last_batch_counts_fully(maps_fil
 @pytest.mark.parametrize("processes", [1, 2])
 def test_any_number_of_processes_works_on_the_same_global_batches(maps_file, processes):
     """Three processes take turns with the batches that one or two began with; weights make up for sizes."""
-    whole = source(maps_file, of=processes, processes=processes, disturbance=0.5)
-    alone = [source(maps_file, 0, 1, processes, disturbance=0.5).batches(0, 0)]
-    shared = [source(maps_file, rank, 3, processes, disturbance=0.5).batches(0, 0) for rank in range(3)]
+    whole = source(maps_file, of=processes, processes=processes, augment_noise=0.5)
+    alone = [source(maps_file, 0, 1, processes, augment_noise=0.5).batches(0, 0)]
+    shared = [source(maps_file, rank, 3, processes, augment_noise=0.5).batches(0, 0) for rank in range(3)]
     for _ in range(whole.steps_per_epoch):
         ((batch, weight),) = [next(each) for each in alone]
         parts = [next(each) for each in shared]

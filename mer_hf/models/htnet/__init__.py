@@ -1,4 +1,4 @@
-"""HTNet: a nested hierarchical transformer on motion maps of four facial areas (arXiv 2307.14637)."""
+"""HTNet: a nested hierarchical transformer on flow maps of four facial areas (arXiv 2307.14637)."""
 
 from .configuration_htnet import HTNetConfig
 from .image_processing_htnet import HTNetImageProcessor

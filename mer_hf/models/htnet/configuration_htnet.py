@@ -15,9 +15,9 @@ class HTNetConfig(PreTrainedConfig):
     defaults a block holds one patch, so that attention is a linear map and every attention weight is 1.
 
     Args:
-        image_size (`int`, *optional*, defaults to 28): Height and width of the motion map.
+        image_size (`int`, *optional*, defaults to 28): Height and width of the flow map.
         patch_size (`int`, *optional*, defaults to 7): Height and width of a patch; divides `image_size`.
-        num_channels (`int`, *optional*, defaults to 3): Channels of the motion map.
+        num_channels (`int`, *optional*, defaults to 3): Channels of the flow map.
         hidden_size (`int`, *optional*, defaults to 256): Width of the first (finest) hierarchy.
         num_attention_heads (`int`, *optional*, defaults to 3): Heads of the first hierarchy. They need not
             divide the width: a head is `hidden_size // num_attention_heads` wide, in the published network

@@ -13,7 +13,7 @@ from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging
 
-from .optical_flow import FLOW_METHODS, motion_map, optical_flow, span_to_uint8
+from .optical_flow import FLOW_METHODS, flow_map, optical_flow, span_to_uint8
 
 logger = logging.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class HTNetImageProcessor(BaseImageProcessor):
     Channels are (strain, v, u) in both mosaics: the original reads its (u, v, strain) pictures blue first.
 
     Args:
-        size (`int`, *optional*, defaults to 28): Height and width of the motion map, a multiple of 4.
+        size (`int`, *optional*, defaults to 28): Height and width of the flow map, a multiple of 4.
         flow_method (`str`, *optional*, defaults to `"tvl1"`): `"tvl1"`, as the original's maps, or `"dis"`,
             about thirty times quicker.
         mosaic (`str`, *optional*, defaults to `"original"`): How landmarks become areas. The original takes a
@@ -214,7 +214,7 @@ class HTNetImageProcessor(BaseImageProcessor):
         return maps
 
     def _clip_map(self, clip, onset: int | None, apex: int | None) -> tuple[np.ndarray, int]:
-        """The motion map (size, size, 3) of a clip, and the side of its faces in pixels."""
+        """The flow map (size, size, 3) of a clip, and the side of its faces in pixels."""
         frame_count = len(clip)
         if frame_count == 0:
             raise ValueError("expected at least one frame, got an empty clip.")
@@ -229,12 +229,12 @@ class HTNetImageProcessor(BaseImageProcessor):
         if apex < onset:
             raise ValueError(f"the apex must not lie before the onset, got onset={onset} and apex={apex}.")
         if apex == onset:
-            logger.warning(f"onset and apex are the same frame, {onset}: the motion map is empty.")
+            logger.warning(f"onset and apex are the same frame, {onset}: the flow map is empty.")
         reach = max(1, min(self.average_frames, apex - onset))  # so that the two windows share no frame
         start, peak = (_mean_frame(clip, index, reach) for index in (onset, apex))
         if start.shape[0] < self.size:
             raise ValueError(f"aligned faces must be at least {self.size} pixels wide, got {start.shape[0]}.")
-        motion = motion_map(optical_flow(start, peak, self.flow_method), self.size)
+        motion = flow_map(optical_flow(start, peak, self.flow_method), self.size)
         return (span_to_uint8(motion) if self.normalization == "none" else motion), start.shape[0]
 
     def _corners(self, landmarks_xy, count: int, face_sizes: list[int]) -> np.ndarray:

@@ -57,7 +57,7 @@ def dense(
 
 
 class HTNetEmbeddings(nn.Module):
-    """Cuts the motion map into patches and projects each to a vector."""
+    """Cuts the flow map into patches and projects each to a vector."""
 
     def __init__(self, config: HTNetConfig):
         super().__init__()
@@ -277,7 +277,7 @@ class HTNetPreTrainedModel(PreTrainedModel):
 
 
 class HTNetModel(HTNetPreTrainedModel):
-    """HTNet without its classifier: a motion map in, features out."""
+    """HTNet without its classifier: a flow map in, features out."""
 
     def __init__(self, config: HTNetConfig):
         super().__init__(config)
@@ -294,7 +294,7 @@ class HTNetModel(HTNetPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutputWithPooling:
-        """Features of motion maps.
+        """Features of flow maps.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
@@ -339,7 +339,7 @@ class HTNetModel(HTNetPreTrainedModel):
 
 
 class HTNetForVideoClassification(HTNetPreTrainedModel):
-    """HTNet with its linear classifier: motion maps from onset to apex in, class scores out."""
+    """HTNet with its linear classifier: flow maps from onset to apex in, class scores out."""
 
     # The loss is a mean over the batch: a trainer that accumulates gradients has to divide it itself.
     accepts_loss_kwargs = False
@@ -358,7 +358,7 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> ImageClassifierOutput:
-        """Class scores of motion maps.
+        """Class scores of flow maps.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
@@ -388,7 +388,7 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
     def relevance(
         self, target: int | list[int] | torch.Tensor | None = None, *, pixel_values: torch.Tensor
     ) -> torch.Tensor:
-        """Where on the motion map the evidence for a class lies, by gradients.
+        """Where on the flow map the evidence for a class lies, by gradients.
 
         Gradient times activation at each patch embedding, summed over channels; only its positive part.
         Attention is of no use for this: with one token per block all its weights are 1, and otherwise it

@@ -1,4 +1,4 @@
-"""Optical flow between two aligned faces, optical strain, and the 28 x 28 motion map made of both.
+"""Optical flow between two aligned faces, optical strain, and the 28 x 28 flow map made of both.
 
 `mer_hf/models/htnet/optical_flow.py` is a byte-equal copy of `mer_hf/face/flow.py`, so that a model
 folder on the Hub computes its own input; a test holds the two equal.
@@ -109,7 +109,7 @@ def optical_strain(flow_xy: np.ndarray) -> np.ndarray:
     return np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
 
 
-def motion_map(flow_xy: np.ndarray, size: int = 28) -> np.ndarray:
+def flow_map(flow_xy: np.ndarray, size: int = 28) -> np.ndarray:
     """Horizontal flow, vertical flow and strain, averaged down to a small square map.
 
     The flow is measured on the large picture: measured on 28 x 28 pixels it is wrong by more than half with
