@@ -1,6 +1,6 @@
 # make demo    serve the page on http://127.0.0.1:7860 (PORT=... for another port)
-# make test    the tests (ARGS="-k htnet" to choose); make test-slow: those that train or start processes
-# Each target makes its environment in .venv first: about 2 GB, a few minutes.
+# make test    runs the tests (ARGS="-k htnet" selects some); make test-slow runs those that train or start processes
+# Each target creates its environment in .venv on first use: about 2 GB, a few minutes.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
 #   make PYTHON=/path/to/python3.12 demo                          chooses the interpreter
 
@@ -26,7 +26,7 @@ demo: $(STAMP)
 	@GRADIO_SERVER_PORT=$(PORT) $(PY) space/app.py
 
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP)
 	@$(PY) -m pytest -m slow $(ARGS)
@@ -87,7 +87,7 @@ clean:
 	@rm -rf build dist .pytest_cache .ruff_cache tests/screenshots
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-# An interrupted install leaves UNFINISHED and is begun anew; an environment of the user's own is kept.
+# An interrupted install leaves UNFINISHED and is started again; an environment of the user's own is kept.
 $(STAMP): pyproject.toml constraints.txt
 	@refuse() { echo "mer_hf: $$1. On Debian and Ubuntu: $(SYSTEM)" >&2; exit 1; }
 	if [ -e $(UNFINISHED) ] || ! $(PY) -c '' 2>/dev/null; then
