@@ -41,7 +41,7 @@ def test_a_piece_that_failed_is_left_for_the_next(tmp_path):
 CLAIM = """
 import sys, time
 from pathlib import Path
-from mer_hf.work_queue import WorkQueue
+from mer_hf.utils.work_queue import WorkQueue
 for name in WorkQueue(Path(sys.argv[1]), ["a", "b", "c"]).claims():
     print(name, flush=True)
     time.sleep(60)
