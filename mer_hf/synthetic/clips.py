@@ -134,7 +134,7 @@ def darkness(name: str) -> float | None:
 
 
 def face_picture(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a face to move, `(H, W, 3)`, and its landmarks; the name is one of `PHOTOGRAPHS`, or `person-N`."""
+    """Return a face to move `(H, W, 3)` and its landmarks; `name` is one of `PHOTOGRAPHS`, or `person-N`."""
     kind, _, number = name.partition("-")
     if kind == "person" and number.isdecimal():
         return _person(int(number), interocular_px, height, width)
@@ -163,7 +163,7 @@ def photograph_raster(name: str = "astronaut") -> np.ndarray:
 
 
 def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Spread the motion of the mesh's vertices `(468, 2)` over a picture `(H, W, 2)`, fading around the face."""
+    """Spread the motion of the mesh's vertices over a picture, `(H, W, 2)`; it fades around the face."""
     points = landmarks_xy[:468]
     hull = cv2.convexHull(points.astype(np.float32))[:, 0]
     ring = points.mean(axis=0) + 1.3 * (hull - points.mean(axis=0))
@@ -239,7 +239,7 @@ def render_frames(
     strengths: np.ndarray,
     fps: float,
 ) -> np.ndarray:
-    """Render frames `(T, H, W, 3)` of a face (picture and landmarks); `strengths` `(T,)` replace its phases."""
+    """Render frames `(T, H, W, 3)` of a face (picture, landmarks); `strengths` replace the phases."""
     picture, landmarks = face
     height, width = picture.shape[:2]
     time_s = np.arange(len(strengths)) / fps

@@ -50,7 +50,7 @@ class Expression(NamedTuple):
 def draw_expression(
     rng: np.random.Generator, label: int, sources: tuple[str, ...] = ("casme2", "samm")
 ) -> Expression:
-    """Draw AUs (at least one), strengths and sides for one clip of a class; `sources` are keys of `AU_SHARES`."""
+    """Draw at least one AU, strengths and sides for a clip of a class; `sources` are keys of `AU_SHARES`."""
     shares = AU_SHARES[sources[rng.integers(len(sources))]][CLASSES[label]]
     names = np.array(list(shares))
     probabilities = np.array(list(shares.values()))

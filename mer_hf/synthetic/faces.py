@@ -321,7 +321,7 @@ def _base(rng, settings, names: tuple[str, ...]) -> _Face:
 
 
 def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
-    """Draw where each pixel of the crop lies in the base picture, `(S, S, 2)`: placed by the eyes, then bent."""
+    """Draw where each pixel of the crop lies in the base picture, `(S, S, 2)`: by the eyes, then bent."""
     size, left, right = geometry["size"], *eye_centres(points_xy)
     across = (right - left) / (geometry["interocular_fraction"] * size)
     across = across * np.exp(rng.uniform(-settings.scale, settings.scale))

@@ -365,7 +365,7 @@ def _shrink(flow, threshold) -> np.ndarray:
 
 
 def _outlier(rng, contrast, settings) -> np.ndarray:
-    """Draw a small strong outlier: hair or clothes at the border, a glint or a lid where there is contrast."""
+    """Draw a small strong outlier: hair or clothes at the border, a glint or a lid at contrast."""
     spot = rng.uniform(0, FINE - 1, 2)
     if rng.random() < settings.outlier_at_border:
         spot[rng.integers(2)] = rng.choice((0.0, FINE - 1.0))

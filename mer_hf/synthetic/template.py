@@ -32,7 +32,7 @@ FEATURE_LINES: dict[str, tuple[int, ...]] = {
 
 @lru_cache(maxsize=1)
 def face_template() -> tuple[np.ndarray, np.ndarray]:
-    """Return the neutral mesh, `(468, 3)`, and the index of each vertex's mirror image; both are read-only."""
+    """Return the neutral mesh `(468, 3)` and the index of each vertex's mirror image; both are read-only."""
     path = resources.files("mer_hf.synthetic") / "face_template.npz"
     with path.open("rb") as file, np.load(file) as data:
         vertices, mirror = data["vertices_xyz"].astype(np.float64), data["mirror"].astype(np.int64)
