@@ -116,7 +116,7 @@ TABLE: tuple[ActionUnit, ...] = (
         "nose-lip fold": (-0.2, 0), "upper lip, side": (-0.45, 0), "mouth corner": (-0.55, 0),
         "beside the corner": (-0.35, 0), "below the corner": (-0.3, 0),
         "lower lip, side": (-0.4, 0)}, midline=True,
-        hidden="lips narrow in AU18 and AU23; pushed forward or rolled in is no motion in the picture"),
+        hidden="lips narrow in AU18 and AU23; pushed forward and rolled in look the same in the picture"),
     ActionUnit("AU20", {
         "nose-lip fold": (0.2, 0), "upper lip, side": (0.4, 0.1), "mouth corner": (0.6, 0.15),
         "beside the corner": (0.45, 0.15), "below the corner": (0.5, 0.15),

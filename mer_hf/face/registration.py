@@ -87,6 +87,12 @@ def runs(mask: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.diff(mask.astype(int), prepend=0, append=0)).reshape(-1, 2)
 
 
+def evenly(count: int, wanted: float) -> np.ndarray:
+    """Choose about `wanted` of `count` frames, evenly spread; always the first and the last."""
+    number = int(np.clip(np.ceil(wanted), min(count, 2), count))
+    return np.unique(np.linspace(0, count - 1, number).round().astype(int))
+
+
 def over_time(values: np.ndarray, at: np.ndarray, count: int) -> np.ndarray:
     """Interpolate values `(K, ...)` at increasing frame indices `(K,)` to `count` frames; hold both ends."""
     where = np.clip(np.arange(count), at[0], at[-1])

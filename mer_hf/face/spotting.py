@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from scipy.signal import find_peaks
 
 from . import landmarks
-from .registration import over_time, remove_similarity, runs
+from .registration import evenly, over_time, remove_similarity, runs
 from .tracking import FaceTrack
 
 REGIONS: dict[str, tuple[int, ...]] = {
@@ -162,10 +162,9 @@ def _times(timestamps_s: np.ndarray | None, count: int) -> tuple[np.ndarray | No
 
 
 def _sampled(count: int, times_s: np.ndarray | None) -> np.ndarray:
-    """Choose the frames that are looked at, evenly spread; always the first and the last."""
+    """Choose the frames that are looked at."""
     wanted = _SAMPLES_WITHOUT_TIMES if times_s is None else (times_s[-1] - times_s[0]) * _RATE_HZ + 1
-    number = int(np.clip(np.ceil(wanted), min(count, 2), count))
-    return np.unique(np.linspace(0, count - 1, number).round().astype(int))
+    return evenly(count, wanted)
 
 
 # --- motion of regions --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy as np
 from mer_hf.video.clip import Clip
 
 from .landmarks import interocular
-from .registration import apply, block_of, invert, over_time, rigid_motion, runs, sample
+from .registration import apply, block_of, evenly, invert, over_time, rigid_motion, runs, sample
 
 MIN_INTEROCULAR_PX = 20.0
 """A face with its eyes nearer than this is refused: half a pixel of skin motion would be a fortieth of the
@@ -273,7 +273,7 @@ def _distinct(boxes: np.ndarray) -> np.ndarray:
 
 def _find_face(frames: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the box of the largest face, joined over a few frames of the clip, and the number of others."""
-    pictures = frames[np.unique(np.linspace(0, len(frames) - 1, 5).round().astype(int))]
+    pictures = frames[evenly(len(frames), 5)]
     with _started(lambda mp: mp.face_detection.FaceDetection(model_selection=0)) as detector:
         per_frame = [_distinct(_detect(detector, picture)) for picture in pictures]
         if not any(len(boxes) for boxes in per_frame):
@@ -306,10 +306,10 @@ def _smoothing_frames(clip: Clip) -> int:
 
 
 def _mesh_frames(clip: Clip) -> np.ndarray:
-    """Choose the frames on which the mesh runs; always the first and the last."""
-    count, duration_s = len(clip.frames), _duration_s(clip)
+    """Choose the frames on which the mesh runs."""
+    duration_s = _duration_s(clip)
     wanted = duration_s * _MESH_RATE_HZ + 1 if np.isfinite(duration_s) else _MESH_FRAMES_WITHOUT_TIMES
-    return np.unique(np.linspace(0, count - 1, int(np.clip(np.ceil(wanted), 2, count))).round().astype(int))
+    return evenly(len(clip.frames), wanted)
 
 
 def _mesh_landmarks(frames: np.ndarray, indices: np.ndarray, box: np.ndarray) -> np.ndarray:

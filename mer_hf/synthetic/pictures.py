@@ -7,7 +7,7 @@ from .template import FACE_OUTLINE, FEATURE_LINES, face_template
 
 SIDE = 176
 LEFT, TOP, SPAN = -1.6, -1.2, 3.2
-"""The raster: `SIDE` pixels over `SPAN` inter-ocular distances, its corner at (`LEFT`, `TOP`)."""
+"""The raster: `SIDE` pixels over `SPAN` interocular distances, its corner at (`LEFT`, `TOP`)."""
 
 NOSE_LINES = ((168, 6, 197, 195, 5), (129, 49, 48, 64), (358, 279, 278, 294))
 LIPS_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
@@ -85,7 +85,7 @@ def _spots(rng, picture):
 
 
 def _features(rng, picture, vertices, skin):
-    px = SIDE / SPAN  # one inter-ocular distance
+    px = SIDE / SPAN  # one interocular distance
     dark = skin * rng.uniform(0.15, 0.6)
     for line in NOSE_LINES:
         points = _points(vertices, line, rng, 0.01)

@@ -118,7 +118,7 @@ def test_phases_of_a_brow_raise(raised):
 
 @pytest.mark.parametrize("fps", [25.0, 60.0, 200.0])
 def test_apex_is_found_at_any_frame_rate(fps):
-    count, at = round(1.4 * fps), np.array([0.5, 0.7, 0.92]) * fps
+    count, at = round(1.0 * fps), np.array([0.4, 0.6, 0.82]) * fps
     onset, apex, offset = at.round().astype(int)
     phases = spot(*aligned((raised_cosine(count, onset, apex, offset), smile), count=count, fps=fps, seed=1))
     assert phases.outcome == "micro_expression"

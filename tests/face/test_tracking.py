@@ -51,7 +51,7 @@ def residual_px(to_clip: np.ndarray, photo_to_clip: np.ndarray, points_xy: np.nd
 
 @pytest.fixture(scope="module")
 def moving():
-    clip, photo_to_clip = render(drift(20, 30, size_px=6.0), noise=4.0)
+    clip, photo_to_clip = render(drift(20, 30, size_px=7.0), noise=4.0)
     return clip, photo_to_clip, track_face(clip)
 
 
