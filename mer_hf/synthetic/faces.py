@@ -72,8 +72,8 @@ class FaceSettings:
         blur_px (`float`): Largest blur of the camera.
         compressed (`float`): Share of samples that are compressed, frame by frame.
         quality (`tuple`): Their JPEG quality.
-        coded (`float`): Share of samples that come back from an H.264 file, in which a frame is told by how
-            it differs from those before it; needs av.
+        coded (`float`): Share of samples that come back from an H.264 file, which stores how a
+            frame differs from those before it; needs av.
         crf (`tuple`): How strongly they are compressed.
         filmed (`float`): Share of samples that are clips with head motion, in which the face is searched for
             and aligned as in any other clip; needs mediapipe.

@@ -77,11 +77,11 @@ class Canvas:
     height: int
 
     def to_pixels(self, points_xy) -> np.ndarray:
-        """Face coordinates -> pixels, a pixel's centre at a whole number."""
+        """Map face coordinates to pixels; pixel centres lie on whole numbers."""
         return (np.asarray(points_xy, np.float64) - (self.left, self.top)) * self.px - 0.5
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Face coordinates of every pixel, `(1, W)` and `(H, 1)`."""
+        """Return the face coordinates of every pixel, `(1, W)` and `(H, 1)`."""
         x = (np.arange(self.width, dtype=np.float32) + 0.5) / self.px + self.left
         y = (np.arange(self.height, dtype=np.float32) + 0.5) / self.px + self.top
         return x[None], y[:, None]

@@ -291,7 +291,6 @@ def read_pictures(files: Sequence[Path], fps: float | None = None, max_bytes: in
 
 
 def _frames_of(files: Sequence[Path], fps: float | None) -> Iterator[Frame]:
-    shape = None
     for i, file in enumerate(files):
         try:
             with Image.open(file) as image:
@@ -300,9 +299,6 @@ def _frames_of(files: Sequence[Path], fps: float | None) -> Iterator[Frame]:
             raise ClipError(
                 f"{file}: the picture cannot be read ({error}). Copy it again or remove it."
             ) from error
-        shape = shape or pixels.shape
-        if pixels.shape != shape:
-            raise mixed_sizes(str(file.parent), shape, files[0].name, pixels.shape, file.name)
         yield Frame(pixels, _time_s(i, fps), file.name)
 
 
@@ -333,7 +329,8 @@ def _collect(frames: Iterator[Frame], count: int, source: str, max_bytes: int) -
             check_bytes(count, frame.image.nbytes, source, max_bytes)
             pixels = np.empty((count, *frame.image.shape), np.uint8)
         if frame.image.shape != pixels.shape[1:]:
-            raise mixed_sizes(source, pixels.shape[1:], "frame 0", frame.image.shape, f"frame {i}")
+            first, this = names[0] if names else "frame 0", frame.name or f"frame {i}"
+            raise mixed_sizes(source, pixels.shape[1:], first, frame.image.shape, this)
         if i == len(pixels):
             check_bytes(i + 1, frame.image.nbytes, source, max_bytes)
             room = min(i + i // 4 + 1, max_bytes // frame.image.nbytes)
@@ -377,7 +374,8 @@ def _windows(
         held.append(frame)
         fresh += 1
         if held[0].image.shape != frame.image.shape:
-            raise mixed_sizes(source, held[0].image.shape, "one", frame.image.shape, "a later one")
+            first, this = held[0].name or "one", frame.name or "a later one"
+            raise mixed_sizes(source, held[0].image.shape, first, frame.image.shape, this)
         if len(held) * frame.image.nbytes > max_bytes:
             raise ClipError(
                 f"{source}: a window of {window_s} s takes more than {size_text(max_bytes)}. "
