@@ -1,4 +1,4 @@
-"""How much of a head's motion registration leaves, on a photograph moved in a known way.
+"""Measure how much of a head's motion registration leaves, on a photograph moved in a known way.
 
 The numbers are residuals in pixels of the clip: `python -m benchmarks registration`.
 """
@@ -24,15 +24,9 @@ POINTS_XY = {
 
 
 def moving_photograph(interocular_px: float, noise: float, seed: int = 0) -> tuple[Clip, np.ndarray]:
-    """Two seconds of the photograph under slow shifts (5 px), turns (1.5 degrees) and zoom (1 %), with noise.
+    """Render two seconds of the photograph under slow shifts (5 px), turns (1.5°), zoom (1 %) and noise.
 
-    Args:
-        interocular_px (`float`): Distance between the eyes in the clip.
-        noise (`float`): Standard deviation in grey levels.
-        seed (`int`, *optional*, defaults to 0): Of motion and noise.
-
-    Returns:
-        `tuple[Clip, np.ndarray]`: The clip, and the maps `(T, 2, 3)` from photograph to clip.
+    Also return the maps `(T, 2, 3)` from photograph to clip.
     """
     from skimage import data
 
@@ -54,7 +48,7 @@ def moving_photograph(interocular_px: float, noise: float, seed: int = 0) -> tup
 
 
 def residual_px(to_clip: np.ndarray, photo_to_clip: np.ndarray, points_xy: np.ndarray) -> float:
-    """RMS over time of the motion left at points of the photograph, in pixels of the clip."""
+    """Return the RMS over time of the motion left at points of the photograph, in pixels of the clip."""
     crops = [compose(invert(p), c.astype(np.float64)) for p, c in zip(photo_to_clip, to_clip, strict=True)]
     in_crop = apply(invert(np.mean(crops, axis=0)), points_xy)
     left = np.stack([apply(crop, in_crop) for crop in crops]) * np.hypot(*photo_to_clip[0, :, 0])
@@ -62,7 +56,7 @@ def residual_px(to_clip: np.ndarray, photo_to_clip: np.ndarray, points_xy: np.nd
 
 
 def run() -> dict:
-    """Residuals by distance between the eyes and noise, and those of one crop that does not follow the head.
+    """Measure residuals by interocular distance and noise, and those of a crop that does not follow the head.
 
     Returns:
         `dict`: `<part>_eyes_<distance>_noise_<grey levels>_px`: RMS over 60 frames, in pixels of the clip.

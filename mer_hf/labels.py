@@ -1,4 +1,4 @@
-"""Class schemes, the maps between them, and the action units (AUs) the project speaks of."""
+"""Class schemes, the maps between them, and the action units (AUs) of the project."""
 
 SCHEMES: dict[str, tuple[str, ...]] = {
     "composite3": ("negative", "positive", "surprise"),
@@ -21,11 +21,11 @@ TO_COMPOSITE3: dict[str, str | None] = {
     "sadness": "negative",
     "others": None,
 }
-"""Emotion -> composite class; None where the composite leaves the clip out. CASME II's fear and sadness are
-left out by the official list of clips, not by this table."""
+"""Emotion -> composite class; None where the composite excludes the clip. CASME II's fear and sadness are
+excluded by the official list of clips, not by this table."""
 
 SPELLINGS = {"other": "others", "happy": "happiness", "sad": "sadness", "angry": "anger"}
-"""Spellings met in annotation sheets -> the spelling used here."""
+"""Spelling in annotation sheets -> spelling used here."""
 
 ACTION_UNITS: dict[str, str] = {
     "AU1": "inner brow raiser",
@@ -54,13 +54,7 @@ ACTION_UNITS: dict[str, str] = {
 
 
 def normalise_emotion(name: str) -> str:
-    """The project's spelling of an annotated emotion.
-
-    Args:
-        name (`str`): As it stands in a sheet, e.g. `"Other"` or `" happy"`.
-
-    Returns:
-        `str`: Lower case, one of the keys of `TO_COMPOSITE3`.
+    """Return an annotated emotion in the project's spelling, one of the keys of `TO_COMPOSITE3`.
 
     Raises:
         ValueError: If the emotion is unknown.
@@ -70,8 +64,3 @@ def normalise_emotion(name: str) -> str:
     if key not in TO_COMPOSITE3:
         raise ValueError(f"unknown emotion {name!r}. Known: {', '.join(TO_COMPOSITE3)}.")
     return key
-
-
-def to_composite3(name: str) -> str | None:
-    """The class of the MEGC2019 composite that an emotion belongs to, or None where it is left out."""
-    return TO_COMPOSITE3[normalise_emotion(name)]

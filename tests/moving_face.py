@@ -1,11 +1,15 @@
 """Clips of a photographed face that moves in a way known exactly, for the tests of faces and spotting."""
 
 from collections.abc import Callable
+from functools import cache
 
 import cv2
 import numpy as np
 from skimage import data
 
+from mer_hf.face import landmarks
+from mer_hf.face.registration import apply, compose, fit_similarity, invert, sample
+from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
 from mer_hf.video.clip import Clip
 
 # Places on the face of skimage.data.astronaut(), in its pixels (its eyes are 42 px apart).
@@ -135,3 +139,47 @@ def raised_cosine(count: int, onset: int, apex: int, offset: int) -> np.ndarray:
     rise = np.clip((t - onset) / max(apex - onset, 1), 0, 1)
     fall = np.clip((offset - t) / max(offset - apex, 1), 0, 1)
     return 0.5 - 0.5 * np.cos(np.pi * np.minimum(rise, fall))
+
+
+@cache
+def photograph_landmarks() -> np.ndarray:
+    """The face mesh of the photograph, `(478, 2)` in its pixels: the one time that it is searched for."""
+    track = track_face(Clip(data.astronaut()[None], np.zeros(1)))
+    return apply(track.to_clip[0].astype(np.float64), track.landmarks_xy[0].astype(np.float64))
+
+
+def _moved(points_xy: np.ndarray, fields: list[tuple[np.ndarray, Field]], i: int) -> np.ndarray:
+    """Where the mesh's points are in frame i: a blink carries the upper lids down, a field the skin."""
+    moved = points_xy.copy()
+    for amplitude, field in fields:
+        if field is not blink:
+            moved += amplitude[i] * field(points_xy)
+            continue
+        for upper, lower in (landmarks.RIGHT_LIDS, landmarks.LEFT_LIDS):
+            moved[list(upper)] += 0.9 * amplitude[i] * (points_xy[list(lower)] - points_xy[list(upper)])
+    return moved
+
+
+def aligned(
+    *fields: tuple[np.ndarray, Field],
+    count: int = 60,
+    fps: float = 30.0,
+    noise: float = 2.0,
+    seed: int = 0,
+    scale: float = 1.2,
+    through: Callable[[np.ndarray], np.ndarray] = lambda frames: frames,
+) -> tuple[FaceTrack, np.ndarray]:
+    """A face that drifts and moves, aligned by its true motion instead of by tracking, and the frames' times.
+
+    Args:
+        through: What happens to the clip's frames before the face is cut out, such as compression.
+    """
+    clip, maps = render(drift(count, fps, seed=seed), fps, list(fields), scale, (320, 300), noise, seed)
+    geometry, points = FaceGeometry(), photograph_landmarks()
+    crop = fit_similarity(geometry.eyes_xy, landmarks.eye_centres(points))  # crop -> photograph
+    to_clip = np.stack([compose(photo_to_clip, crop) for photo_to_clip in maps])
+    pairs = zip(through(clip.frames), to_clip, strict=True)
+    frames = np.stack([sample(frame, matrix, geometry.size, 1) for frame, matrix in pairs])
+    jitter = np.random.default_rng(seed).normal(0, 0.2, (count, *points.shape))  # as the mesh's own
+    mesh = np.stack([apply(invert(crop), _moved(points, fields, i)) for i in range(count)]) + jitter
+    return FaceTrack(frames, mesh.astype(np.float32), to_clip.astype(np.float32)), clip.timestamps_s

@@ -37,6 +37,7 @@ for line in LINES:
     above = set(MAY_USE)
     MAY_USE |= dict.fromkeys(line, above)
 MAY_USE["models"] = set()
+MAY_USE["video"] = {"utils"}
 MAY_USE["registry"] = {"models"}
 MAY_USE["face"] = {"labels", "video", "models"}  # models: flow.py re-exports HTNet's optical flow
 MAY_USE["__init__"] = {"registry"}

@@ -27,10 +27,9 @@ import numpy as np
 from mer_hf import __version__
 from mer_hf.face.spotting import spot
 from mer_hf.face.tracking import FaceGeometry, track_face
-from mer_hf.video.clip import Clip, read_clip
+from mer_hf.video.clip import Clip, numbered_frames, read_clip, read_pictures
 
 from .annotations import Annotation, Findings
-from .frames import numbered_frames
 
 GEOMETRY = FaceGeometry(size=320, eye_row=0.4, interocular_fraction=0.32)
 """Wide enough for the crop of every network, at the scale of the default one; the networks' own crops are cut
@@ -118,27 +117,11 @@ def _chosen(annotation: Annotation) -> tuple[list[Path], dict[str, int], list[st
     return [frames[number] for number in shown], positions, notes
 
 
-def _read_pictures(files: list[Path]) -> list[np.ndarray]:
-    pictures = []
-    for path in files:
-        picture = (
-            cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-            if path.stat().st_size
-            else None
-        )
-        if picture is None:
-            raise ValueError(f"{path} cannot be read as a picture")
-        pictures.append(picture[..., ::-1])
-    if len({picture.shape for picture in pictures}) > 1:
-        raise ValueError(f"the pictures of {files[0].parent} differ in size")
-    return pictures
-
-
 def _load(annotation: Annotation) -> tuple[Clip, dict[str, int], list[str]]:
     """A clip's frames from onset to offset, and its phases as positions in them."""
     if annotation.folder.is_dir():
         files, positions, notes = _chosen(annotation)
-        return read_clip(_read_pictures(files), fps=annotation.fps), positions, notes
+        return read_pictures(files, annotation.fps), positions, notes
     clip = read_clip(annotation.folder, fps=annotation.fps)
     if annotation.onset is None or annotation.offset is None:
         return clip, {}, []

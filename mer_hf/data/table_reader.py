@@ -4,8 +4,9 @@ import csv
 import json
 from pathlib import Path
 
+from mer_hf.video.clip import numbered_frames
+
 from .annotations import Annotation, Findings
-from .frames import numbered_frames
 from .readers.base import emotion_of
 from .sheets import frame_number, parse_action_units
 

@@ -1,1 +1,1 @@
-"""What is measured on a face without a network, in reading order: tracking, registration, flow, spotting."""
+"""Measure a face without a network, in reading order: landmarks, tracking, registration, flow, spotting."""

@@ -1,8 +1,8 @@
-"""Where in a clip a face moves: the motion curve, its onset, apex and offset, and blinks.
+"""Find where in a clip a face moves: the motion curve, its onset, apex and offset, and blinks.
 
 The curve follows small regions of brows, lids, nose wings, cheeks and mouth by optical flow on small
-pictures. What counts is judged against the noise of the same clip, so that a still face in a noisy recording
-stays still.
+pictures. Motion is judged against the noise of the same clip, so that a still face in a noisy recording stays
+still.
 """
 
 from dataclasses import dataclass
@@ -13,29 +13,24 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, percentile_filter
 from scipy.signal import find_peaks
 
+from . import landmarks
+from .registration import evenly, over_time, remove_similarity, runs
 from .tracking import FaceTrack
 
-REGIONS = {
-    "right_brow_inner": (55, 107),
-    "right_brow_outer": (70, 105),
-    "left_brow_inner": (285, 336),
-    "left_brow_outer": (300, 334),
-    "right_upper_lid": (159,),
-    "left_upper_lid": (386,),
-    "right_lower_lid": (145,),
-    "left_lower_lid": (374,),
-    "right_nose_wing": (129,),
-    "left_nose_wing": (358,),
-    "right_cheek": (205,),
-    "left_cheek": (425,),
-    "right_mouth_corner": (61,),
-    "left_mouth_corner": (291,),
-    "upper_lip": (0,),
-    "lower_lip": (17,),
+REGIONS: dict[str, tuple[int, ...]] = {
+    **{
+        f"{side} {name}": getattr(landmarks.REGIONS[name], side)
+        for name in ("brow, inner", "upper lid", "lower lid", "nose wing", "cheek, lower", "mouth corner")
+        for side in ("right", "left")
+    },
+    "right brow, outer half": (70, 105),
+    "left brow, outer half": (300, 334),
+    "upper lip, middle": (0,),
+    "lower lip, middle": (17,),
 }
-"""Region -> landmarks whose mean is its centre; `right` is the person's right."""
+"""Region -> points of the face mesh whose mean is its centre."""
 _EYELIDS = [
-    [list(REGIONS).index(f"{side}_{which}_lid") for which in ("upper", "lower")] for side in ("right", "left")
+    [list(REGIONS).index(f"{side} {lid} lid") for lid in ("upper", "lower")] for side in ("right", "left")
 ]
 _BROWS = [i for i, name in enumerate(REGIONS) if "brow" in name]
 _MOUTH = [i for i, name in enumerate(REGIONS) if "mouth" in name or "lip" in name]
@@ -47,12 +42,13 @@ _SAMPLES_WITHOUT_TIMES = 200
 _KEY_S = 1.0
 _REST_S = 1.2
 _LEAST_MOTION = 0.003
-"""Of the distance between the eyes: 0.3 pixels in a face of 224. Less is not told from a still face."""
+"""Motion below 0.3 % of the interocular distance (0.3 pixels in a face of 224) cannot be told from a still
+face."""
 _PLAIN_MOTION = 0.012
-"""Of the distance between the eyes: so much is motion, however much the face moves otherwise."""
+"""Motion above 1.2 % of the interocular distance always counts, however restless the face is."""
 _SIGMAS, _STRAYS = 8.0, 4.2
-"""How many standard deviations of its jitter, and times its usual distance from rest, a region has to move.
-The second counts in compressed video, where skin sticks to its block and then jumps."""
+"""Thresholds for a region: 8 standard deviations of its jitter, or 4.2 times its usual displacement. The
+second counts in compressed video, where skin sticks to its block and then jumps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +65,7 @@ class Phases:
         source (`str`): `"annotated"`, `"given"`, `"spotted"`, or `"midpoint"` where the apex had to be put
             midway.
         outcome (`str`): `"micro_expression"`, `"no_motion"` or `"blink"`.
-        threshold (`float`): What the curve has to pass to count as motion.
+        threshold (`float`): Value of the curve above which motion counts.
         candidates (`tuple[tuple[int, int, int], ...]`): Onset, apex and offset of every interval, strongest
             first.
         blinks (`tuple[tuple[int, int], ...]`): First and last frame of each blink.
@@ -100,8 +96,8 @@ def spot(
 
     A clip of at most half a second, or without times, is taken as one expression that starts from rest. In a
     longer one the strongest interval of 1/25 to 1/2 s is taken. Frames that are given are never changed; the
-    others are spotted around them. Costs about a millisecond per frame, and no more than 66 frames of each
-    second are looked at.
+    missing ones are spotted around them. Spotting takes about a millisecond per frame, and looks at no more
+    than 66 frames of each second.
 
     Args:
         track (`FaceTrack`): T aligned faces.
@@ -120,40 +116,40 @@ def spot(
         ValueError: If given frames lie outside the clip or are out of order.
     """
     count = len(track.frames)
-    given = {"onset": onset, "apex": apex, "offset": offset}
-    _check_given(given, count)
+    known = {"onset": onset, "apex": apex, "offset": offset}
+    known = {name: frame for name, frame in known.items() if frame is not None}
+    _check_known(known, count)
     times_s, notes = _times(timestamps_s, count)
     at = _sampled(count, times_s)
     step_s = None if times_s is None else float(times_s[-1] - times_s[0]) / max(len(at) - 1, 1)
     moved_xy = _region_motion(track, at, step_s)
-    blinks = _find_blinks(track, at, moved_xy, step_s)
-    curve, threshold = _curve(_without_blinks(moved_xy, blinks), step_s, track, at, onset)
-    candidates = _candidates(curve, threshold, step_s, unusable(track)[at])
-    full = np.interp(np.arange(count), at, curve).astype(np.float32)
-    candidates = tuple(tuple(int(at[i]) for i in phases) for phases in candidates)
-    blinks = tuple((int(at[a]), int(at[b])) for a, b in blinks)
-    common = {"curve": full, "threshold": threshold, "candidates": candidates, "blinks": blinks}
-    if any(value is not None for value in given.values()):
-        frames, source, more = _around_given(given, full, threshold, times_s)
+    blinking = _find_blinks(track, at, moved_xy, step_s)
+    curve, threshold = _curve(_without_blinks(moved_xy, blinking), step_s, track, at, onset)
+    candidates = [
+        tuple(at[list(c)].tolist()) for c in _candidates(curve, threshold, step_s, unusable(track)[at])
+    ]
+    blinks = tuple((int(at[a]), int(at[b - 1])) for a, b in runs(blinking))
+    curve = np.interp(np.arange(count), at, curve).astype(np.float32)
+    if known:
+        frames, source, more = _around_known(known, curve, threshold, times_s)
         source = "annotated" if annotated and source == "given" else source
-        return Phases(**frames, source=source, outcome="micro_expression", warnings=(*notes, *more), **common)
-    best = candidates[0] if candidates else (None, None, None)
-    outcome = "micro_expression" if candidates else "blink" if blinks else "no_motion"
-    return Phases(*best, source="spotted", outcome=outcome, warnings=tuple(notes), **common)
+        outcome, notes = "micro_expression", notes + more
+    else:
+        frames, source = candidates[0] if candidates else (None, None, None), "spotted"
+        outcome = "micro_expression" if candidates else "blink" if blinks else "no_motion"
+    return Phases(*frames, curve, source, outcome, threshold, tuple(candidates), blinks, tuple(notes))
 
 
 # --- time ---------------------------------------------------------------------------------------------------
 
 
-def _check_given(given: dict[str, int | None], count: int) -> None:
-    known = {name: frame for name, frame in given.items() if frame is not None}
+def _check_known(known: dict[str, int], count: int) -> None:
     for name, frame in known.items():
         if not 0 <= frame < count:
             raise ValueError(f"{name} {frame} lies outside the clip, whose frames are 0 to {count - 1}.")
-    frames = list(known.values())
-    if frames != sorted(frames):
-        said = ", ".join(f"{name} {frame}" for name, frame in known.items())
-        raise ValueError(f"expected onset <= apex <= offset, got {said}. Check which frames were meant.")
+    if list(known.values()) != sorted(known.values()):
+        text = ", ".join(f"{name} {frame}" for name, frame in known.items())
+        raise ValueError(f"expected onset <= apex <= offset, got {text}. Check which frames were meant.")
 
 
 def _times(timestamps_s: np.ndarray | None, count: int) -> tuple[np.ndarray | None, list[str]]:
@@ -166,25 +162,22 @@ def _times(timestamps_s: np.ndarray | None, count: int) -> tuple[np.ndarray | No
 
 
 def _sampled(count: int, times_s: np.ndarray | None) -> np.ndarray:
-    """Indices of the frames that are looked at, evenly spread; always the first and the last."""
+    """Choose the frames that are looked at."""
     wanted = _SAMPLES_WITHOUT_TIMES if times_s is None else (times_s[-1] - times_s[0]) * _RATE_HZ + 1
-    number = int(np.clip(np.ceil(wanted), min(count, 2), count))
-    return np.unique(np.linspace(0, count - 1, number).round().astype(int))
+    return evenly(count, wanted)
 
 
 # --- motion of regions --------------------------------------------------------------------------------------
 
 
 def _unit(track: FaceTrack) -> float:
-    """Distance between the eyes in pixels of the aligned face."""
-    landmarks = track.landmarks_xy.mean(0)
-    return float(np.hypot(*(landmarks[[263, 362]].mean(0) - landmarks[[33, 133]].mean(0))))
+    """Return the interocular distance in pixels of the aligned face."""
+    return float(landmarks.interocular(track.landmarks_xy.mean(0)))
 
 
 def _small_grays(track: FaceTrack, at: np.ndarray) -> tuple[list[np.ndarray], float]:
-    """Gray faces with the eyes 50 px apart, each the mean of the nearest frames, and their scale."""
-    scale = _INTEROCULAR_PX / _unit(track)
-    size = max(16, round(track.frames.shape[1] * scale))
+    """Return gray faces with the eyes 50 px apart, each the mean of the nearest frames, and their scale."""
+    size = max(16, round(track.frames.shape[1] * (_INTEROCULAR_PX / _unit(track))))
     borders = np.concatenate([[0], (at[1:] + at[:-1] + 1) // 2, [len(track.frames)]])
     grays = []
     for start, stop in pairwise(borders):
@@ -197,24 +190,21 @@ def _small_grays(track: FaceTrack, at: np.ndarray) -> tuple[list[np.ndarray], fl
 
 
 def _centres(track: FaceTrack) -> np.ndarray:
-    """Where the regions lie in the aligned face, `(R, 2)`."""
-    landmarks = track.landmarks_xy.mean(0)
-    return np.stack([landmarks[list(names)].mean(0) for names in REGIONS.values()])
+    """Return where the regions lie in the aligned face, `(R, 2)`."""
+    points = track.landmarks_xy.mean(0)
+    return np.stack([points[list(region)].mean(0) for region in REGIONS.values()])
 
 
 def _weights(centres: np.ndarray, size: int) -> np.ndarray:
-    """Gaussian windows `(R, size * size)` on the regions, each of sum 1."""
-    y, x = np.mgrid[:size, :size]
-    windows = []
-    for centre in centres:
-        distance2 = (x - centre[0]) ** 2 + (y - centre[1]) ** 2
-        windows.append(np.exp(-distance2 / (2 * (0.09 * _INTEROCULAR_PX) ** 2)))
-    windows = np.stack(windows).reshape(len(windows), -1)
+    """Return Gaussian windows `(R, size * size)` on the regions, each of sum 1."""
+    y, x = np.mgrid[:size, :size].reshape(2, -1)
+    distance2 = (x - centres[:, :1]) ** 2 + (y - centres[:, 1:]) ** 2
+    windows = np.exp(-distance2 / (2 * (0.09 * _INTEROCULAR_PX) ** 2))
     return (windows / np.maximum(windows.sum(1, keepdims=True), 1e-6)).astype(np.float32)
 
 
 def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> np.ndarray:
-    """Displacement `(K, R, 2)` of each region since the start, in pixels of the aligned face.
+    """Measure the displacement `(K, R, 2)` of each region since the start, in pixels of the aligned face.
 
     Flow is measured from a key picture, the mean of three frames, to all frames up to the next key, and what
     the face had moved at the key is added, so that a long clip needs no match between its ends. The next key
@@ -248,19 +238,15 @@ def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> np
 
 
 class _Windows:
-    """Follows each region of a picture to a fraction of a pixel (Lucas and Kanade, 1981).
+    """Follow each region of a picture to a fraction of a pixel (Lucas and Kanade, 1981).
 
-    Dense flow says roughly where a region went; small motions it smooths away. One displacement per window,
+    Dense flow says roughly where a region went, but smooths small motions away. One displacement per window,
     by least squares on the picture's gradients, averages the noise of all its pixels.
-
-    Args:
-        picture (`np.ndarray` of shape `(S, S)`): float32 gray.
-        centres (`np.ndarray` of shape `(R, 2)`): Of the regions, in its pixels.
     """
 
     ROUNDS = 3
     FARTHEST_PX = 1.5
-    """From where dense flow says; what strays further has lost its region."""
+    """A window that strays further than this from dense flow has lost its region."""
     PLAIN = 4.0
     """Squared gradient at which a window is half trusted, in grey levels per pixel."""
 
@@ -278,12 +264,7 @@ class _Windows:
         self.solve = np.linalg.inv(matrix + self.PLAIN * np.eye(2))
 
     def follow(self, gray: np.ndarray, coarse_xy: np.ndarray) -> np.ndarray:
-        """Where the regions are in another picture, relative to the first, `(R, 2)`.
-
-        Args:
-            gray (`np.ndarray` of shape `(S, S)`): The other picture.
-            coarse_xy (`np.ndarray` of shape `(R, 2)`): Where dense flow says.
-        """
+        """Return how far each region went to another picture, `(R, 2)`; dense flow says it roughly."""
         far = np.linalg.norm(coarse_xy, axis=1, keepdims=True) > 1
         start = np.where(far, coarse_xy, 0.0)
         moved, picture = start.copy(), gray.astype(np.float32)
@@ -295,21 +276,17 @@ class _Windows:
         return np.where(lost, coarse_xy, moved)
 
     def _cut(self, plane: np.ndarray, centres: np.ndarray) -> np.ndarray:
-        """Windows around points, each less its mean, `(R, pixels)`."""
+        """Cut windows around points, each less its mean, `(R, pixels)`."""
         plane = np.ascontiguousarray(plane, dtype=np.float32)
-        cut = [cv2.getRectSubPix(plane, self.size, tuple(map(float, point))).ravel() for point in centres]
-        patches = np.stack(cut)
+        cuts = [cv2.getRectSubPix(plane, self.size, tuple(map(float, point))).ravel() for point in centres]
+        patches = np.stack(cuts)
         return patches - (patches @ self.window)[:, None]
 
 
 def unusable(track: FaceTrack) -> np.ndarray:
-    """Frames without a face, and those that shake for want of corners if most of the clip does not.
+    """Mark the frames in which motion is not looked at, `(T,)`.
 
-    Args:
-        track (`FaceTrack`): T aligned faces.
-
-    Returns:
-        `np.ndarray` of shape `(T,)`: bool; True where motion is not looked at.
+    They do not show the face, or they shake for want of corners while most of the clip does not.
     """
     lost = np.zeros(len(track.frames), dtype=bool) if track.found is None else ~track.found
     if track.steady is not None and track.steady[~lost].mean() > 0.5:
@@ -318,34 +295,28 @@ def unusable(track: FaceTrack) -> np.ndarray:
 
 
 def _bridge(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Values `(K, ...)` with straight lines through the gaps."""
-    if not gaps.any() or gaps.all():
-        return values
-    flat = values.reshape(len(values), -1).copy()
-    at = np.arange(len(values))
-    for column in flat.T:
-        column[gaps] = np.interp(at[gaps], at[~gaps], column[~gaps])
-    return flat.reshape(values.shape)
+    """Draw straight lines through the gaps of values `(K, ...)`."""
+    return values if gaps.all() else over_time(values[~gaps], np.flatnonzero(~gaps), len(values))
 
 
 # --- blinks -------------------------------------------------------------------------------------------------
 
 
 def _openings(landmarks_xy: np.ndarray) -> np.ndarray:
-    """How far each eye is open, over its width: `(T, 2)`."""
-    eyes = (((33, 133), (160, 159, 158), (144, 145, 153)), ((263, 362), (387, 386, 385), (373, 374, 380)))
+    """Return how far each eye is open, over its width: `(T, 2)`."""
     openings = []
-    for (outer, inner), upper, lower in eyes:
+    for corners, (upper, lower) in (
+        (landmarks.RIGHT_EYE, landmarks.RIGHT_LIDS),
+        (landmarks.LEFT_EYE, landmarks.LEFT_LIDS),
+    ):
         heights = np.linalg.norm(landmarks_xy[:, upper] - landmarks_xy[:, lower], axis=-1).mean(1)
-        widths = np.linalg.norm(landmarks_xy[:, outer] - landmarks_xy[:, inner], axis=-1)
+        widths = np.linalg.norm(landmarks_xy[:, corners[0]] - landmarks_xy[:, corners[1]], axis=-1)
         openings.append(heights / np.maximum(widths, 1e-6))
     return np.stack(openings, axis=1)
 
 
-def _find_blinks(
-    track: FaceTrack, at: np.ndarray, moved_xy: np.ndarray, step_s: float | None
-) -> list[tuple[int, int]]:
-    """First and last sample of every blink: both eyes close, or lids drop alone, half a second at most."""
+def _find_blinks(track: FaceTrack, at: np.ndarray, moved_xy: np.ndarray, step_s: float | None) -> np.ndarray:
+    """Mark the samples `(K,)` of every blink: both eyes close, or lids drop alone, half a second at most."""
     step = step_s or LONGEST_S / max(len(at), 1)
     window = int(np.clip(round(_REST_S / step), 3, max(3, len(at))))
     openings = _openings(track.landmarks_xy[at])
@@ -355,31 +326,20 @@ def _find_blinks(
     drop = moved_xy[..., 1] - percentile_filter(moved_xy[..., 1], 50, size=(window, 1), mode="nearest")
     lids = np.min([drop[:, lids].mean(1) for lids in _EYELIDS], axis=0)
     dropped = (lids > 0.008 * _unit(track)) & (lids > 1.3 * np.abs(drop[:, _BROWS]).mean(1))
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], (shut | dropped).astype(int), [0]])))
     margin = max(1, round(0.06 / step))
-    spans = [
-        (max(0, a - margin), min(len(at) - 1, b - 1 + margin))
-        for a, b in edges.reshape(-1, 2)
-        if (b - a) * step <= LONGEST_S
-    ]
-    joined: list[tuple[int, int]] = []
-    for a, b in spans:
-        if joined and a <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], b)
-        else:
-            joined.append((a, b))
-    return joined
+    blinking = np.zeros(len(at), dtype=bool)
+    for start, stop in runs(shut | dropped):
+        if (stop - start) * step <= LONGEST_S:
+            blinking[max(0, start - margin) : stop + margin] = True
+    return blinking
 
 
-def _without_blinks(moved_xy: np.ndarray, blinks: list[tuple[int, int]]) -> np.ndarray:
-    """The same motion with straight lines through every blink.
+def _without_blinks(moved_xy: np.ndarray, blinking: np.ndarray) -> np.ndarray:
+    """Draw straight lines through every blink.
 
     The mouth keeps its own motion, less what all its parts do together: lids pull a little at the corners
     that hold the head still.
     """
-    blinking = np.zeros(len(moved_xy), dtype=bool)
-    for a, b in blinks:
-        blinking[a : b + 1] = True
     result = _bridge(moved_xy, blinking)
     mouth = (moved_xy - result)[:, _MOUTH]
     result[:, _MOUTH] += mouth - np.median(mouth, axis=1, keepdims=True)
@@ -392,7 +352,7 @@ def _without_blinks(moved_xy: np.ndarray, blinks: list[tuple[int, int]]) -> np.n
 def _curve(
     moved_xy: np.ndarray, step_s: float | None, track: FaceTrack, at: np.ndarray, onset: int | None
 ) -> tuple[np.ndarray, float]:
-    """Distance from rest of the region that moves most, `(K,)`, and the threshold that the clip's noise sets.
+    """Return the distance from rest of the region that moves most, `(K,)`, and the threshold set by noise.
 
     Rest is the onset where it is given, the start of a short clip, and the running median of a longer one, in
     which an expression fills less than half of the window.
@@ -405,41 +365,24 @@ def _curve(
     else:
         rest = _running_median(moved_xy, round(_REST_S / step_s))
     away_xy = _without_head(moved_xy - rest, track)
-    jitter = _SIGMAS * _jitter(away_xy)
+    thresholds = np.maximum(_LEAST_MOTION * _unit(track), _SIGMAS * _jitter(away_xy))
     away_xy = gaussian_filter1d(away_xy, max(0.6, 0.02 / step_s) if step_s else 0.6, axis=0, mode="nearest")
     distance = np.linalg.norm(away_xy, axis=-1)
     if rest.ndim == 3:  # three quarters of a long clip are rest: how far does it stray there?
         strays = _STRAYS * np.percentile(distance, 75, axis=0)
-        jitter = np.maximum(jitter, np.minimum(strays, _PLAIN_MOTION * _unit(track)))
-    thresholds = np.maximum(_LEAST_MOTION * _unit(track), jitter)
+        thresholds = np.maximum(thresholds, np.minimum(strays, _PLAIN_MOTION * _unit(track)))
     threshold = float(np.median(thresholds))
     return (distance * threshold / thresholds).max(1), threshold  # a noisier region has to move further
 
 
 def _without_head(away_xy: np.ndarray, track: FaceTrack) -> np.ndarray:
-    """What is left of `(K, R, 2)` without the similarity that most regions agree on.
-
-    That similarity is what registration missed of the head's motion. Its fit starts from no motion, and
-    regions weigh little as soon as they are some hundredths of a pixel off: expressions do not pull at it.
-    """
-    centres = _centres(track)
-    x, y = (centres - centres.mean(0)).T / _unit(track)
-    one, nil = np.ones_like(x), np.zeros_like(x)
-    basis = np.stack([np.stack([x, -y, one, nil], axis=-1), np.stack([y, x, nil, one], axis=-1)], axis=1)
-    squares = np.einsum("rci,rcj->rij", basis, basis)
-    model = np.zeros((len(away_xy), 4))
-    for _ in range(6):
-        left = away_xy - np.einsum("rci,ki->krc", basis, model)
-        weight = 1 / (1 + (left**2).sum(-1) / (6e-4 * _unit(track)) ** 2)
-        matrix = np.einsum("kr,rij->kij", weight, squares) + 1e-6 * np.eye(4)
-        model = np.linalg.solve(matrix, np.einsum("kr,rci,krc->ki", weight, basis, away_xy)[..., None])[
-            ..., 0
-        ]
-    return away_xy - np.einsum("rci,ki->krc", basis, model)
+    """Take out of `(K, R, 2)` the motion that most regions share, to 0.06 % of the interocular distance."""
+    centres, unit = _centres(track), _unit(track)
+    return remove_similarity(away_xy, (centres - centres.mean(0)) / unit, near_px=6e-4 * unit)
 
 
 def _jitter(moved_xy: np.ndarray) -> np.ndarray:
-    """Standard deviation of each region's measurement, from what changes from sample to sample: `(R,)`."""
+    """Return the standard deviation `(R,)` of each region's measurement, from its change between samples."""
     if len(moved_xy) < 4:
         return np.zeros(moved_xy.shape[1])
     jitter = np.abs(np.diff(moved_xy, 2, axis=0)) / np.sqrt(6)
@@ -447,7 +390,7 @@ def _jitter(moved_xy: np.ndarray) -> np.ndarray:
 
 
 def _running_median(values: np.ndarray, window: int) -> np.ndarray:
-    """Median over windows of full length; at the ends of the clip the window stands still."""
+    """Return the median over windows of full length; at the ends of the clip the window stands still."""
     half = window // 2
     centre = np.clip(np.arange(len(values)), half, max(half, len(values) - 1 - half))
     return np.stack([np.median(values[max(0, c - half) : c + half + 1], axis=0) for c in centre])
@@ -456,25 +399,24 @@ def _running_median(values: np.ndarray, window: int) -> np.ndarray:
 def _candidates(
     curve: np.ndarray, threshold: float, step_s: float | None, lost: np.ndarray
 ) -> list[tuple[int, int, int]]:
-    """Sample indices of onset, apex and offset of every interval above the threshold, strongest first.
+    """Return onset, apex and offset (samples) of every interval above the threshold, strongest first.
 
     Those in which the face was lost for a moment come last, however strong: a hand passed, the head turned.
     """
-    padded = np.concatenate([[0.0], curve, [0.0]])
-    peaks = find_peaks(padded, height=threshold, prominence=0.5 * threshold)[0] - 1
+    peaks = find_peaks(np.pad(curve, 1), height=threshold, prominence=0.5 * threshold)[0] - 1
     if step_s is None or step_s * (len(curve) - 1) <= LONGEST_S:
         peaks = peaks[np.argsort(-curve[peaks], kind="stable")][:1]
         return [_interval(curve, int(p), None, None) for p in peaks if p > 0]
-    found: dict[tuple[int, int, int], float] = {}
+    strengths: dict[tuple[int, int, int], float] = {}
     for peak in peaks:
         wide = _interval(curve, int(peak), None, None, level=0.5)
         lasts_s = (wide[2] - wide[0]) * step_s
         phases = _interval(curve, int(peak), step_s, LONGEST_S)
-        # What has no rise was under way when the clip began: there is no onset to compare its apex with.
+        # Motion without a rise was under way when the clip began: there is no onset to compare its apex with.
         if phases[0] < phases[1] and (phases[2] - phases[0]) * step_s >= SHORTEST_S:
-            found[phases] = float(curve[peak]) * min(1.0, LONGEST_S / lasts_s)
+            strengths[phases] = float(curve[peak]) * min(1.0, LONGEST_S / lasts_s)
     chosen: list[tuple[int, int, int]] = []
-    for phases in sorted(found, key=lambda p: (lost[p[0] : p[2] + 1].any(), -found[p])):
+    for phases in sorted(strengths, key=lambda p: (lost[p[0] : p[2] + 1].any(), -strengths[p])):
         if all(phases[2] <= other[0] or phases[0] >= other[2] for other in chosen):
             chosen.append(phases)
     return chosen
@@ -483,7 +425,7 @@ def _candidates(
 def _interval(
     curve: np.ndarray, apex: int, step_s: float | None, longest_s: float | None, level: float = 0.15
 ) -> tuple[int, int, int]:
-    """From the apex down to `level` of it on both sides; the level is raised until that is short enough."""
+    """Walk from the apex down to `level` of it on both sides; raise the level until that is short enough."""
     for share in np.arange(level, 1.0, 0.05):
         low = np.flatnonzero(curve[:apex] <= share * curve[apex])
         high = np.flatnonzero(curve[apex + 1 :] <= share * curve[apex])
@@ -494,14 +436,14 @@ def _interval(
     return onset, apex, offset
 
 
-# --- frames that are given ----------------------------------------------------------------------------------
+# --- frames that are known ----------------------------------------------------------------------------------
 
 
-def _around_given(
-    given: dict[str, int | None], curve: np.ndarray, threshold: float, times_s: np.ndarray | None
-) -> tuple[dict[str, int], str, list[str]]:
-    """The given frames, the missing ones spotted around them, where they come from, and warnings."""
-    onset, apex, offset = given["onset"], given["apex"], given["offset"]
+def _around_known(
+    known: dict[str, int], curve: np.ndarray, threshold: float, times_s: np.ndarray | None
+) -> tuple[tuple[int, int, int], str, list[str]]:
+    """Spot the missing phases around the known frames; also return the source of the apex, and warnings."""
+    onset, apex, offset = (known.get(name) for name in ("onset", "apex", "offset"))
     count = len(curve)
     reach = count if times_s is None else int(np.searchsorted(times_s - times_s[0], LONGEST_S))
     source, notes = "given", []
@@ -521,4 +463,4 @@ def _around_given(
             notes.append("nothing moved more than the noise before the given frame; the onset is a guess.")
     if offset is None:
         offset = max(_interval(curve, apex, None, None)[2], apex)
-    return {"onset": onset, "apex": apex, "offset": offset}, source, notes
+    return (onset, apex, offset), source, notes

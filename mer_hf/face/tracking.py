@@ -1,8 +1,8 @@
-"""Finds the face in a clip, crops it once for the whole clip, and holds the head still in every frame.
+"""Find the face in a clip, crop it once for the whole clip, and hold the head still in every frame.
 
-Face-mesh landmarks jitter by tenths of a pixel, as much as a micro-expression moves: they only say where the
-crop and its regions lie. The head's motion is measured on corners of the nose bridge and the inner eyes
-instead, where skin is tight on bone; brows and lids stay outside, so that what they do survives.
+Face-mesh landmarks jitter by tenths of a pixel, as much as a micro-expression moves, so they only place the
+crop and its regions. The head's motion is measured on corners of the nose bridge and the inner eyes instead,
+where skin is tight on bone. Brows and lids are not used for it, so that their own motion survives.
 """
 
 import contextlib
@@ -17,29 +17,14 @@ import numpy as np
 
 from mer_hf.video.clip import Clip
 
-from .registration import (
-    apply,
-    block_of,
-    compose,
-    fit_similarity,
-    invert,
-    over_time,
-    rigid_motion,
-    sample,
-    smooth_motion,
-)
+from .landmarks import interocular
+from .registration import apply, block_of, evenly, invert, over_time, rigid_motion, runs, sample
 
 MIN_INTEROCULAR_PX = 20.0
 """A face with its eyes nearer than this is refused: half a pixel of skin motion would be a fortieth of the
-distance."""
+interocular distance."""
 LOW_INTEROCULAR_PX = 40.0
 """Below this the answer comes with a warning."""
-
-RIGHT_EYE_CORNERS = (33, 133)
-LEFT_EYE_CORNERS = (263, 362)
-RIGID_LANDMARKS = (6, 197, 195, 5, 4, 1, 45, 275, 198, 420, 174, 399, 112, 341)
-"""Nose bridge to tip, and below the inner eye corners: their hull is where corners are tracked. It ends under
-the root of the nose, which brows pull at."""
 
 _MESH_RATE_HZ = 30.0
 _MESH_FRAMES_WITHOUT_TIMES = 64
@@ -124,31 +109,18 @@ class FaceTrack:
 def recrop(
     frames: np.ndarray, landmarks_xy: np.ndarray, old: FaceGeometry, new: FaceGeometry
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut aligned faces anew, for a network that wants them elsewhere in the crop.
+    """Cut aligned faces and their landmarks again, for a network that wants the face elsewhere in the crop.
 
     All frames are moved alike, so that motion stays what it was. What the old crop did not show is filled
     with its border.
-
-    Args:
-        frames (`np.ndarray` of shape `(T, S, S, 3)`): uint8, cropped as `old` says.
-        landmarks_xy (`np.ndarray` of shape `(T, 478, 2)`): In those frames' pixels.
-        old ([`FaceGeometry`]): Of the frames.
-        new ([`FaceGeometry`]): That is wanted.
-
-    Returns:
-        `tuple`: Frames uint8 `(T, S', S', 3)` and landmarks float32 `(T, 478, 2)`; the same if nothing
-        changes.
     """
     if old == new:
         return frames, landmarks_xy
     scale = new.size * new.interocular_fraction / (old.size * old.interocular_fraction)
     shift = new.eyes_xy.mean(axis=0) - scale * old.eyes_xy.mean(axis=0)
     matrix = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    moved = [
-        cv2.warpAffine(frame, matrix, (new.size, new.size), flags=method, borderMode=cv2.BORDER_REPLICATE)
-        for frame in frames
-    ]
+    options = {"flags": cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
+    moved = [cv2.warpAffine(frame, matrix, (new.size, new.size), **options) for frame in frames]
     return np.stack(moved), (scale * landmarks_xy + shift).astype(np.float32)
 
 
@@ -158,7 +130,7 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
     The face mesh runs about 30 times a second at most (64 times in a clip without times): it places the crop
     and the regions, nothing else. Each frame is then warped once, straight from the clip, by the crop's
     similarity times the rigid motion of that frame, which LMEDS fits to corners tracked by pyramidal
-    Lucas-Kanade from a reference frame; a new reference is taken when the head has turned so far that the old
+    Lucas-Kanade from a reference frame. A new reference is taken when the head has turned so far that the old
     one no longer matches.
 
     Args:
@@ -171,36 +143,35 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
     Raises:
         FaceError: If there is no face, it is missing from most of the clip, or it is too small.
     """
-    geometry = geometry or FaceGeometry()
-    notes: list[str] = []
-    box, others = _find_face(clip.frames)
-    if others:
-        notes.append(f"{others + 1} faces were found; the largest is analysed.")
+    geometry, count = geometry or FaceGeometry(), len(clip.frames)
+    box, other_faces = _find_face(clip.frames)
+    notes = [f"{other_faces + 1} faces were found; the largest is analysed."] if other_faces else []
     sampled = _mesh_frames(clip)
     mesh_xy = _mesh_landmarks(clip.frames, sampled, box)
     seen = np.isfinite(mesh_xy[:, 0, 0])
-    found = _found_frames(sampled, seen, len(clip.frames))
-    _check_presence(found, notes)
+    # A frame between two sampled ones counts as showing the face when both do.
+    found = np.interp(np.arange(count), sampled, seen.astype(float)) > 0.999
     mesh_xy, sampled = mesh_xy[seen], sampled[seen]
-    _check_size(float(np.median(_interocular(mesh_xy))), notes)
-    every_xy = over_time(mesh_xy, sampled, len(clip.frames))
-    motion, registered = rigid_motion(clip.frames, _eyes(every_xy), every_xy[:, RIGID_LANDMARKS], found)
-    if (found & ~registered).any():
+    notes += _presence_notes(found) + _size_notes(float(np.median(interocular(mesh_xy))))
+    clip_xy = over_time(mesh_xy, sampled, count)
+    to_clip, steady = rigid_motion(
+        clip.frames, clip_xy, sampled, found, geometry.eyes_xy, _smoothing_frames(clip)
+    )
+    if (found & ~steady).any():
         notes.append(
-            f"head motion in {_spans(found & ~registered)} was removed by landmarks only (nose bridge not "
+            f"head motion in {_spans(found & ~steady)} was removed by landmarks only (nose bridge not "
             "trackable): motion under about half a pixel is not reliable there."
         )
-    motion = smooth_motion(motion, registered & found, every_xy[found][0], _smoothing_frames(clip))
-    to_clip = _crop_similarities(motion, mesh_xy, sampled, geometry)
-    landmarks_xy = _landmarks_in_crop(mesh_xy, sampled, to_clip)
+    in_crop = np.stack([apply(invert(to_clip[t]), xy) for t, xy in zip(sampled, mesh_xy, strict=True)])
+    landmarks_xy = over_time(in_crop, sampled, count).astype(np.float32)
     block = block_of(np.median(to_clip, axis=0))
-    frames = np.empty((len(to_clip), geometry.size, geometry.size, 3), dtype=np.uint8)
+    frames = np.empty((count, geometry.size, geometry.size, 3), dtype=np.uint8)
     for aligned, frame, matrix in zip(frames, clip.frames, to_clip, strict=True):
         aligned[:] = sample(frame, matrix, geometry.size, block)
-    return FaceTrack(frames, landmarks_xy, to_clip.astype(np.float32), tuple(notes), found, registered)
+    return FaceTrack(frames, landmarks_xy, to_clip.astype(np.float32), tuple(notes), found, steady)
 
 
-# --- where the face is --------------------------------------------------------------------------------------
+# --- models of mediapipe ------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -218,9 +189,9 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def _solutions():
-    """Bundled models of mediapipe, imported once and quietly.
+    """Return mediapipe's bundled models, imported once and quietly.
 
-    A process that forks after using them gives workers that crash or hang, so that is refused here.
+    A process that forks after using them gets workers that crash or hang, so that is refused here.
     """
     global _used_by_process
     if _used_by_process not in (None, os.getpid()):
@@ -237,7 +208,7 @@ def _solutions():
 
 @contextlib.contextmanager
 def _started(build) -> Iterator:
-    """A fresh model, started quietly: it carries nothing over from another clip and no thread shares it."""
+    """Start a fresh model quietly: it carries nothing over from another clip and no thread shares it."""
     with _quiet_stderr():
         model = build(_solutions())
         model.process(np.full((64, 64, 3), 128, np.uint8))
@@ -247,28 +218,34 @@ def _started(build) -> Iterator:
         model.close()
 
 
+# --- where the face is --------------------------------------------------------------------------------------
+
+
 def _detect(detector, picture: np.ndarray) -> np.ndarray:
-    """Boxes `(N, 4)` (x0, y0, x1, y1) in pixels of the picture."""
+    """Return the boxes `(N, 4)` (x0, y0, x1, y1) of the faces in pixels of the picture."""
     height, width = picture.shape[:2]
-    boxes = []
-    for detection in detector.process(picture).detections or []:
-        box = detection.location_data.relative_bounding_box
-        boxes.append((box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height))
+    detections = detector.process(np.ascontiguousarray(picture)).detections or []
+    found = [detection.location_data.relative_bounding_box for detection in detections]
+    boxes = [(box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height) for box in found]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4) * (width, height, width, height)
 
 
 def _detect_in_tiles(detector, picture: np.ndarray) -> np.ndarray:
-    """The detector misses faces under about a tenth of the picture: look again in overlapping tiles."""
+    """Look again in overlapping tiles: the detector misses faces under about a tenth of the picture."""
     height, width = picture.shape[:2]
     for side in (int(0.6 * min(height, width)), int(0.35 * min(height, width))):
         if side < 64:
             break
-        boxes = []
-        for y in np.unique(np.linspace(0, height - side, int(np.ceil(2 * height / side)) - 1).astype(int)):
-            for x in np.unique(np.linspace(0, width - side, int(np.ceil(2 * width / side)) - 1).astype(int)):
-                tile = np.ascontiguousarray(picture[y : y + side, x : x + side])
-                boxes.append(_detect(detector, tile) + np.array([x, y, x, y]))
-        boxes = _distinct(np.concatenate(boxes))
+        rows, columns = (
+            np.unique(np.linspace(0, length - side, int(np.ceil(2 * length / side)) - 1).astype(int))
+            for length in (height, width)
+        )
+        tiles = [
+            _detect(detector, picture[y : y + side, x : x + side]) + np.array([x, y, x, y])
+            for y in rows
+            for x in columns
+        ]
+        boxes = _distinct(np.concatenate(tiles))
         if len(boxes):
             return boxes
     return np.empty((0, 4))
@@ -279,15 +256,14 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Share of the smaller box that lies in the other."""
-    common = np.concatenate(
-        [np.maximum(box[:2], boxes[..., :2]), np.minimum(box[2:], boxes[..., 2:])], axis=-1
-    )
-    return _area(common) / np.maximum(np.minimum(_area(box), _area(boxes)), 1e-9)
+    """Return the share of the smaller box that lies in the other."""
+    low, high = np.maximum(box[:2], boxes[..., :2]), np.minimum(box[2:], boxes[..., 2:])
+    common = _area(np.concatenate([low, high], axis=-1))
+    return common / np.maximum(np.minimum(_area(box), _area(boxes)), 1e-9)
 
 
 def _distinct(boxes: np.ndarray) -> np.ndarray:
-    """Largest first, without those that mostly lie in a larger one."""
+    """Sort boxes by size, and drop those that mostly lie in a larger one."""
     kept: list[np.ndarray] = []
     for box in boxes[np.argsort(-_area(boxes), kind="stable")]:
         if not kept or _overlap(box, np.array(kept)).max() < 0.5:
@@ -296,30 +272,20 @@ def _distinct(boxes: np.ndarray) -> np.ndarray:
 
 
 def _find_face(frames: np.ndarray) -> tuple[np.ndarray, int]:
-    """Box of the largest face, joined over a few frames of the clip, and how many others there are."""
-    looked_at = np.unique(np.linspace(0, len(frames) - 1, 5).round().astype(int))
+    """Return the box of the largest face, joined over a few frames of the clip, and the number of others."""
+    pictures = frames[evenly(len(frames), 5)]
     with _started(lambda mp: mp.face_detection.FaceDetection(model_selection=0)) as detector:
-        per_frame = [_distinct(_detect(detector, np.ascontiguousarray(frames[i]))) for i in looked_at]
+        per_frame = [_distinct(_detect(detector, picture)) for picture in pictures]
         if not any(len(boxes) for boxes in per_frame):
-            per_frame = [_detect_in_tiles(detector, frames[i]) for i in looked_at]
+            per_frame = [_detect_in_tiles(detector, picture) for picture in pictures]
     per_frame = [boxes for boxes in per_frame if len(boxes)]
     if not per_frame:
         raise _no_face(frames)
     largest = max((boxes[0] for boxes in per_frame), key=_area)
     same = [boxes[_overlap(largest, boxes).argmax()] for boxes in per_frame]
     same = np.array([box for box in same if _overlap(largest, box) > 0.2])
-    others = max(len(boxes) for boxes in per_frame) - 1
-    return np.concatenate([same[:, :2].min(0), same[:, 2:].max(0)]), others
-
-
-def _duration_s(clip: Clip) -> float:
-    return float(clip.timestamps_s[-1] - clip.timestamps_s[0])
-
-
-def _smoothing_frames(clip: Clip) -> int:
-    """A tenth of a second, an odd number of frames and at least five."""
-    frame_s = _duration_s(clip) / max(len(clip.frames) - 1, 1)
-    return max(5, 2 * int(0.05 / frame_s) + 1) if np.isfinite(frame_s) and frame_s > 0 else 5
+    other_faces = max(len(boxes) for boxes in per_frame) - 1
+    return np.concatenate([same[:, :2].min(0), same[:, 2:].max(0)]), other_faces
 
 
 def _no_face(frames: np.ndarray) -> FaceError:
@@ -329,120 +295,88 @@ def _no_face(frames: np.ndarray) -> FaceError:
     )
 
 
+def _duration_s(clip: Clip) -> float:
+    return float(clip.timestamps_s[-1] - clip.timestamps_s[0])
+
+
+def _smoothing_frames(clip: Clip) -> int:
+    """Return the frames in a tenth of a second: an odd number, at least five."""
+    frame_s = _duration_s(clip) / max(len(clip.frames) - 1, 1)
+    return max(5, 2 * int(0.05 / frame_s) + 1) if np.isfinite(frame_s) and frame_s > 0 else 5
+
+
 def _mesh_frames(clip: Clip) -> np.ndarray:
-    """Indices of the frames on which the mesh runs; always the first and the last."""
-    count = len(clip.frames)
+    """Choose the frames on which the mesh runs."""
     duration_s = _duration_s(clip)
     wanted = duration_s * _MESH_RATE_HZ + 1 if np.isfinite(duration_s) else _MESH_FRAMES_WITHOUT_TIMES
-    return np.unique(np.linspace(0, count - 1, int(np.clip(np.ceil(wanted), 2, count))).round().astype(int))
+    return evenly(len(clip.frames), wanted)
 
 
 def _mesh_landmarks(frames: np.ndarray, indices: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Landmarks `(K, 478, 2)` in clip pixels, NaN where no face is seen; in the first window with one."""
+    """Return landmarks `(K, 478, 2)` in clip pixels, NaN where no face is seen."""
     for widths in (3.0, 2.0, 5.0):  # now and then the mesh misses a face at one size and sees it at another
-        landmarks = _mesh_in_window(frames, indices, box, widths)
-        if np.isfinite(landmarks).any():
-            return landmarks
+        landmarks_xy = _mesh_in_window(frames, indices, box, widths)
+        if np.isfinite(landmarks_xy).any():
+            return landmarks_xy
     raise _no_face(frames)
 
 
 def _mesh_in_window(frames: np.ndarray, indices: np.ndarray, box: np.ndarray, widths: float) -> np.ndarray:
-    """Landmarks of the face seen in a window some face widths wide.
-
-    In a large picture the mesh's landmarks are several times less steady.
-    """
+    """Run the mesh in a window some face widths wide: in a large picture it is several times less steady."""
     side = widths * (box[2:] - box[:2]).max()
-    low = np.clip(np.floor((box[:2] + box[2:] - side) / 2), 0, None).astype(int)
-    high = np.ceil((box[:2] + box[2:] + side) / 2).astype(int)
+    anchor = (box[:2] + box[2:]) / 2
+    low = np.clip(np.floor(anchor - side / 2), 0, None).astype(int)
+    high = np.ceil(anchor + side / 2).astype(int)
     window = frames[:, low[1] : high[1], low[0] : high[0]]
-    shrink = max(1.0, max(window.shape[1:3]) / 640)
+    scale = np.array(window.shape[2:0:-1])
+    shrink = max(1.0, scale.max() / 640)
     size = tuple(round(n / shrink) for n in window.shape[2:0:-1])
     result = np.full((len(indices), 478, 2), np.nan)
-    anchor = (box[:2] + box[2:]) / 2
-
-    def build(mp):
-        return mp.face_mesh.FaceMesh(max_num_faces=2, refine_landmarks=True)
-
-    with _started(build) as mesh:
-        for k, i in enumerate(indices):
-            picture = np.ascontiguousarray(window[i])
+    with _started(lambda mp: mp.face_mesh.FaceMesh(max_num_faces=2, refine_landmarks=True)) as mesh:
+        for k, t in enumerate(indices):
+            picture = np.ascontiguousarray(window[t])
             if shrink > 1:
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            meshes = mesh.process(picture).multi_face_landmarks or []
-            scale = np.array(window.shape[2:0:-1])
-            meshes = [np.array([(p.x, p.y) for p in m.landmark]) * scale + low - 0.5 for m in meshes]
-            if meshes:
-                result[k] = min(meshes, key=lambda xy: np.hypot(*(xy.mean(0) - anchor)))
+            faces = mesh.process(picture).multi_face_landmarks or []
+            faces = [np.array([(p.x, p.y) for p in face.landmark]) * scale + low - 0.5 for face in faces]
+            if faces:
+                result[k] = min(faces, key=lambda xy: np.hypot(*(xy.mean(0) - anchor)))
                 anchor = result[k].mean(0)
     return result
 
 
-def _interocular(landmarks_xy: np.ndarray) -> np.ndarray:
-    eyes = _eyes(landmarks_xy)
-    return np.hypot(*(eyes[..., 1, :] - eyes[..., 0, :]).T)
-
-
-def _eyes(landmarks_xy: np.ndarray) -> np.ndarray:
-    """Eye centres `(..., 2, 2)`, the right eye first: midway between the corners, which gaze leaves still."""
-    centres = [landmarks_xy[..., list(c), :].mean(-2) for c in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
-    return np.stack(centres, axis=-2)
-
-
-def _found_frames(sampled: np.ndarray, seen: np.ndarray, count: int) -> np.ndarray:
-    """A frame between two sampled ones counts as showing the face when both do."""
-    shown = np.interp(np.arange(count), sampled, seen.astype(float))
-    return shown > 0.999
+# --- what the reader of the result should know --------------------------------------------------------------
 
 
 def _spans(mask: np.ndarray) -> str:
-    """`frames 3 to 7 and 12` for the True entries of a mask."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
-    parts = [f"{a} to {b - 1}" if b - a > 1 else f"{a}" for a, b in edges.reshape(-1, 2)]
+    """Write the True entries of a mask as `frames 3 to 7 and 12`."""
+    parts = [f"{a} to {b - 1}" if b - a > 1 else f"{a}" for a, b in runs(mask)]
     if len(parts) > 4:
         parts = [*parts[:3], f"{len(parts) - 3} more stretches"]
-    return ("frames " if mask.sum() > 1 else "frame ") + " and ".join(
-        [", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts
-    )
+    text = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return ("frames " if mask.sum() > 1 else "frame ") + text
 
 
-def _check_presence(found: np.ndarray, notes: list[str]) -> None:
+def _presence_notes(found: np.ndarray) -> list[str]:
     if found.mean() < 0.5:
         raise FaceError(
             f"the face is visible in only {found.sum()} of {len(found)} frames. "
             "Cut the clip to the part that shows the face from the front.",
             kind="brief",
         )
-    if not found.all():
-        notes.append(f"the face was lost in {_spans(~found)}.")
+    return [] if found.all() else [f"the face was lost in {_spans(~found)}."]
 
 
-def _check_size(interocular_px: float, notes: list[str]) -> None:
+def _size_notes(interocular_px: float) -> list[str]:
     if interocular_px < MIN_INTEROCULAR_PX:
         raise FaceError(
             f"the face is too small: its eyes are {interocular_px:.0f} px apart, at least "
             f"{MIN_INTEROCULAR_PX:.0f} are needed. Give a closer or larger clip (not an enlarged one).",
             kind="small",
         )
-    if interocular_px < LOW_INTEROCULAR_PX:
-        notes.append(
-            f"the face is small (eyes {interocular_px:.0f} px apart): weak expressions may go unseen below "
-            f"{LOW_INTEROCULAR_PX:.0f} px."
-        )
-
-
-# --- the crop -----------------------------------------------------------------------------------------------
-
-
-def _crop_similarities(
-    motion: np.ndarray, mesh_xy: np.ndarray, sampled: np.ndarray, geometry: FaceGeometry
-) -> np.ndarray:
-    """One crop for the clip, placed by the mean eyes of the head held still, times each frame's motion."""
-    eyes = [apply(invert(motion[i]), xy) for i, xy in zip(sampled, _eyes(mesh_xy), strict=True)]
-    crop = fit_similarity(geometry.eyes_xy, np.mean(eyes, axis=0))
-    return np.stack([compose(matrix, crop) for matrix in motion])
-
-
-def _landmarks_in_crop(mesh_xy: np.ndarray, sampled: np.ndarray, to_clip: np.ndarray) -> np.ndarray:
-    """Landmarks `(T, 478, 2)` in crop pixels, interpolated between the frames on which the mesh ran."""
-    in_crop = np.stack([apply(invert(to_clip[i]), xy) for i, xy in zip(sampled, mesh_xy, strict=True)])
-    return over_time(in_crop, sampled, len(to_clip)).astype(np.float32)
+    if interocular_px >= LOW_INTEROCULAR_PX:
+        return []
+    return [
+        f"the face is small (eyes {interocular_px:.0f} px apart): weak expressions may go unseen below "
+        f"{LOW_INTEROCULAR_PX:.0f} px."
+    ]

@@ -1,8 +1,8 @@
-"""Short labelled clips: a person who does not exist, or a photograph, warped by action units.
+"""Render short labelled clips: a person who does not exist, or a photograph, warped by action units.
 
 The photographs are the two in scikit-image in which the face mesh finds a face; they serve examples and
-tests. Networks train on flow maps and aligned faces instead (`flow_maps.py`, `faces.py`); these clips go
-through the whole pipeline and say what it makes of them.
+tests. Networks train on flow maps and aligned faces instead (`flow_maps.py`, `faces.py`). These clips measure
+the whole pipeline.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from mer_hf.face.landmarks import eye_centres
 from mer_hf.face.tracking import track_face
 from mer_hf.video.clip import Clip
 
@@ -18,15 +19,16 @@ from .flow_maps import eye_field
 from .identities import Canvas, draw_identity, melanin_of
 from .muscles import vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP
-from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
+from .template import face_template, interpolation_operator
+from .warp import carried_back, look_up, pixel_grid, rotation
 
 PHOTOGRAPHS = ("astronaut", "camera")
 
 PERSON_SEED = 2**31 + 7
-"""Of the people called `person-N`: above every training seed, so that no run trains on them."""
+"""Seed of the people called `person-N`: above every training seed, so that no run trains on them."""
 
 SPEECH = ("AU26", "AU18", "AU20", "AU25")
-"""What moves the lips when somebody talks, each by itself."""
+"""AUs that move the lips when somebody talks, each by itself."""
 SYLLABLES_HZ = 4.0
 
 EXAMPLES: dict[str, dict[str, tuple[float, float]]] = {
@@ -45,14 +47,14 @@ class Motion:
 
     Attributes:
         activations (`dict[str, tuple[float, float]]`): AU -> (left, right) strength; {} for a face at rest.
-        peak_px (`float`): Largest displacement at the apex, in pixels at an inter-ocular distance of 60.
+        peak_px (`float`): Largest displacement at the apex, in pixels at an interocular distance of 60.
         onset_s, apex_s, offset_s (`float`): Phases of the expression, in seconds from the start.
         blink_s (`float`, *optional*): Middle of a blink of 0.2 s; None for no blink.
         drift_px (`float`): Largest shift of the head over the clip, in pixels of the clip.
         turn_deg (`float`): Largest tilt of the head over the clip.
         noise (`float`): Standard deviation of the sensor's noise, in grey levels.
         flicker (`float`): Largest relative change of brightness.
-        talk_px (`float`): How far the lips move in speech, in pixels at an inter-ocular distance of 60.
+        talk_px (`float`): How far the lips move in speech, in pixels at an interocular distance of 60.
         yaw_deg, pitch_deg (`float`): How far the head turns over the clip, sideways and up or down.
         gaze (`float`): How far the eyes wander.
         basis (`dict`, *optional*): Muscles, AU -> image-left field; by default those of `muscles.py`.
@@ -94,21 +96,7 @@ class LabelledClip:
 
 @lru_cache(maxsize=4)
 def photograph(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A photograph cut and scaled around its face, and the face's landmarks in it.
-
-    Args:
-        name (`str`): One of `PHOTOGRAPHS`.
-        interocular_px (`float`): Wanted distance between the eye centres.
-        height (`int`): Of the picture, in pixels.
-        width (`int`): Of the picture, in pixels.
-
-    Returns:
-        `tuple`: picture uint8 `(height, width, 3)` RGB and landmarks float32 `(478, 2)`.
-
-    Raises:
-        ValueError: If there is no such photograph.
-        ImportError: If scikit-image is missing.
-    """
+    """Return a photograph `(H, W, 3)` cut and scaled around its face, and the face's landmarks `(478, 2)`."""
     if name not in PHOTOGRAPHS:
         raise ValueError(f"unknown face {name!r}. Choose one of {', '.join(PHOTOGRAPHS)}, or person-N.")
     try:
@@ -119,7 +107,7 @@ def photograph(name: str, interocular_px: float, height: int, width: int) -> tup
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=2)
     landmarks = _find_landmarks(picture, enlarge=3 if name == "camera" else 1)  # its eyes are 17 px apart
-    left, right = _eye_centres(landmarks)
+    left, right = eye_centres(landmarks)
     scale = interocular_px / np.linalg.norm(right - left)
     # A little above the middle: room for the chin.
     to_clip = np.float32([[scale, 0, width / 2], [0, scale, 0.42 * height]])
@@ -132,7 +120,7 @@ def photograph(name: str, interocular_px: float, height: int, width: int) -> tup
 
 @lru_cache(maxsize=8)
 def _person(number: int, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A person of `identities.py` as a picture, and the landmarks."""
+    """Draw a person of `identities.py`; return the picture and the landmarks."""
     left, top = -width / 2 / interocular_px, -0.42 * height / interocular_px
     canvas = Canvas(interocular_px, left, top, width, height)
     person = draw_identity(np.random.default_rng([PERSON_SEED, number]), canvas)
@@ -140,26 +128,13 @@ def _person(number: int, interocular_px: float, height: int, width: int) -> tupl
 
 
 def darkness(name: str) -> float | None:
-    """How dark the skin of `person-N` is, 0 (very light) to 1 (very dark); None for a photograph."""
+    """Return how dark the skin of `person-N` is, 0 (very light) to 1 (very dark); None for a photograph."""
     kind, _, number = name.partition("-")
     return melanin_of(np.random.default_rng([PERSON_SEED, int(number)])) if kind == "person" else None
 
 
 def face_picture(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A face to move, and its landmarks.
-
-    Args:
-        name (`str`): One of `PHOTOGRAPHS`, or `person-N`: someone who does not exist.
-        interocular_px (`float`): Wanted distance between the eye centres.
-        height (`int`): Of the picture, in pixels.
-        width (`int`): Of the picture, in pixels.
-
-    Returns:
-        `tuple`: picture uint8 `(height, width, 3)` RGB and landmarks float32 `(468, 2)` or more.
-
-    Raises:
-        ValueError: If there is no such face.
-    """
+    """Return a face to move `(H, W, 3)` and its landmarks; `name` is one of `PHOTOGRAPHS`, or `person-N`."""
     kind, _, number = name.partition("-")
     if kind == "person" and number.isdecimal():
         return _person(int(number), interocular_px, height, width)
@@ -167,29 +142,18 @@ def face_picture(name: str, interocular_px: float, height: int, width: int) -> t
 
 
 def _find_landmarks(picture: np.ndarray, enlarge: int = 1) -> np.ndarray:
-    """The face mesh in pixels of one picture, `(478, 2)`."""
+    """Return the face mesh in pixels of one picture, `(478, 2)`."""
     larger = cv2.resize(picture, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
     track = track_face(Clip(larger[None], np.zeros(1)))
     landmarks = track.landmarks_xy[0] @ track.to_clip[0, :, :2].T + track.to_clip[0, :, 2]
     return (landmarks + 0.5) / enlarge - 0.5
 
 
-def _eye_centres(landmarks_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return landmarks_xy[list(IMAGE_LEFT_EYE)].mean(axis=0), landmarks_xy[list(IMAGE_RIGHT_EYE)].mean(axis=0)
-
-
 def photograph_raster(name: str = "astronaut") -> np.ndarray:
-    """A photograph on the raster of `pictures.py`, by its eye centres.
-
-    Args:
-        name (`str`, *optional*, defaults to `"astronaut"`): One of `PHOTOGRAPHS`.
-
-    Returns:
-        `np.ndarray` of shape `(SIDE, SIDE)`: float32, gray.
-    """
+    """Return a gray photograph `(SIDE, SIDE)` on the raster of `pictures.py`, placed by its eye centres."""
     side = 4 * SIDE
     picture, landmarks = photograph(name, side / SPAN, side, side)
-    left, right = _eye_centres(landmarks)
+    left, right = eye_centres(landmarks)
     across = (right - left) / side * SPAN
     turn = np.array([across, (-across[1], across[0])])
     to_raster = np.hstack([turn, (-turn @ (left + right) / 2)[:, None]]) * SIDE / side
@@ -199,21 +163,11 @@ def photograph_raster(name: str = "astronaut") -> np.ndarray:
 
 
 def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Spread the motion of the mesh's vertices over a picture; it fades to zero around the face.
-
-    Args:
-        landmarks_xy (`np.ndarray` of shape `(468, 2)` or more): The face in the picture.
-        moved_xy (`np.ndarray` of shape `(468, 2)`): Displacement of each vertex, in pixels.
-        height (`int`): Of the picture.
-        width (`int`): Of the picture.
-
-    Returns:
-        `np.ndarray` of shape `(height, width, 2)`: float32, in pixels.
-    """
+    """Spread the motion of the mesh's vertices over a picture, `(H, W, 2)`; it fades around the face."""
     points = landmarks_xy[:468]
     hull = cv2.convexHull(points.astype(np.float32))[:, 0]
     ring = points.mean(axis=0) + 1.3 * (hull - points.mean(axis=0))
-    left, right = _eye_centres(points)
+    left, right = eye_centres(points)
     step = max(1, int(np.linalg.norm(right - left) / 30))  # a vertex every few pixels needs no finer raster
     axis_x, axis_y = np.arange(0, width, step), np.arange(0, height, step)
     query = np.stack(np.meshgrid(axis_x, axis_y), axis=-1).reshape(-1, 2)
@@ -221,14 +175,11 @@ def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: i
     values = np.concatenate([moved_xy, np.zeros_like(ring)])
     coarse = (values[index] * weight[..., None]).sum(axis=1).reshape(len(axis_y), len(axis_x), 2)
     coarse = cv2.GaussianBlur(coarse.astype(np.float32), (0, 0), 1.0)
-    grid_x, grid_y = np.meshgrid(
-        np.arange(width, dtype=np.float32) / step, np.arange(height, dtype=np.float32) / step
-    )
-    return cv2.remap(coarse, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return look_up(coarse, pixel_grid(height, width) / np.float32(step))
 
 
 def _bump(time_s: np.ndarray, start_s: float, top_s: float, end_s: float) -> np.ndarray:
-    """0 before `start_s`, 1 at `top_s`, 0 after `end_s`, smooth in between."""
+    """Return 0 before `start_s`, 1 at `top_s`, 0 after `end_s`, smooth in between."""
     up = np.clip((time_s - start_s) / max(top_s - start_s, 1e-6), 0, 1)
     down = np.clip((end_s - time_s) / max(end_s - top_s, 1e-6), 0, 1)
     return 0.5 * (1 - np.cos(np.pi * np.minimum(up, down)))
@@ -273,12 +224,12 @@ def render_clip(
     time_s = np.arange(max(2, round(duration_s * fps))) / fps
     strengths = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s)
     frames = render_frames(rng, motion, face, strengths, fps)
-    phases = [round(t * fps) for t in (motion.onset_s, motion.apex_s, motion.offset_s)]
-    onset, apex, offset = (
-        [min(p, len(time_s) - 1) for p in phases] if motion.activations else (None, None, None)
-    )
-    clip = Clip(frames, time_s, source=f"synthetic:{name}")
-    return LabelledClip(clip, motion, onset, apex, offset)
+    phases = (None, None, None)
+    if motion.activations:
+        phases = [
+            min(round(t * fps), len(time_s) - 1) for t in (motion.onset_s, motion.apex_s, motion.offset_s)
+        ]
+    return LabelledClip(Clip(frames, time_s, source=f"synthetic:{name}"), motion, *phases)
 
 
 def render_frames(
@@ -288,35 +239,25 @@ def render_frames(
     strengths: np.ndarray,
     fps: float,
 ) -> np.ndarray:
-    """Frames of a face that moves.
-
-    Args:
-        rng (`np.random.Generator`): Source of chance.
-        motion ([`Motion`]): What happens; its phases are not looked at.
-        face (`tuple`): A picture uint8 `(H, W, 3)` and landmarks float32 `(468, 2)` or more.
-        strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
-        fps (`float`): Frames per second.
-
-    Returns:
-        `np.ndarray` of shape `(T, H, W, 3)`: uint8 RGB.
-    """
+    """Render frames `(T, H, W, 3)` of a face (picture, landmarks); `strengths` replace the phases."""
     picture, landmarks = face
     height, width = picture.shape[:2]
     time_s = np.arange(len(strengths)) / fps
     moving = _moving_parts(rng, motion, time_s, strengths, landmarks, (height, width))
     head = _head_path(rng, time_s, motion, landmarks[:468].mean(axis=0))
-    frames = np.empty((len(time_s), height, width, 3), np.uint8)
+    frames, still = (
+        np.empty((len(time_s), *picture.shape), np.uint8),
+        np.zeros((height, width, 2), np.float32),
+    )
     for i in range(len(time_s)):
-        flow_xy = sum(
-            (strength[i] * part for strength, part in moving), np.zeros((height, width, 2), np.float32)
-        )
+        flow_xy = sum((strength[i] * part for strength, part in moving), still)
         frames[i] = _frame(rng, picture, flow_xy, head[i], motion)
     return frames
 
 
 def _moving_parts(rng, motion, time_s, strengths, landmarks, size_hw) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What moves the skin: (strength over time, displacement field at strength 1) of each part."""
-    left, right = _eye_centres(landmarks)
+    """Return (strength over time, displacement field at strength 1) of each part that moves the skin."""
+    left, right = eye_centres(landmarks)
     interocular_px = float(np.linalg.norm(right - left))
     across = (right - left) / interocular_px
     tilt = np.array([across, (-across[1], across[0])])  # rows: the face's own x and y axes in the picture
@@ -350,7 +291,7 @@ def _moving_parts(rng, motion, time_s, strengths, landmarks, size_hw) -> list[tu
 
 
 def _wander(rng, time_s: np.ndarray, rate_hz: float) -> np.ndarray:
-    """A strength between 0 and 1 that changes at a rate: smooth steps between random values."""
+    """Return a strength between 0 and 1 that changes at a rate: smooth steps between random values."""
     count = int(np.ceil(time_s[-1] * rate_hz)) + 2
     knots = np.arange(count) / rate_hz - rng.uniform(0, 1 / rate_hz)
     values = rng.uniform(0, 1, count) * (rng.random(count) < 0.8)
@@ -361,35 +302,21 @@ def _wander(rng, time_s: np.ndarray, rate_hz: float) -> np.ndarray:
 
 
 def _head_path(rng, time_s, motion, centre) -> np.ndarray:
-    """Slow head motion: a similarity per frame, `(T, 2, 3)`, the identity in the first frame."""
+    """Draw slow head motion: a similarity per frame, `(T, 2, 3)`, the identity in the first frame."""
     phase, speed = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.5, 1.5, 3)
     path = np.sin(phase + speed * np.pi * time_s[:, None] / max(time_s[-1], 1e-6)) - np.sin(phase)
     shift, turn = motion.drift_px * path[:, :2] / 2, np.deg2rad(motion.turn_deg) * path[:, 2] / 2
-    matrices = np.empty((len(time_s), 2, 3))
-    for i, angle in enumerate(turn):
-        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        matrices[i, :, :2] = rotation
-        matrices[i, :, 2] = centre - rotation @ centre + shift[i]
-    return matrices
+    turns = [rotation(angle) for angle in turn]
+    return np.stack(
+        [np.column_stack([t, centre - t @ centre + s]) for t, s in zip(turns, shift, strict=True)]
+    )
 
 
 def _frame(rng, picture, flow_xy, head, motion) -> np.ndarray:
-    """One frame: the skin moves, then the head, in one resampling; then light and noise."""
-    height, width = picture.shape[:2]
+    """Render one frame: the skin moves, then the head, in one resampling; then light and noise."""
     back = cv2.invertAffineTransform(head)
-    grid = np.stack(
-        np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), axis=-1
-    )
-    still = (grid @ back[:, :2].T + back[:, 2]).astype(np.float32)
-    moved = cv2.remap(
-        flow_xy, still[..., 0], still[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    # The field says where a point goes; its value at the target, looked up twice, says where it came from.
-    source = (still - moved).astype(np.float32)
-    moved = cv2.remap(
-        flow_xy, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    source = (still - moved).astype(np.float32)
+    still = (pixel_grid(*picture.shape[:2]) @ back[:, :2].T + back[:, 2]).astype(np.float32)
+    source = (still - carried_back(flow_xy, still, 0.0)).astype(np.float32)
     frame = cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     gain = 1.0 + motion.flicker * rng.uniform(-1, 1)
     noisy = frame * np.float32(gain) + motion.noise * rng.standard_normal(frame.shape, dtype=np.float32)
@@ -397,7 +324,7 @@ def _frame(rng, picture, flow_xy, head, motion) -> np.ndarray:
 
 
 def example_clip(kind: str, fps: float = 30.0, seed: int = 0) -> LabelledClip:
-    """One of the five clips that the demo offers.
+    """Render one of the five clips that the demo offers.
 
     Args:
         kind (`str`): `"negative"`, `"positive"`, `"surprise"`, `"still"` or `"blink"`.

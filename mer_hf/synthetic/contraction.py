@@ -2,8 +2,8 @@
 
 `muscles.py` says where the skin moves and in which direction; here it follows from anatomy, after Waters, "A
 muscle model for animating three-dimensional facial expression" (1987). A linear muscle draws the skin of a
-sector towards its origin, most at its insertion; a ring muscle draws an ellipse towards its centre. What a
-network learnt from one model can be tried on the other.
+sector towards its origin, most at its insertion; a ring muscle draws an ellipse towards its centre. A network
+trained on one model can be tested on the other.
 """
 
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Ring(NamedTuple):
 
     Attributes:
         centre (`int`): Vertex that it closes around.
-        width (`float`): Half its horizontal extent, in inter-ocular distances.
+        width (`float`): Half its horizontal extent, in interocular distances.
         height (`float`): Half its vertical extent.
         horizontal (`float`): Share of the horizontal motion.
         vertical (`float`): Share of the vertical motion.
@@ -71,16 +71,9 @@ ACTIONS: dict[str, tuple[Strand | Ring, ...]] = {
 
 
 def contraction_field(actions: tuple[Strand | Ring, ...], rng=None, spread: float = 0.0) -> np.ndarray:
-    """The image-left half of one action unit.
+    """Return the image-left half of one action unit, `(468, 2)`, like `muscles.side_field`.
 
-    Args:
-        actions (`tuple`): Its muscles.
-        rng (`np.random.Generator`, *optional*): Source of a person's own variation.
-        spread (`float`, *optional*, defaults to 0.0): Size of that variation (log).
-
-    Returns:
-        `np.ndarray` of shape `(468, 2)`: Like `muscles.side_field`: both sides together have a strongest
-        vertex of 1.
+    `spread` (log) is the size of a person's own variation, drawn from `rng`.
     """
     vertices, mirror = face_template()
     points = vertices[:, :2]
@@ -88,11 +81,10 @@ def contraction_field(actions: tuple[Strand | Ring, ...], rng=None, spread: floa
         field = np.zeros_like(points)
         for action in actions:
             vary = np.zeros(6) if rng is None else spread * rng.standard_normal(6)
-            part = (
-                _strand(points, action, vary) if isinstance(action, Strand) else _ring(points, action, vary)
+            move, centre = (
+                (_strand, action.insertion) if isinstance(action, Strand) else (_ring, action.centre)
             )
-            centre = action.insertion if isinstance(action, Strand) else action.centre
-            field += part * (0.5 if abs(points[centre, 0]) < 1e-3 else 1.0)
+            field += move(points, action, vary) * (0.5 if abs(points[centre, 0]) < 1e-3 else 1.0)
         peak = np.linalg.norm(field + field[mirror] * (-1.0, 1.0), axis=1).max()
         if peak > 0:  # a muscle drawn so narrow that no vertex lies in it is drawn again
             return field / peak
@@ -108,13 +100,11 @@ def _strand(points, action: Strand, vary) -> np.ndarray:
     cosine = offset @ axis / (length * distance + 1e-9)
     angle = np.arccos(np.clip(cosine, -1, 1)) / np.deg2rad(min(action.width_deg * np.exp(vary[4]), 85))
     along = distance / length
-    beyond = 1 + max(0.35, 0.18 / length) * np.exp(
-        vary[5]
-    )  # where the skin behind the insertion stands still
+    # Beyond this the skin behind the insertion stands still.
+    beyond = 1 + max(0.35, 0.18 / length) * np.exp(vary[5])
     strength = np.where(along < 1, np.sin(np.pi / 2 * along), np.cos(np.pi / 2 * (along - 1) / (beyond - 1)))
-    strength = np.where(
-        (along < beyond) & (angle < 1), strength * np.cos(np.pi / 2 * np.minimum(angle, 1)), 0
-    )
+    strength = strength * np.cos(np.pi / 2 * np.minimum(angle, 1))
+    strength = np.where((along < beyond) & (angle < 1), strength, 0)
     return -action.share * strength[:, None] * offset / (distance[:, None] + 1e-9)
 
 

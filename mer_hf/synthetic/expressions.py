@@ -1,4 +1,4 @@
-"""Which action units a class of micro-expression shows, how strongly, and on which side.
+"""Draw which action units a class of micro-expression shows, how strongly, and on which side.
 
 The shares below come from the public coding sheets of CASME II and SAMM (AUs by class of the MEGC2019
 composite). No recorded expression is used, only how often each AU was written down for each class; AUs under
@@ -17,8 +17,10 @@ AU_SHARES: dict[str, dict[str, dict[str, float]]] = {
             "AU4": 0.67, "AU7": 0.33, "AU17": 0.23, "AU10": 0.19, "AU9": 0.15,
             "AU14": 0.08, "AU15": 0.10, "AU24": 0.06, "AU6": 0.05, "AU20": 0.03, "AU23": 0.03,
         },
-        "positive": {"AU12": 0.84, "AU6": 0.25, "AU14": 0.16, "AU7": 0.08, "AU17": 0.05, "AU24": 0.05, "AU15":
-        0.03}, "surprise": {"AU2": 0.80, "AU1": 0.72, "AU5": 0.10, "AU25": 0.08, "AU14": 0.04, "AU26": 0.03},
+        "positive": {
+            "AU12": 0.84, "AU6": 0.25, "AU14": 0.16, "AU7": 0.08, "AU17": 0.05, "AU24": 0.05, "AU15": 0.03,
+        },
+        "surprise": {"AU2": 0.80, "AU1": 0.72, "AU5": 0.10, "AU25": 0.08, "AU14": 0.04, "AU26": 0.03},
     },
     "samm": {
         "negative": {
@@ -34,25 +36,12 @@ AU_SHARES: dict[str, dict[str, dict[str, float]]] = {
 TOGETHER: tuple[tuple[str, str], ...] = (("AU1", "AU2"), ("AU6", "AU12"))
 """AUs that muscles like to move together: if the first is there, the second gets a similar strength."""
 
-ONE_SIDED: dict[str, float] = {
-    "AU12": 0.25,
-    "AU14": 0.45,
-    "AU10": 0.25,
-    "AU15": 0.15,
-    "AU2": 0.15,
-    "AU20": 0.15,
-}
-"""AU -> share of clips in which only one side moves; 0.05 for the rest, never for the blink."""
+ONE_SIDED = {"AU12": 0.25, "AU14": 0.45, "AU10": 0.25, "AU15": 0.15, "AU2": 0.15, "AU20": 0.15}
+"""AU -> share of clips in which only one side moves; 0.05 for all others."""
 
 
 class Expression(NamedTuple):
-    """A drawn expression.
-
-    Attributes:
-        label (`int`): Index in `CLASSES`.
-        activations (`dict[str, tuple[float, float]]`): AU -> (left, right) strength relative to the expression's
-            amplitude, about 1.
-    """
+    """An index in `CLASSES`, and AU -> (left, right) strength relative to the expression's amplitude."""
 
     label: int
     activations: dict[str, tuple[float, float]]
@@ -61,16 +50,7 @@ class Expression(NamedTuple):
 def draw_expression(
     rng: np.random.Generator, label: int, sources: tuple[str, ...] = ("casme2", "samm")
 ) -> Expression:
-    """Draw AUs, strengths and sides for one clip of a class.
-
-    Args:
-        rng (`np.random.Generator`): Source of chance.
-        label (`int`): Index in `CLASSES`.
-        sources (`tuple[str, ...]`, *optional*): Keys of `AU_SHARES`, one of which is drawn.
-
-    Returns:
-        [`Expression`]: With at least one AU.
-    """
+    """Draw at least one AU, strengths and sides for a clip of a class; `sources` are keys of `AU_SHARES`."""
     shares = AU_SHARES[sources[rng.integers(len(sources))]][CLASSES[label]]
     names = np.array(list(shares))
     probabilities = np.array(list(shares.values()))
@@ -87,23 +67,14 @@ def draw_expression(
 def begin_sample(
     seed: int, index: int, class_shares: tuple[float, ...]
 ) -> tuple[np.random.Generator, Expression]:
-    """What every sample of a stream begins with: its own source of chance, a class and an expression.
-
-    Args:
-        seed (`int`): Of the stream.
-        index (`int`): Of the sample in the stream.
-        class_shares (`tuple[float, ...]`): Of `CLASSES`.
-
-    Returns:
-        `tuple`: The source of chance, from which the rest is drawn, and the [`Expression`].
-    """
+    """Return the random generator of sample `index` of a stream, and the expression first drawn from it."""
     rng = np.random.default_rng([seed, index])
     label = int(rng.choice(len(CLASSES), p=class_shares))
     return rng, draw_expression(rng, label)
 
 
 def draw_sides(rng: np.random.Generator, name: str, strength: float) -> tuple[float, float]:
-    """Left and right strength of an AU: sometimes one side alone, else slightly uneven."""
+    """Draw left and right strength of an AU: sometimes one side alone, else slightly uneven."""
     if rng.random() < ONE_SIDED.get(name, 0.05):
         weaker = strength * float(rng.uniform(0.0, 0.3))
         return (strength, weaker) if rng.random() < 0.5 else (weaker, strength)

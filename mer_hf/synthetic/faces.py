@@ -1,8 +1,8 @@
-"""Labelled aligned faces that move by action units: what the networks that look at pictures train on.
+"""Draw labelled aligned faces that move by action units: what the networks that look at pictures train on.
 
-A person who does not exist is moved straight in face coordinates, as the pipeline would have aligned it: no
-clip is written, no face is searched for. Skin that is pushed together gets darker. What registration leaves
-over, light, noise and compression differ from frame to frame.
+A person who does not exist is moved in face coordinates, as the pipeline would have aligned it: no clip is
+written, no face is searched for. Skin that is pushed together gets darker. Light, noise, compression and what
+registration leaves differ from frame to frame.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,35 +11,31 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from mer_hf.face.landmarks import eye_centres
 from mer_hf.face.tracking import FaceError, FaceGeometry, track_face
 from mer_hf.video.clip import Clip, compressed
 
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
-from .expressions import begin_sample
-from .flow_maps import FlowMapSettings, eye_motion, log_uniform, personal_basis, smooth_noise
+from .flow_maps import FlowMapSettings, Stream, eye_motion, log_uniform, personal_basis, smooth_noise
 from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
-from .template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
+from .template import face_template, interpolation_operator
+from .warp import carried_back, look_up, pixel_grid, rotation
 
 FILM_CANVAS = Canvas(84.0, -2.0, -1.75, 336, 336)
-"""What the camera sees of a person that is filmed."""
+"""What the camera sees of a person that is rendered and re-tracked."""
 
 FILM_FPS = 60.0
 
 GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
-"""Where the eyes lie, as the pipeline aligns them by default."""
+"""Where the eyes lie: as the pipeline aligns them by default."""
 
 BASE_INTEROCULAR_PX = 110.0
 BASE_SIDE = 380
 """A face's own raster; larger than the crop, which is shifted and turned on it."""
 
-BASE_CANVAS = Canvas(
-    BASE_INTEROCULAR_PX,
-    -BASE_SIDE / 2 / BASE_INTEROCULAR_PX,
-    -0.42 * BASE_SIDE / BASE_INTEROCULAR_PX,
-    BASE_SIDE,
-    BASE_SIDE,
-)
+BASE_UNITS = BASE_SIDE / BASE_INTEROCULAR_PX
+BASE_CANVAS = Canvas(BASE_INTEROCULAR_PX, -BASE_UNITS / 2, -0.42 * BASE_UNITS, BASE_SIDE, BASE_SIDE)
 
 STEP = 4
 """Pixels of a face at rest between two points at which motion is known."""
@@ -65,7 +61,7 @@ class FaceSettings:
         apex_at (`tuple`): Where the apex lies between onset and offset.
         ends (`float`): How far the first and the last of more than two frames lie from the true onset and
             offset at most, as a share of the expression's length: spotting is not exact.
-        identity (`float`): Standard deviation of the smooth bending of the face, in inter-ocular distances.
+        identity (`float`): Standard deviation of the smooth bending of the face, in interocular distances.
         shift (`float`): Largest shift of the crop, as a share of its side.
         scale (`float`): Largest relative change of its scale.
         roll_deg (`float`): Largest tilt.
@@ -76,8 +72,8 @@ class FaceSettings:
         blur_px (`float`): Largest blur of the camera.
         compressed (`float`): Share of samples that are compressed, frame by frame.
         quality (`tuple`): Their JPEG quality.
-        coded (`float`): Share of samples that come back from an H.264 file, in which a frame is told by how
-            it differs from those before it; needs av.
+        coded (`float`): Share of samples that come back from an H.264 file, which stores how a
+            frame differs from those before it; needs av.
         crf (`tuple`): How strongly they are compressed.
         filmed (`float`): Share of samples that are clips with head motion, in which the face is searched for
             and aligned as in any other clip; needs mediapipe.
@@ -110,7 +106,7 @@ class FaceSettings:
     filmed: float = 0.0
 
 
-class SyntheticFaces:
+class SyntheticFaces(Stream):
     """An unlimited, labelled source of aligned faces in motion; sample i is a pure function of (seed, i).
 
     Args:
@@ -138,47 +134,35 @@ class SyntheticFaces:
         num_frames: int = 2,
         geometry: dict | None = None,
     ):
-        if size < 0 or seed < 0 or start < 0:
-            raise ValueError(f"seed, size and start must not be negative, got {seed}, {size} and {start}.")
+        super().__init__(seed, size, start)
         if num_frames < 2:
             raise ValueError(
                 f"a sample needs at least 2 frames, onset and apex, got num_frames={num_frames}."
             )
-        self.seed, self.size, self.start, self.num_frames = seed, size, start, num_frames
-        self.settings = settings or FaceSettings()
+        self.settings, self.num_frames = settings or FaceSettings(), num_frames
         self.geometry = GEOMETRY | (geometry or {})
 
-    def __len__(self) -> int:
-        return self.size
-
     def __getitem__(self, index: int) -> dict:
-        """One clip of a face.
+        """Draw one clip of a face.
 
         Returns:
             `dict`: `frames` uint8 `(T, S, S, 3)` RGB; `onset`, `apex`, `offset` frame indices; `label` int in
             [0, 3); `action_units` the drawn strengths, AU -> (left, right); `landmarks_xy` float32 `(468, 2)`
             of the onset, in pixels of the frames.
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
-        rng, expression = begin_sample(self.seed, self.start + index, self.settings.class_shares)
-        label, activations = expression
+        rng, (label, activations) = self.begin(index)
         strengths, apex = self._strengths(rng)
         filmed = self.settings.filmed and rng.random() < self.settings.filmed
         render = film_face if filmed else render_face
         frames, landmarks_xy = render(rng, activations, strengths, self.settings, self.geometry)
+        phases = {"onset": 0, "apex": apex, "offset": len(frames) - 1}
         return {
-            "frames": frames,
-            "onset": 0,
-            "apex": apex,
-            "offset": len(frames) - 1,
-            "label": label,
-            "action_units": activations,
+            "frames": frames, **phases, "label": label, "action_units": activations,
             "landmarks_xy": landmarks_xy,
-        }
+        }  # fmt: skip
 
     def _strengths(self, rng) -> tuple[np.ndarray, int]:
-        """How far the expression is in each frame, and which frame is the apex."""
+        """Draw how far the expression is in each frame, and return that and the apex frame."""
         if self.num_frames == 2:
             return np.array([0.0, 1.0]), 1
         top = rng.uniform(*self.settings.apex_at)
@@ -196,7 +180,7 @@ def render_face(
     geometry: dict,
     basis: dict[str, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of one aligned face that shows an expression.
+    """Render frames `(T, S, S, 3)` of one aligned face, and return them and its 468 landmarks at rest.
 
     Args:
         rng (`np.random.Generator`): Source of chance.
@@ -205,19 +189,14 @@ def render_face(
         settings ([`FaceSettings`]): What is varied.
         geometry (`dict`): Of the crop, see `GEOMETRY`.
         basis (`dict`, *optional*): Muscles, AU -> image-left field; by default drawn around `PULLS`.
-
-    Returns:
-        `tuple`: frames uint8 `(T, S, S, 3)` and landmarks float32 `(468, 2)` at rest.
     """
     size, unit_px = geometry["size"], geometry["size"] * geometry["interocular_fraction"] / 60
     face = _base(rng, settings, tuple(activations))
-    to_base = _crop(
-        rng, face.points_xy, settings, geometry
-    )  # (S, S, 2): where each pixel lies in the base picture
+    to_base = _crop(rng, face.points_xy, settings, geometry)
     peak_px = log_uniform(rng, *settings.peak_px)
     displacement = _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis)
     furrows = _furrows(rng, activations, peak_px, face, settings)
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
+    grid = pixel_grid(size, size)
     blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
     crf = int(rng.integers(*settings.crf)) if rng.random() < settings.coded else None
     jpeg = crf is None and rng.random() < settings.compressed
@@ -228,18 +207,19 @@ def render_face(
     frames = np.empty((len(strengths), size, size, 3), np.uint8)
     for frame, strength in zip(frames, strengths, strict=True):
         residual = rng.normal(0, settings.residual_px * unit_px, 2)
-        source = grid - _back(displacement * np.float32(strength), grid) - residual.astype(np.float32)
-        at = _look(to_base, source, cv2.INTER_LINEAR)
-        seen = _look(face.picture, at)
+        moved = displacement * np.float32(strength)
+        source = grid - carried_back(moved, grid, moved) - residual.astype(np.float32)
+        at = look_up(to_base, source)
+        seen = look_up(face.picture, at, cv2.INTER_CUBIC)
         if furrows is not None and strength:
-            seen *= (1 - np.float32(strength) * _look(furrows, at, cv2.INTER_LINEAR))[..., None]
+            seen *= (1 - np.float32(strength) * look_up(furrows, at))[..., None]
         frame[:] = _expose(rng, seen, blur_px, noise, quality, settings)
     frames = frames if crf is None else compressed(frames, FILM_FPS, crf)[wanted]
     return frames, _places(face.points_xy, to_base)
 
 
 def _as_in_a_file(strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A frame of rest, which a file would hold whole, and frames between those that are wanted.
+    """Put a frame of rest, which a file would hold whole, and frames between before the wanted ones.
 
     Returns:
         `tuple`: strengths of all frames, and which of them are wanted.
@@ -257,21 +237,7 @@ def film_face(
     settings: FaceSettings,
     geometry: dict,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same as [`render_face`], by way of a clip: filmed, the face searched for, aligned.
-
-    Args:
-        rng (`np.random.Generator`): Source of chance.
-        activations (`dict`): AU -> (left, right) strength.
-        strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
-        settings ([`FaceSettings`]): What is varied.
-        geometry (`dict`): Of the crop, see `GEOMETRY`.
-
-    Returns:
-        `tuple`: frames uint8 `(T, S, S, 3)` and landmarks float32 `(468, 2)` at rest.
-
-    Raises:
-        ImportError: If mediapipe is missing.
-    """
+    """Like `render_face`, but render a clip of a person, search it for the face, and align that."""
     between = 3  # frames of the clip from one that is wanted to the next
     count = between * (len(strengths) - 1) + 1
     over_time = np.interp(np.arange(count), np.arange(0, count, between), strengths)
@@ -301,25 +267,13 @@ def film_face(
 
 
 def _furrows(rng, activations, peak_px, face, settings) -> np.ndarray | None:
-    """What the light loses at the apex where skin is pushed together, on the base picture; or None."""
+    """Return what the light loses at the apex where skin is pushed together, on the base picture; or None."""
     strongest = max((max(sides) for sides in activations.values()), default=0.0)
     amount = settings.furrow * peak_px * rng.uniform(0, 1)
     if not face.furrows or not amount:
         return None
     parts = [sum(activations[name]) / 2 / strongest * layer for name, layer in face.furrows.items()]
     return np.float32(amount) * np.minimum(sum(parts), 1.5)
-
-
-def _back(displacement: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """The field says where a point goes; this says where what is now at a pixel came from."""
-    moved = displacement
-    for _ in range(2):
-        moved = _look(displacement, grid - moved, cv2.INTER_LINEAR)
-    return moved
-
-
-def _look(values: np.ndarray, at_xy: np.ndarray, method: int = cv2.INTER_CUBIC) -> np.ndarray:
-    return cv2.remap(values, at_xy[..., 0], at_xy[..., 1], method, borderMode=cv2.BORDER_REPLICATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,7 +288,7 @@ class _Face:
 
 @lru_cache(maxsize=4)
 def _photograph(name: str, flipped: bool) -> _Face:
-    """A photograph on its own raster; flipped, each landmark is still the one it is called."""
+    """Return a photograph on its own raster; flipped, each landmark keeps its meaning."""
     picture, landmarks = photograph(name, BASE_INTEROCULAR_PX, BASE_SIDE, BASE_SIDE)
     points = landmarks[:468].astype(np.float64)
     if flipped:
@@ -344,7 +298,7 @@ def _photograph(name: str, flipped: bool) -> _Face:
 
 
 def _spread(points_xy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """What carries motion from the vertices to a coarse raster; it fades to zero around the face."""
+    """Return what carries motion from the vertices to a coarse raster; it fades to zero around the face."""
     hull = cv2.convexHull(points_xy.astype(np.float32))[:, 0]
     ring = points_xy.mean(axis=0) + 1.3 * (hull - points_xy.mean(axis=0))
     axis = np.arange(0, side + STEP, STEP)
@@ -355,7 +309,7 @@ def _spread(points_xy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _base(rng, settings, names: tuple[str, ...]) -> _Face:
-    """A face at rest: a person, or a photograph in a tint of its own."""
+    """Draw a face at rest: a person, or a photograph in a tint of its own."""
     if rng.random() < settings.photograph:
         name = settings.photographs[rng.integers(len(settings.photographs))]
         face = _photograph(name, bool(rng.random() < 0.5))
@@ -367,26 +321,22 @@ def _base(rng, settings, names: tuple[str, ...]) -> _Face:
 
 
 def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
-    """Where each pixel of the crop lies in the base picture, `(S, S, 2)`: placed by the eyes, then bent."""
-    size, left, right = geometry["size"], *_eyes(points_xy)
+    """Draw where each pixel of the crop lies in the base picture, `(S, S, 2)`: by the eyes, then bent."""
+    size, left, right = geometry["size"], *eye_centres(points_xy)
     across = (right - left) / (geometry["interocular_fraction"] * size)
     across = across * np.exp(rng.uniform(-settings.scale, settings.scale))
     roll = np.deg2rad(rng.uniform(-settings.roll_deg, settings.roll_deg))
-    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    turn = rotation(roll)
     axes = np.column_stack([turn @ across, turn @ (-across[1], across[0])])
     eyes = np.array([0.5, geometry["eye_row"]]) * size + rng.uniform(-1, 1, 2) * settings.shift * size - 0.5
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1) - eyes
+    grid = pixel_grid(size, size) - eyes
     bend = cv2.resize(smooth_noise(rng, 4, 2, 28), (size, size), interpolation=cv2.INTER_CUBIC)
     bend *= settings.identity * float(np.linalg.norm(right - left))
     return (grid @ axes.T + (left + right) / 2 + bend).astype(np.float32)
 
 
-def _eyes(points_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return points_xy[list(IMAGE_LEFT_EYE)].mean(axis=0), points_xy[list(IMAGE_RIGHT_EYE)].mean(axis=0)
-
-
 def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis=None) -> np.ndarray:
-    """The field of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in pixels of the crop."""
+    """Draw the motion of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in crop pixels."""
     unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
     muscles = FlowMapSettings(
         muscle=settings.muscle, contraction=settings.contraction, blink=settings.blink, gaze=settings.gaze
@@ -399,24 +349,24 @@ def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, 
     index, weight = face.spread
     side = round(len(index) ** 0.5)
     coarse = (moved[index] * weight[..., None]).sum(axis=1).reshape(side, side, 2).astype(np.float32)
-    return _look(cv2.GaussianBlur(coarse, (0, 0), 1.0), to_base / STEP, cv2.INTER_LINEAR)
+    return look_up(cv2.GaussianBlur(coarse, (0, 0), 1.0), to_base / STEP)
 
 
 def _places(points_xy: np.ndarray, to_base: np.ndarray) -> np.ndarray:
-    """Where landmarks of the base picture lie in the crop: the lookup turned around."""
+    """Return where landmarks of the base picture lie in the crop: the lookup turned around."""
     size = len(to_base)
     corners = to_base[[0, 0, -1], [0, -1, 0]].astype(np.float64)
     axes = np.column_stack([corners[1] - corners[0], corners[2] - corners[0]]) / (size - 1)
     inverse = np.linalg.inv(axes)
     places = (points_xy - corners[0]) @ inverse.T
     for _ in range(10):
-        found = _look(to_base, places[None].astype(np.float32), cv2.INTER_LINEAR)[0]
-        places = places + (points_xy - found) @ inverse.T
+        reached = look_up(to_base, places[None].astype(np.float32))[0]
+        places = places + (points_xy - reached) @ inverse.T
     return places.astype(np.float32)
 
 
 def _expose(rng, picture, blur_px, noise, quality, settings) -> np.ndarray:
-    """What the camera makes of a frame: light, blur, noise, 8 bits, compression."""
+    """Expose a frame to the camera: light, blur, noise, 8 bits, compression."""
     size = len(picture)
     light = cv2.resize(smooth_noise(rng, 4, 1, 28)[..., 0], (size, size), interpolation=cv2.INTER_CUBIC)
     picture = picture * np.float32(1 + rng.normal(0, settings.gain))

@@ -1,9 +1,9 @@
-"""Labelled flow maps of expressions that nobody performed.
+"""Draw labelled flow maps of expressions that nobody performed.
 
-AUs move a mesh, and the mesh gives a field of true motion. What reaches a network is a measurement of it,
-made in one of two ways: a drawn face is moved, filmed twice with noise, and put through a real optical-flow
-method; or, quicker, the method is imitated: it holds on to contrast (brows, lids, lips, folds), fills the
-smooth skin between from there, and adds noise and outliers.
+AUs move a mesh, and the mesh gives a field of true motion. A network sees a measurement of it, made in one of
+two ways: a drawn face is moved, pictured twice with noise, and put through a real optical-flow method; or,
+faster, the method is imitated: it holds on to contrast (brows, lids, lips, folds), fills the smooth skin
+between from there, and adds noise and outliers.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,15 @@ import cv2
 import numpy as np
 
 from mer_hf.face.flow import flow_map, optical_flow, span_to_uint8
+from mer_hf.face.landmarks import eye_centres
 
 from .contraction import ACTIONS, contraction_field
-from .expressions import begin_sample
+from .expressions import Expression, begin_sample
 from .identities import Canvas, draw_identity
 from .muscles import PULLS, Pull, au_basis, side_field, vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP, draw_face
-from .template import FEATURE_LINES, IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE, face_template, interpolation_operator
+from .template import FEATURE_LINES, face_template, interpolation_operator
+from .warp import carried_back, look_up, pixel_grid, rotation
 
 FINE = 56
 """Side of the grid on which motion is drawn and measured before it is averaged down."""
@@ -29,8 +31,8 @@ FINE = 56
 class FlowMapSettings:
     """What is varied from map to map; each pair is the range of a uniform draw unless said otherwise.
 
-    Rows and columns are in pixels of a 28 x 28 map; a share is a probability; "relative" means over the
-    expression's peak.
+    Rows and columns are in pixels of a 28 x 28 map; a share is a probability; "relative" means relative
+    to the expression's peak.
 
     Attributes:
         class_shares (`tuple`): Of negative, positive, surprise. By default those of the MEGC2019 composite's
@@ -44,7 +46,7 @@ class FlowMapSettings:
         interocular_px (`tuple`): Columns between the eye centres.
         squash (`tuple`): Vertical over horizontal scale of the crop.
         roll_deg (`float`): Largest tilt of the crop.
-        identity (`float`): Standard deviation of the smooth bending of the face, in inter-ocular distances.
+        identity (`float`): Standard deviation of the smooth bending of the face, in interocular distances.
         head (`float`): Spread of the head's relative motion.
         filmed (`float`): Share of maps measured on a drawn face; the rest is imitated.
         picture_px (`tuple`): Sides of the filmed pictures, one of which is drawn.
@@ -56,10 +58,10 @@ class FlowMapSettings:
         tvl1 (`float`): Share of filmed maps measured with TV-L1; the rest with DIS.
         noise (`tuple`): Relative noise of an imitated flow, drawn log-uniformly.
         noise_grain_px (`tuple`): Its grain on the imitation's 56 x 56 raster.
-        light (`float`): Largest relative motion feigned by changing light.
+        light (`float`): Largest relative motion faked by changing light.
         grip (`tuple`): Weight of skin without contrast against brows, lids and lips.
         smoothing_px (`tuple`): Reach of the imitated method's smoothing on its raster.
-        outliers (`float`): Mean number of small strong disturbances.
+        outliers (`float`): Mean number of small strong outliers.
         outlier_size (`float`): Their relative spread.
         outlier_at_border (`float`): Share of them at the border of the crop; the rest sits where there is
             contrast.
@@ -101,43 +103,61 @@ class FlowMapSettings:
 
 @lru_cache(maxsize=1)
 def _canvas() -> dict[str, np.ndarray]:
-    """The neutral face on a fixed raster: mesh weights, contrast, outline and depth."""
+    """Return the neutral face on a fixed raster: mesh weights, contrast, outline and depth."""
     side = 128
     axis = (np.arange(side) + 0.5) / side * SPAN
-    query = np.stack(np.meshgrid(axis + LEFT, axis + TOP), axis=-1).reshape(-1, 2)
     vertices = face_template()[0]
+    query = np.stack(np.meshgrid(axis + LEFT, axis + TOP), axis=-1).reshape(-1, 2)
     index, weight, inside = interpolation_operator(vertices[:, :2], query)
     contrast = np.zeros((side, side), np.uint8)
     for line in FEATURE_LINES.values():
         pixels = (vertices[list(line), :2] - (LEFT, TOP)) / SPAN * side
         cv2.polylines(contrast, [np.round(pixels).astype(np.int32)], False, 255, 3)
     contrast = cv2.GaussianBlur(contrast.astype(np.float32) / 255.0, (0, 0), 2.0)
-    mask = cv2.GaussianBlur(inside.reshape(side, side).astype(np.float32), (0, 0), 2.0)
+    inside = inside.reshape(side, side)
+    mask = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 2.0)
     depth = (vertices[index, 2] * weight).sum(axis=1).reshape(side, side).astype(np.float32)
-    depth = np.where(inside.reshape(side, side), depth, depth.max())
-    return {
-        "index": index,
-        "weight": weight.astype(np.float32),
-        "layers": np.dstack([contrast / contrast.max(), mask, cv2.GaussianBlur(depth, (0, 0), 3.0)]),
-    }
+    depth = cv2.GaussianBlur(np.where(inside, depth, depth.max()), (0, 0), 3.0)
+    layers = np.dstack([contrast / contrast.max(), mask, depth])
+    return {"index": index, "weight": weight.astype(np.float32), "layers": layers}
 
 
 def smooth_noise(rng: np.random.Generator, grain_px: float, planes: int, size: int = FINE) -> np.ndarray:
-    """Noise of unit variance with a given grain, `(size, size, planes)`."""
+    """Draw noise of unit variance with a given grain, `(size, size, planes)`."""
     noise = rng.standard_normal((size, size, planes)).astype(np.float32)
     if grain_px > 0.3:
-        noise = cv2.GaussianBlur(noise, (0, 0), grain_px, borderType=cv2.BORDER_REFLECT).reshape(
-            size, size, planes
-        )
+        noise = cv2.GaussianBlur(noise, (0, 0), grain_px, borderType=cv2.BORDER_REFLECT)
+    noise = noise.reshape(size, size, planes)
     return noise / (noise.std() + 1e-9)
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number whose logarithm is uniform between those of `low` and `high`."""
+    """Draw a number whose logarithm is uniform between those of `low` and `high`."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-class SyntheticFlowMaps:
+class Stream:
+    """An unlimited stream of samples, and a view of `size` of them from `start` on.
+
+    Sample i is a pure function of (seed, start + i).
+    """
+
+    def __init__(self, seed: int, size: int, start: int = 0):
+        if size < 0 or seed < 0 or start < 0:
+            raise ValueError(f"seed, size and start must not be negative, got {seed}, {size} and {start}.")
+        self.seed, self.size, self.start = seed, size, start
+
+    def __len__(self) -> int:
+        return self.size
+
+    def begin(self, index: int) -> tuple[np.random.Generator, Expression]:
+        """Return the random generator of a sample of the view, and the expression first drawn from it."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"sample {index} of {self.size}")
+        return begin_sample(self.seed, self.start + index, self.settings.class_shares)
+
+
+class SyntheticFlowMaps(Stream):
     """An unlimited, labelled source of flow maps; sample i is a pure function of (seed, i).
 
     Args:
@@ -145,7 +165,7 @@ class SyntheticFlowMaps:
         size (`int`): Number of samples in the view; sample i does not depend on it.
         settings ([`FlowMapSettings`], *optional*): What is varied.
         start (`int`, *optional*, defaults to 0): Index in the stream of sample 0 of the view.
-        picture (`np.ndarray` of shape `(S, S)`, *optional*): A face on the raster of `pictures.py`, filmed in
+        picture (`np.ndarray` of shape `(S, S)`, *optional*): A face on the raster of `pictures.py`, moved in
             place of drawn ones: a photograph, for testing what was learnt from drawings.
 
     Examples:
@@ -162,25 +182,18 @@ class SyntheticFlowMaps:
         start: int = 0,
         picture: np.ndarray | None = None,
     ):
-        if size < 0 or seed < 0 or start < 0:
-            raise ValueError(f"seed, size and start must not be negative, got {seed}, {size} and {start}.")
-        self.seed, self.size, self.start = seed, size, start
+        super().__init__(seed, size, start)
         self.settings = settings or FlowMapSettings()
         self.picture = picture
 
-    def __len__(self) -> int:
-        return self.size
-
     def __getitem__(self, index: int) -> dict:
-        """One map.
+        """Draw one flow map.
 
         Returns:
             `dict`: `flow` uint8 `(28, 28, 3)`, channels (u, v, strain), each spanning 0 to 255; `label` int
             in [0, 3); `action_units` the drawn strengths, AU -> (left, right).
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
-        rng, expression = begin_sample(self.seed, self.start + index, self.settings.class_shares)
+        rng, expression = self.begin(index)
         flow_xy = draw_flow(rng, expression.activations, self.settings, self.picture)
         flow = span_to_uint8(flow_map(flow_xy))
         return {"flow": flow, "label": expression.label, "action_units": expression.activations}
@@ -192,17 +205,7 @@ def draw_flow(
     settings: FlowMapSettings,
     picture: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The measured flow of one face that shows an expression.
-
-    Args:
-        rng (`np.random.Generator`): Source of chance.
-        activations (`dict`): AU -> (left, right) strength.
-        settings ([`FlowMapSettings`]): What is varied.
-        picture (`np.ndarray`, *optional*): A face on the raster of `pictures.py`, by default a drawn one.
-
-    Returns:
-        `np.ndarray` of shape `(S, S, 2)`: float32; S and the unit vary from sample to sample.
-    """
+    """Draw the measured flow `(S, S, 2)` of one face that shows an expression; S and the unit vary."""
     moved = vertex_displacement(activations, personal_basis(rng, activations, settings))
     moved /= np.linalg.norm(moved, axis=1).max()
     moved += eye_motion(rng, settings)
@@ -222,7 +225,7 @@ def draw_flow(
 
 
 def _picture(rng, settings) -> np.ndarray:
-    """A gray face in the neutral proportions, which the crop bends later."""
+    """Draw a gray face in the neutral proportions, which the crop bends later."""
     if not settings.person or rng.random() >= settings.person:
         return draw_face(rng)
     person = draw_identity(rng, Canvas(SIDE / SPAN, LEFT, TOP, SIDE, SIDE), proportions=0.0)
@@ -230,7 +233,7 @@ def _picture(rng, settings) -> np.ndarray:
 
 
 def personal_basis(rng, activations, settings) -> dict[str, np.ndarray]:
-    """Muscles reach further in one face than in another and pull in slightly other directions."""
+    """Draw the muscles of a person: their reach, strength and direction vary."""
     if settings.muscle == 0:
         return au_basis()
     basis = {}
@@ -246,15 +249,14 @@ def personal_basis(rng, activations, settings) -> dict[str, np.ndarray]:
             turn = settings.muscle * rng.standard_normal()
             lateral = pull.lateral * np.cos(turn) - pull.down * np.sin(turn)
             down = pull.lateral * np.sin(turn) + pull.down * np.cos(turn)
-            pulls.append(
-                Pull(pull.vertex, lateral * gain, down * gain, pull.width * reach[0], pull.height * reach[1])
-            )
+            width, height = pull.width * reach[0], pull.height * reach[1]
+            pulls.append(Pull(pull.vertex, lateral * gain, down * gain, width, height))
         basis[name] = side_field(tuple(pulls))
     return basis
 
 
 def eye_motion(rng, settings) -> np.ndarray:
-    """Lids in a blink or gaze that moves: common in every class, and no part of any."""
+    """Draw lids in a blink or a moving gaze: common in every class, and not part of any."""
     moved = np.zeros((len(face_template()[0]), 2))
     if rng.random() < settings.blink:
         strength = rng.choice((-1.0, 1.0)) * rng.uniform(0.4, 2.0)
@@ -265,19 +267,18 @@ def eye_motion(rng, settings) -> np.ndarray:
 
 
 def eye_field(rng) -> np.ndarray:
-    """Where the eyes and the skin around them go when they look elsewhere, `(468, 2)`."""
+    """Draw where the eyes and the skin around them go when they look elsewhere, `(468, 2)`."""
     vertices = face_template()[0]
     look = rng.normal(0.0, 0.7, 2) * (1.0, 0.5)
     moved = np.zeros((len(vertices), 2))
-    for corner_a, corner_b in (IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE):
-        centre = (vertices[corner_a, :2] + vertices[corner_b, :2]) / 2
+    for centre in eye_centres(vertices[:, :2]):
         offset = (vertices[:, :2] - centre) / (0.14, 0.07)
         moved += np.exp(-0.5 * np.square(offset).sum(axis=1))[:, None] * look
     return moved
 
 
 def _crop(rng, size, settings) -> tuple[np.ndarray, float]:
-    """Where a data set's crop looks on the neutral face, `(size, size, 2)`, and its vertical squash.
+    """Draw where a dataset's crop looks on the neutral face, `(size, size, 2)`, and its vertical squash.
 
     The person's features are a little elsewhere than the neutral face's: the lookup is bent smoothly.
     """
@@ -286,16 +287,15 @@ def _crop(rng, size, settings) -> tuple[np.ndarray, float]:
     squash = rng.uniform(*settings.squash)
     roll = np.deg2rad(settings.roll_deg) * rng.uniform(-1, 1)
     centre = np.array([13.5 + rng.normal(0, 0.7), rng.uniform(*settings.eye_row)]) * scale
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1) - centre
-    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    grid = pixel_grid(size, size) - centre
     warp = smooth_noise(rng, size / 7, 2, size) * settings.identity
     if rng.random() < 0.5:  # faces are mostly symmetric in their oddities
         warp = (warp + warp[:, ::-1] * (-1.0, 1.0)) / np.sqrt(2)
-    return (grid @ turn) / interocular / (1.0, squash) + warp, squash
+    return (grid @ rotation(roll)) / interocular / (1.0, squash) + warp, squash
 
 
 def _look_up(layers, face_xy) -> np.ndarray:
-    """Values of a square raster of the neutral face at face coordinates, `(S, S, C)`."""
+    """Return the values of a square raster of the neutral face at face coordinates, `(S, S, C)`."""
     pixels = ((face_xy - (LEFT, TOP)) / SPAN * layers.shape[0] - 0.5).astype(np.float32)
     parts = np.split(np.ascontiguousarray(layers, dtype=np.float32), range(4, layers.shape[2], 4), axis=2)
     seen = [cv2.remap(part, pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR) for part in parts]
@@ -303,19 +303,11 @@ def _look_up(layers, face_xy) -> np.ndarray:
 
 
 def _film(rng, true, picture, settings) -> np.ndarray:
-    """Move a drawn face by the true field, film it before and after, and measure the flow between."""
+    """Move a drawn face by the true field, picture it before and after, and measure the flow between."""
     size = len(picture)
     true = (true * log_uniform(rng, *settings.peak_px) * size / 112).astype(np.float32)
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
-    source = grid - true
-    for _ in range(2):  # the field says where a point goes; find where it came from
-        moved = cv2.remap(
-            true, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        source = grid - moved
-    apex = cv2.remap(
-        picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
+    grid = pixel_grid(size, size)
+    apex = look_up(picture, grid - carried_back(true, grid, true), cv2.INTER_CUBIC)
     light = smooth_noise(rng, size / 5, 1, size)[..., 0] * rng.uniform(0, settings.light_levels)
     apex = apex * (1 + rng.normal(0, settings.gain)) + light
     noise, blur_px = log_uniform(rng, *settings.sensor_noise), rng.uniform(0, settings.blur_px) * size / 112
@@ -326,7 +318,7 @@ def _film(rng, true, picture, settings) -> np.ndarray:
 
 
 def _expose(rng, picture, noise, blur_px) -> np.ndarray:
-    """What the sensor makes of a picture: blur, noise, 8 bits."""
+    """Expose a picture to the sensor: blur, noise, 8 bits."""
     if blur_px > 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), blur_px)
     noisy = picture + noise * rng.standard_normal(picture.shape, dtype=np.float32)
@@ -334,16 +326,15 @@ def _expose(rng, picture, noise, blur_px) -> np.ndarray:
 
 
 def _head(rng, face_xy, depth, mask, settings) -> np.ndarray:
-    """What the head's own motion leaves: shift, roll, nearing and turns, which move near parts most."""
+    """Draw what the head's own motion leaves: shift, roll, nearing and turns, which move near parts most."""
     size = settings.head * abs(rng.standard_normal()) if settings.head else 0.0
     shift, roll, nearing = rng.normal(0, 1, 2), rng.normal(0, 0.5), rng.normal(0, 0.3)
     yaw, pitch = rng.normal(0, 0.7, 2)
     x, y = face_xy[..., 0], face_xy[..., 1] - 0.5
     u = shift[0] - roll * y + nearing * x - yaw * depth
     v = shift[1] + roll * x + nearing * y - pitch * depth
-    background = float(
-        rng.uniform() < 0.5
-    )  # behind the face nothing moves, unless the crop shows neck and hair
+    # Behind the face nothing moves, unless the crop shows neck and hair.
+    background = float(rng.uniform() < 0.5)
     weight = background + (1 - background) * mask
     return (size * np.dstack([u, v]) * weight[..., None]).astype(np.float32)
 
@@ -362,20 +353,19 @@ def _measure(rng, true, contrast, settings) -> np.ndarray:
         flow = flow + _outlier(rng, contrast, settings)
     flow = np.ascontiguousarray(flow, dtype=np.float32)
     for _ in range(rng.integers(settings.medians + 1)):
-        flow = cv2.medianBlur(flow[..., 0], 5), cv2.medianBlur(flow[..., 1], 5)
-        flow = np.dstack(flow)
+        flow = np.dstack([cv2.medianBlur(flow[..., 0], 5), cv2.medianBlur(flow[..., 1], 5)])
     return _shrink(flow, rng.uniform(0.0, settings.shrink))
 
 
 def _shrink(flow, threshold) -> np.ndarray:
-    """Small differences vanish, as under a total-variation prior: each vector loses `threshold`."""
+    """Take `threshold` from each vector: small differences vanish, as under a total-variation prior."""
     rest = np.median(flow, axis=(0, 1))
     length = np.linalg.norm(flow - rest, axis=-1, keepdims=True)
     return rest + (flow - rest) * np.maximum(0.0, 1.0 - threshold / (length + 1e-6))
 
 
 def _outlier(rng, contrast, settings) -> np.ndarray:
-    """A small strong disturbance: hair or clothes at the border, a glint or a lid where there is contrast."""
+    """Draw a small strong outlier: hair or clothes at the border, a glint or a lid at contrast."""
     spot = rng.uniform(0, FINE - 1, 2)
     if rng.random() < settings.outlier_at_border:
         spot[rng.integers(2)] = rng.choice((0.0, FINE - 1.0))
@@ -383,7 +373,6 @@ def _outlier(rng, contrast, settings) -> np.ndarray:
         weight = (contrast + 0.05).ravel().astype(np.float64)
         chosen = rng.choice(weight.size, p=weight / weight.sum())
         spot = np.array([chosen % FINE, chosen // FINE])
-    grid = np.stack(np.meshgrid(np.arange(FINE), np.arange(FINE)), axis=-1)
     reach = np.exp(rng.uniform(np.log(1.0), np.log(6.0), 2))
-    fade = np.exp(-0.5 * np.square((grid - spot) / reach).sum(axis=-1))
+    fade = np.exp(-0.5 * np.square((pixel_grid(FINE, FINE) - spot) / reach).sum(axis=-1))
     return fade[..., None] * rng.normal(0, settings.outlier_size, 2)

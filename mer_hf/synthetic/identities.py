@@ -1,8 +1,8 @@
-"""Faces of nobody, in colour: a mesh of varied proportions, lit and painted.
+"""Draw people who do not exist, in colour: a mesh of varied proportions, lit and painted.
 
 A person is the neutral mesh bent into other proportions, a skin between very light and very dark, eyes,
 brows, lips, nose, hair, now and then a beard, glasses or freckles, and light from somewhere. Everything is
-drawn; no portrait is used. Unit: the distance between the eye centres; origin: the point between them.
+drawn; no portrait is used. Unit: the interocular distance; origin: the point between the eye centres.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .template import face_template, interpolation_operator
+from .template import FACE_OUTLINE, face_template, interpolation_operator
+from .warp import look_up
 
-FACE_OUTLINE = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
 LIDS = (
     ((33, 246, 161, 160, 159, 158, 157, 173, 133), (133, 155, 154, 153, 145, 144, 163, 7, 33)),
     ((263, 466, 388, 387, 386, 385, 384, 398, 362), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
@@ -24,53 +21,11 @@ LIDS = (
 """Upper and lower lid of each eye, image left first."""
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
 UPPER_LIP = (
-    61,
-    185,
-    40,
-    39,
-    37,
-    0,
-    267,
-    269,
-    270,
-    409,
-    291,
-    308,
-    415,
-    310,
-    311,
-    312,
-    13,
-    82,
-    81,
-    80,
-    191,
-    78,
-)
+    61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191, 78,
+)  # fmt: skip
 LOWER_LIP = (
-    61,
-    78,
-    95,
-    88,
-    178,
-    87,
-    14,
-    317,
-    402,
-    318,
-    324,
-    308,
-    291,
-    375,
-    321,
-    405,
-    314,
-    17,
-    84,
-    181,
-    91,
-    146,
-)
+    61, 78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146,
+)  # fmt: skip
 LIP_LINE = (61, 78, 81, 13, 311, 308, 291)
 NOSE_SIDES = ((193, 122, 196, 3, 51, 45), (417, 351, 419, 248, 281, 275))
 NOSE_WINGS = ((49, 48, 64, 98), (279, 278, 294, 327))
@@ -79,17 +34,9 @@ FOLDS = ((129, 206, 216, 212), (358, 426, 436, 432))
 BAGS = ((243, 112, 26, 22, 23, 24, 110, 25), (463, 341, 256, 252, 253, 254, 339, 255))
 
 SKIN_TONES = np.array(
-    [
-        (248, 220, 200),
-        (233, 190, 160),
-        (205, 158, 122),
-        (168, 118, 84),
-        (122, 82, 56),
-        (78, 53, 40),
-        (50, 36, 30),
-    ],
-    dtype=np.float32,
-)
+    [(248, 220, 200), (233, 190, 160), (205, 158, 122), (168, 118, 84), (122, 82, 56), (78, 53, 40),
+     (50, 36, 30)], np.float32,
+)  # fmt: skip
 """From very light to very dark, sRGB."""
 HAIR_TONES = np.array(
     [(22, 18, 17), (45, 32, 26), (86, 58, 38), (150, 110, 66), (110, 52, 30), (150, 148, 146)]
@@ -118,7 +65,7 @@ class Canvas:
     """A picture in face coordinates.
 
     Attributes:
-        px (`float`): Pixels per inter-ocular distance.
+        px (`float`): Pixels per interocular distance.
         left, top (`float`): Face coordinates of the picture's corner.
         width, height (`int`): In pixels.
     """
@@ -130,11 +77,11 @@ class Canvas:
     height: int
 
     def to_pixels(self, points_xy) -> np.ndarray:
-        """Face coordinates -> pixels, a pixel's centre at a whole number."""
+        """Map face coordinates to pixels; pixel centres lie on whole numbers."""
         return (np.asarray(points_xy, np.float64) - (self.left, self.top)) * self.px - 0.5
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Face coordinates of every pixel, `(1, W)` and `(H, 1)`."""
+        """Return the face coordinates of every pixel, `(1, W)` and `(H, 1)`."""
         x = (np.arange(self.width, dtype=np.float32) + 0.5) / self.px + self.left
         y = (np.arange(self.height, dtype=np.float32) + 0.5) / self.px + self.top
         return x[None], y[:, None]
@@ -166,33 +113,20 @@ def draw_identity(
     Args:
         rng (`np.random.Generator`): Source of chance.
         canvas ([`Canvas`]): What of the person is seen, and how large.
-        furrows (`tuple[str, ...]`, *optional*): AUs whose furrows are wanted.
+        furrows (`tuple[str, ...]`, *optional*): AUs whose furrows are drawn.
         proportions (`float`, *optional*, defaults to 1.0): How far they differ from the neutral face's.
-
-    Returns:
-        [`Identity`]
     """
-    person = _Person(rng, proportions)
-    points = person.points
-    brush = _Brush(canvas)
+    person, brush = _Person(rng, proportions), _Brush(canvas)
     _background(rng, brush)
-    _body(rng, brush, person)
-    _skin(rng, brush, person)
-    _features(rng, brush, person)
-    _hair_in_front(rng, brush, person)
-    _extras(rng, brush, person)
-    picture = brush.picture
-    np.clip(picture, 0, 255, out=picture)
-    drawn = {name: _furrow(brush, points, FURROWS[name]) for name in furrows if name in FURROWS}
-    return Identity(picture, canvas.to_pixels(points), person.skin, drawn)
+    for draw in (_body, _skin, _features, _hair_in_front, _extras):
+        draw(rng, brush, person)
+    picture = np.clip(brush.picture, 0, 255)
+    drawn = {name: _furrow(brush, person.points, FURROWS[name]) for name in furrows if name in FURROWS}
+    return Identity(picture, canvas.to_pixels(person.points), person.skin, drawn)
 
 
 def melanin_of(rng: np.random.Generator) -> float:
-    """How dark the skin of the next person is, 0 to 1, without drawing them.
-
-    Args:
-        rng (`np.random.Generator`): The person's own, as for [`draw_identity`].
-    """
+    """Return how dark the skin of the person is that `draw_identity` would draw, 0 to 1."""
     return _Person(rng, 1.0).melanin
 
 
@@ -225,7 +159,7 @@ def _between(tones: np.ndarray, share: float) -> np.ndarray:
 
 
 def _proportions(rng, points: np.ndarray) -> np.ndarray:
-    """How far a person's landmarks lie from the neutral mesh's, in inter-ocular distances."""
+    """Draw how far a person's landmarks lie from the neutral mesh's, in interocular distances."""
     x, y = points.T
 
     def around(cx, cy, width, height):
@@ -238,9 +172,8 @@ def _proportions(rng, points: np.ndarray) -> np.ndarray:
     moved[:, 1] += rng.normal(0, 0.03) * np.clip((y - 1.05) / 0.6, 0, 1)  # chin
     open_ = rng.normal(0, 0.13)
     moved[:, 1] += open_ * (y + 0.02) * around(0.5, -0.02, 0.3, 0.12)  # how open the eyes are
-    moved[:, 1] += (
-        rng.normal(0, 0.025) * np.where(x == 0, 0, 1) * (np.abs(x) - 0.5) * around(0.5, 0, 0.3, 0.15)
-    )
+    slant = rng.normal(0, 0.025) * np.where(x == 0, 0, 1)
+    moved[:, 1] += slant * (np.abs(x) - 0.5) * around(0.5, 0, 0.3, 0.15)
     moved[:, 1] += rng.normal(0, 0.045) * around(0.55, -0.33, 0.45, 0.12)  # height of the brows
     moved[:, 0] += x * rng.normal(0, 0.12) * around(0.0, 0.5, 0.35, 0.2)  # width of the nose
     moved[:, 1] += rng.normal(0, 0.04) * around(0.0, 0.55, 0.35, 0.2)  # its length
@@ -252,7 +185,7 @@ def _proportions(rng, points: np.ndarray) -> np.ndarray:
 
 
 def _wave(rng, points, size: float) -> np.ndarray:
-    """A smooth random field: a few plane waves."""
+    """Draw a smooth random field: a few plane waves."""
     total = np.zeros_like(points)
     for _ in range(4):
         direction, phase = rng.normal(0, 1.6, 2), rng.uniform(0, 2 * np.pi)
@@ -261,7 +194,7 @@ def _wave(rng, points, size: float) -> np.ndarray:
 
 
 class _Brush:
-    """Soft areas and lines on a picture, each worked on where it is only."""
+    """Soft areas and lines on a picture, each painted only where it is."""
 
     def __init__(self, canvas: Canvas):
         self.canvas = canvas
@@ -269,7 +202,7 @@ class _Brush:
         self.x, self.y = canvas.grid()
 
     def mask(self, points_xy, soft: float, line: float = 0.0, closed: bool = True):
-        """Where a shape is: the slices of its surroundings and its share there; sizes in face units."""
+        """Return the slices around a shape and its share of each pixel there; sizes are in face units."""
         canvas, soft_px = self.canvas, max(soft * self.canvas.px, 0.4)
         points = canvas.to_pixels(points_xy)
         margin = int(3 * soft_px + line * canvas.px + 2)
@@ -309,7 +242,7 @@ class _Brush:
 
 
 def _noise(rng, canvas: Canvas, grain: float) -> np.ndarray:
-    """Noise of unit variance and a grain in face units, `(H, W)`."""
+    """Draw noise of unit variance and a grain in face units, `(H, W)`."""
     sigma = max(grain * canvas.px, 0.3)
     shrink = max(1, int(sigma / 2))
     height, width = -(-canvas.height // shrink) + 1, -(-canvas.width // shrink) + 1
@@ -338,14 +271,12 @@ def _oval(cx, cy, rx, ry, count=40) -> np.ndarray:
 
 
 def _body(rng, brush, person):
-    """What stands behind the face: shoulders, neck, hair, ears."""
+    """Paint what stands behind the face: shoulders, neck, hair, ears."""
     chin = person.points[152, 1]
     cloth = rng.uniform(15, 230, 3)
     shoulder = chin + rng.uniform(0.45, 0.8)
-    brush.fill(
-        [(-4, 9), (-3.2, shoulder + 0.7), (-1.0, shoulder), (1.0, shoulder), (3.2, shoulder + 0.7), (4, 9)],
-        cloth, 0.03,
-    )  # fmt: skip
+    slope = shoulder + 0.7
+    brush.fill([(-4, 9), (-3.2, slope), (-1.0, shoulder), (1.0, shoulder), (3.2, slope), (4, 9)], cloth, 0.03)
     wide = rng.uniform(0.58, 0.78)
     low = shoulder + 0.3
     neck = [(-wide, 0.9), (wide, 0.9), (wide, shoulder), (0.3, low), (-0.3, low), (-wide, shoulder)]
@@ -359,11 +290,8 @@ def _body(rng, brush, person):
     if person.style in ("long", "scarf"):
         length = rng.uniform(1.0, 2.4)
         brush.fill(_oval(0, 0.25, wide + 0.22, 1.55), tone * 0.8, 0.04)
-        brush.fill(
-            [(-wide - 0.2, 0), (wide + 0.2, 0), (wide + 0.1, length), (-wide - 0.1, length)],
-            tone * 0.75,
-            0.06,
-        )
+        long = [(-wide - 0.2, 0), (wide + 0.2, 0), (wide + 0.1, length), (-wide - 0.1, length)]
+        brush.fill(long, tone * 0.75, 0.06)
     middle = (person.skull + 0.9) / 2
     if person.style == "bald":
         brush.fill(_oval(0, middle, wide, middle - person.skull), person.skin * 0.93, 0.03)
@@ -378,25 +306,23 @@ def _body(rng, brush, person):
 
 @lru_cache(maxsize=1)
 def _relief() -> tuple[np.ndarray, float, float, float]:
-    """Depth of the neutral face on a fixed raster: map, left, top, pixels per unit."""
+    """Return the depth of the neutral face on a fixed raster: map, left, top, pixels per unit."""
     px, left, top, width, height = 64.0, -1.4, -1.4, 180, 210
     vertices = face_template()[0]
-    grid = np.stack(
-        np.meshgrid((np.arange(width) + 0.5) / px + left, (np.arange(height) + 0.5) / px + top), axis=-1
-    )
-    index, weight, inside = interpolation_operator(vertices[:, :2], grid.reshape(-1, 2))
+    grid = np.meshgrid((np.arange(width) + 0.5) / px + left, (np.arange(height) + 0.5) / px + top)
+    x, y = (plane.ravel() for plane in grid)
+    index, weight, inside = interpolation_operator(vertices[:, :2], np.stack([x, y], axis=-1))
     depth = (vertices[index, 2] * weight).sum(axis=1)
-    x, y = np.abs(grid[..., 0]).ravel(), grid[..., 1].ravel()
+    x = np.abs(x)
     dome = 0.9 * (x / 1.1) ** 2 - 0.2 + 0.35 * np.maximum(0, -0.7 - y) ** 2
     depth = np.where(inside, depth, dome).reshape(height, width).astype(np.float32)
     return cv2.GaussianBlur(depth, (0, 0), 2.5), left, top, px
 
 
 def _normals(brush, person) -> np.ndarray:
-    """Where the skin faces, `(H, W, 3)`; the neutral face's relief, carried to the person's proportions."""
+    """Return where the skin faces, `(H, W, 3)`: the neutral relief, carried to the person's proportions."""
     depth, left, top, px = _relief()
-    template = face_template()[0][:, :2]
-    moved = person.points - template
+    moved = person.points - face_template()[0][:, :2]
     # Proportions change slowly: a coarse field of them is enough.
     index, weight = _coarse()
     field = (moved[index] * weight[..., None]).sum(axis=1).reshape(24, 24, 2).astype(np.float32)
@@ -404,9 +330,8 @@ def _normals(brush, person) -> np.ndarray:
     at = np.empty((brush.canvas.height, brush.canvas.width, 2), np.float32)
     at[..., 0], at[..., 1] = brush.x, brush.y
     cell = np.stack([(at[..., 0] + 1.5) / 3.0 * 24 - 0.5, (at[..., 1] + 1.2) / 3.2 * 24 - 0.5], axis=-1)
-    at -= cv2.remap(field, cell[..., 0], cell[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    look = ((at - (left, top)) * px - 0.5).astype(np.float32)
-    z = cv2.remap(depth, look[..., 0], look[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    at -= look_up(field, cell)
+    z = look_up(depth, ((at - (left, top)) * px - 0.5).astype(np.float32))
     slope_x = cv2.Sobel(z, cv2.CV_32F, 1, 0, ksize=3) * (brush.canvas.px / 8 * person.relief)
     slope_y = cv2.Sobel(z, cv2.CV_32F, 0, 1, ksize=3) * (brush.canvas.px / 8 * person.relief)
     length = np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
@@ -427,7 +352,7 @@ def _coarse() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _skin(rng, brush, person):
-    """The face's skin under its light."""
+    """Paint the face's skin under its light."""
     canvas = brush.canvas
     red = np.exp(-0.5 * (((np.abs(brush.x) - 0.62) / 0.25) ** 2 + ((brush.y - 0.55) / 0.22) ** 2))
     red = red + np.exp(-0.5 * ((brush.x / 0.18) ** 2 + ((brush.y - 0.5) / 0.2) ** 2))
@@ -540,25 +465,20 @@ def _eye(rng, brush, person, lids, look, lash, shadow):
 def _brow(rng, brush, outline, tone, thick, strong):
     middle = outline.mean(axis=0)
     spine = (outline[:5] + outline[9:4:-1]) / 2  # from the outer to the inner end
-    shape = np.concatenate(
-        [spine + (outline[:5] - spine) * thick, (spine + (outline[9:4:-1] - spine) * thick)[::-1]]
-    )
-    brush.fill(shape, tone, 0.02, strong * 0.75)
+    upper, lower = (spine + (edge - spine) * thick for edge in (outline[:5], outline[9:4:-1]))
+    brush.fill(np.concatenate([upper, lower[::-1]]), tone, 0.02, strong * 0.75)
     across = np.sign(-middle[0])
     for _ in range(30):  # hairs
         at = rng.uniform(0, 3.99)
         first = int(at)
-        root = (
-            spine[first]
-            + (spine[first + 1] - spine[first]) * (at - first)
-            + rng.normal(0, 0.03 * thick, 2) * (0.3, 1)
-        )
+        root = spine[first] + (spine[first + 1] - spine[first]) * (at - first)
+        root = root + rng.normal(0, 0.03 * thick, 2) * (0.3, 1)
         tip = root + np.array([-across * rng.uniform(0.02, 0.09), -rng.uniform(-0.02, 0.06)])
         brush.line([root, tip], tone * rng.uniform(0.6, 1.3), 0.008, 0.006, strong)
 
 
 def _hair_in_front(rng, brush, person):
-    """Where hair or a scarf meets the forehead and the temples."""
+    """Paint where hair or a scarf meets the forehead and the temples."""
     if person.style == "bald":
         return
     canvas, points = brush.canvas, person.points
@@ -573,9 +493,8 @@ def _hair_in_front(rng, brush, person):
     place, share = brush.mask(outline, 0.02)
     if place is None:
         return
-    strands = _noise(rng, canvas, 0.01)[place] * np.float32(
-        0.0 if person.style == "scarf" else rng.uniform(0.06, 0.25)
-    )
+    strands = _noise(rng, canvas, 0.01)[place]
+    strands *= np.float32(0.0 if person.style == "scarf" else rng.uniform(0.06, 0.25))
     strands = cv2.GaussianBlur(strands, (0, 0), sigmaX=0.6, sigmaY=0.04 * canvas.px) * 2
     tone = person.cover.astype(np.float32) * (1 + strands[..., None])
     tone = tone * (1 + 0.25 * _noise(rng, canvas, 0.25)[place][..., None] * 0.4)
@@ -589,9 +508,8 @@ def _extras(rng, brush, person):
         _beard(rng, brush, person)
     for _ in range(rng.poisson(2.5)):  # moles
         centre = rng.uniform((-0.9, -0.6), (0.9, 1.4))
-        brush.fill(
-            _oval(*centre, *rng.uniform(0.01, 0.03, 2), count=10), skin * 0.5, 0.008, rng.uniform(0.2, 0.8)
-        )
+        spot = _oval(*centre, *rng.uniform(0.01, 0.03, 2), count=10)
+        brush.fill(spot, skin * 0.5, 0.008, rng.uniform(0.2, 0.8))
     if rng.random() < 0.1:
         for _ in range(40):  # freckles
             centre = rng.normal((0, 0.4), (0.5, 0.15))
@@ -613,8 +531,8 @@ def _beard(rng, brush, person):
     reach = np.clip((brush.y - top - 0.1 * np.abs(brush.x)) / 0.2, 0, 1)
     cheeks = np.clip((np.abs(brush.x) - 0.55) / 0.2, 0, 1) * np.clip((brush.y - 0.35) / 0.3, 0, 1)
     share = np.maximum(reach, cheeks) * rng.uniform(0.15, 0.75)
-    lips = brush.mask(points[list(UPPER_LIP)], 0.02), brush.mask(points[list(LOWER_LIP)], 0.02)
-    for place, lip in lips:
+    for lip_line in (UPPER_LIP, LOWER_LIP):
+        place, lip = brush.mask(points[list(lip_line)], 0.02)
         if place is not None:
             share[place] *= 1 - np.minimum(lip * 1.3, 1)
     place, inside = brush.mask(points[list(FACE_OUTLINE)], 0.03)
@@ -626,7 +544,7 @@ def _beard(rng, brush, person):
 
 
 def _furrow(brush, points, lines) -> np.ndarray:
-    """What the light loses along the lines of one AU, `(H, W)`, at most 1."""
+    """Return what the light loses along the lines of one AU, `(H, W)`, at most 1."""
     total = np.zeros((brush.canvas.height, brush.canvas.width), np.float32)
     for line, strength in lines:
         place, share = brush.mask(points[list(line)], 0.03, line=0.02, closed=False)

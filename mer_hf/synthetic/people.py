@@ -1,4 +1,4 @@
-"""A data set of people who do not exist: flow maps in which each subject keeps a face crop and a camera."""
+"""Draw a dataset of people who do not exist: flow maps in which each subject keeps a crop and a camera."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,15 +12,7 @@ CLIPS_EACH = (3, 12)
 
 
 def settings_of(rng: np.random.Generator, settings: FlowMapSettings) -> FlowMapSettings:
-    """What one person and one camera keep from clip to clip: the crop, the noise, the flow method.
-
-    Args:
-        rng (`np.random.Generator`): Of the person.
-        settings ([`FlowMapSettings`]): The ranges that people are drawn from.
-
-    Returns:
-        [`FlowMapSettings`]: The ranges of this person's clips.
-    """
+    """Draw what one person and one camera keep from clip to clip: the crop, the noise, the flow method."""
     eye_row, interocular, squash = (
         rng.uniform(*pair) for pair in (settings.eye_row, settings.interocular_px, settings.squash)
     )
@@ -37,15 +29,7 @@ def settings_of(rng: np.random.Generator, settings: FlowMapSettings) -> FlowMapS
 
 
 def person_maps(seed: int, person: int) -> SyntheticFlowMaps:
-    """The maps of one person of a data set, a pure function of (seed, person).
-
-    Args:
-        seed (`int`): Of the data set.
-        person (`int`): Counted from 0.
-
-    Returns:
-        [`SyntheticFlowMaps`]: As many as the person has clips.
-    """
+    """Return the flow maps of one person of a dataset, a pure function of (seed, person)."""
     rng = np.random.default_rng([seed, person])
     clips = int(rng.integers(CLIPS_EACH[0], CLIPS_EACH[1] + 1))
     stream = int(rng.integers(2**31))
@@ -55,7 +39,7 @@ def person_maps(seed: int, person: int) -> SyntheticFlowMaps:
 def draw_people(
     subjects: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, np.ndarray]:
-    """Draw a data set; subject i is a pure function of (seed, i).
+    """Draw a dataset; subject i is a pure function of (seed, i).
 
     Args:
         subjects (`int`): Number of people.
@@ -70,7 +54,7 @@ def draw_people(
         ValueError: If there are fewer than two subjects.
     """
     if subjects < 2:
-        raise ValueError(f"expected at least two subjects, got {subjects}: none could be left out.")
+        raise ValueError(f"expected at least two subjects, got {subjects}: no subject could be held out.")
     columns: dict[str, list] = {"flow": [], "label": [], "subject": [], "dataset": []}
     for person in range(subjects):
         for sample in person_maps(seed, person):

@@ -1,9 +1,9 @@
 """The neutral face on which synthetic motion is drawn.
 
-It is the face mesh's 468 vertices: frontal, symmetric, mouth closed.
-The table was measured, not drawn: MediaPipe's face mesh on a public-domain NASA portrait, turned to the
-front, made symmetric and with the mouth closed. Unit: the distance between the eye centres; origin: the point
-between them; x grows to the right of the picture, y downwards, z away from the camera.
+It is the face mesh's 468 vertices: frontal, symmetric, mouth closed. The table was measured, not drawn:
+MediaPipe's face mesh on a public-domain NASA portrait, turned to the front, made symmetric and with the mouth
+closed. Unit: the interocular distance; origin: the point between the eye centres; x grows to the right of the
+picture, y downwards, z away from the camera.
 """
 
 from functools import lru_cache
@@ -12,10 +12,10 @@ from importlib import resources
 import numpy as np
 from scipy.spatial import Delaunay
 
-# Picture sides. The person's right eye is on the left of the picture.
-IMAGE_LEFT_EYE = (33, 133)
-IMAGE_RIGHT_EYE = (263, 362)
-
+FACE_OUTLINE = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
+    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
 FEATURE_LINES: dict[str, tuple[int, ...]] = {
     "image_left_brow": (70, 63, 105, 66, 107),
     "image_right_brow": (300, 293, 334, 296, 336),
@@ -32,12 +32,7 @@ FEATURE_LINES: dict[str, tuple[int, ...]] = {
 
 @lru_cache(maxsize=1)
 def face_template() -> tuple[np.ndarray, np.ndarray]:
-    """The neutral mesh and the mirror image of each vertex.
-
-    Returns:
-        `tuple`: vertices float64 `(468, 3)` and mirror indices int64 `(468,)`; both are shared, do not write
-        to them.
-    """
+    """Return the neutral mesh `(468, 3)` and the index of each vertex's mirror image; both are read-only."""
     path = resources.files("mer_hf.synthetic") / "face_template.npz"
     with path.open("rb") as file, np.load(file) as data:
         vertices, mirror = data["vertices_xyz"].astype(np.float64), data["mirror"].astype(np.int64)
@@ -49,11 +44,7 @@ def face_template() -> tuple[np.ndarray, np.ndarray]:
 def interpolation_operator(
     points_xy: np.ndarray, query_xy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights that carry values from the mesh's vertices to any points, linear inside each triangle.
-
-    Args:
-        points_xy (`np.ndarray` of shape `(V, 2)`): Where the vertices are.
-        query_xy (`np.ndarray` of shape `(Q, 2)`): Where values are wanted.
+    """Return weights that carry values from vertices `(V, 2)` to points `(Q, 2)`, linear in each triangle.
 
     Returns:
         `tuple`: vertex indices int64 `(Q, 3)`, weights float64 `(Q, 3)` (all 0 outside the mesh), inside bool

@@ -1,1 +1,1 @@
-"""Files, provenance and work queues: what every room may use and what knows no face."""
+"""Files, provenance and work queues: helpers that know nothing of faces."""

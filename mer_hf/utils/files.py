@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: the only place that does."""
+"""Write files whole or not at all: the only place that does."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path that takes the place of `path` at the end: nobody ever reads half a file.
+    """Yield a temporary path that replaces `path` at the end, so that nobody ever reads half a file.
 
     If the block raises, `path` stays as it was. The temporary file has the same name and suffix.
     """
@@ -21,6 +21,6 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text file that is either there as a whole or not at all."""
+    """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text)

@@ -1,4 +1,4 @@
-"""Where a number came from: the commit of the code, the hash of a file, and what to know about it."""
+"""Say where a number came from: the commit of the code, the hash of a file, and notes for the user."""
 
 import hashlib
 import os
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 class Note(UserWarning):
-    """A warning that the command line shows: something the user should know about an answer's origin."""
+    """A warning that the command line shows: what the user should know about the origin of an answer."""
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    """Return the SHA-256 of a file's bytes, as `sha256sum` prints it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this package runs from, `-dirty` if it was changed; None outside a checkout."""
+    """Return the commit this package runs from, `-dirty` if files were changed; None outside a checkout."""
     folder = Path(__file__).parents[1]
     for command in (
         ["ls-files", "--error-unmatch", "__init__.py"],

@@ -1,11 +1,11 @@
-"""Pieces of work that several processes do together, on one machine or on many that share a folder.
+"""Pieces of work that several processes share, on one machine or on many that see the same folder.
 
-    queue/todo-<piece>     nobody has begun it
-    queue/doing-<piece>    a process is at work on it, or was killed at it; machine and process stand in it
+    queue/todo-<piece>     not begun
+    queue/doing-<piece>    a process works on it, or was killed at it; the file names machine and process
     queue/done-<piece>     its result is there
 
 A process claims a piece by renaming its file, which succeeds for one process only, and holds a lock on the
-file while it lives: a file without a lock was left by a process that died, and its piece goes on.
+file while it lives. A file without a lock was left by a process that died, and its piece is taken up again.
 """
 
 import contextlib
@@ -17,23 +17,18 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: what a killed process left is not taken up by others there
+except ImportError:  # Windows: pieces of a killed process are not taken up by others there
     fcntl = None
 
 
 class WorkQueue:
-    """The pieces of a run, such as the folds of a protocol.
-
-    Args:
-        folder (`Path`): Where their files are.
-        names (`list[str]`): Of all pieces; each may serve as a file's name.
-    """
+    """The pieces of a run, such as the folds of a protocol; their names have to be valid file names."""
 
     def __init__(self, folder: Path, names: list[str]):
         self.folder, self.names = folder, names
 
     def fill(self) -> None:
-        """Make the queue, unless another process has made it or an earlier run has left it."""
+        """Create the queue, unless another process or an earlier run has created it."""
         unfinished = self.folder.with_name(f".{self.folder.name}.{socket.gethostname()}.{os.getpid()}")
         try:
             if not self.folder.is_dir():
@@ -41,7 +36,7 @@ class WorkQueue:
                 for name in self.names:
                     (unfinished / f"todo-{name}").touch()
                 unfinished.rename(self.folder)
-        except OSError:  # another process was quicker
+        except OSError:  # another process was faster
             if not self.folder.is_dir():
                 raise
         for path in self.folder.parent.glob(f".{self.folder.name}.*"):
@@ -51,40 +46,38 @@ class WorkQueue:
         return self.folder / f"{state}-{name}"
 
     def left(self) -> list[str]:
-        """Pieces that are not done."""
+        """Return the pieces that are not done."""
         return [name for name in self.names if not self._file("done", name).exists()]
 
     def claims(self) -> Iterator[str]:
-        """Pieces for this process, one at a time, until there is none that nobody else is at work on.
+        """Yield pieces for this process, one at a time, until other processes work on all that are left.
 
-        A piece is done when the caller asks for the next one; if it raises instead, others may take it up.
-
-        Yields:
-            `str`: Name of a piece.
+        A piece is done when the caller asks for the next one. If it raises instead, the piece may be taken up
+        again.
         """
         waiting = self.names
         while waiting:
-            others = []  # not this process's in this round; it may be in the next, if its process dies
+            taken = []  # by another process; if that dies, the piece is free in the next round
             for name in waiting:
                 with self._claimed(name) as mine:
                     if mine:
                         yield name
                         self._file("doing", name).rename(self._file("done", name))
                     elif not self._file("done", name).exists():
-                        others.append(name)
-            if len(others) == len(waiting):
+                        taken.append(name)
+            if len(taken) == len(waiting):
                 return
-            waiting = others
+            waiting = taken
 
     def finish(self, name: str) -> None:
-        """Mark a piece as done that was not claimed: all processes worked on it together."""
+        """Mark a piece as done that was not claimed because all processes worked on it together."""
         for state in ("todo", "doing"):
             with contextlib.suppress(FileNotFoundError):
                 self._file(state, name).rename(self._file("done", name))
 
     @contextlib.contextmanager
     def _claimed(self, name: str) -> Iterator[bool]:
-        """Whether the piece is this process's, for as long as the context lasts."""
+        """Yield whether the piece belongs to this process, for as long as the context lasts."""
         doing = self._file("doing", name)
         with contextlib.suppress(FileNotFoundError):
             self._file("todo", name).rename(doing)
@@ -105,7 +98,7 @@ class WorkQueue:
             except OSError:  # its process lives
                 yield False
                 return
-            # It may have been done between opening and locking.
+            # The piece may have been done between opening and locking.
             mine = doing.exists()
             if mine:
                 file.truncate(0)

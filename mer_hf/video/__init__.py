@@ -1,1 +1,1 @@
-"""Videos and folders of frames: reading, writing, and what a file holds."""
+"""Videos and folders of frames: reading, writing, and what is in a file."""

@@ -1,7 +1,4 @@
-"""Reads a video file, a folder of numbered frames, a list of pictures or an array into a `Clip`.
-
-Writes mp4.
-"""
+"""Read a video file, a folder of numbered frames, a list of pictures or an array as a `Clip`; write mp4."""
 
 import math
 import os
@@ -11,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from PIL import Image, ImageOps
+
+from mer_hf.utils.files import replacing
 
 from .container import (
     PICTURE_SUFFIXES,
@@ -50,7 +48,7 @@ class Clip:
         source (`str`, *optional*, defaults to `""`): Where the frames come from, for messages.
 
     Raises:
-        ClipError: If a shape or type is another.
+        ClipError: If a shape or type is wrong.
     """
 
     frames: np.ndarray
@@ -103,30 +101,32 @@ def read_clip(
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
-            files = _numbered_pictures(path)
-            return _collect(_read_pictures(files, fps), len(files), str(path), max_bytes)
+            return read_pictures(list(numbered_frames(path, alone=True).values()), fps, max_bytes)
         held = survey_video(path, None if shrink else max_bytes, refuse_damage=True)
         size_wh = fitting_wh(held, max_bytes) if shrink else None
         return _collect(decode(path, fps, held, size_wh), held.frames, str(path), max_bytes)
-    if isinstance(source, np.ndarray) and (
-        source.ndim not in (3, 4) or (source.ndim, source.shape[-1]) == (3, 3)
-    ):
-        raise ClipError(
-            f"the array has shape {source.shape}, not that of a clip. "
-            "Pass (T, H, W, 3), or (T, H, W) for gray frames."
-        )
-    if not isinstance(source, (np.ndarray, Sequence)) or isinstance(source, (bytes, bytearray)):
+    name = "the array" if isinstance(source, np.ndarray) else "the list of pictures"
+    _check_frames(source, name)
+    pictures = (
+        Frame(_to_rgb(item, f"{name}, frame {i}"), _time_s(i, fps), None) for i, item in enumerate(source)
+    )
+    return _collect(pictures, len(source), name, max_bytes)
+
+
+def _check_frames(source: Any, name: str) -> None:
+    if isinstance(source, np.ndarray):
+        if source.ndim not in (3, 4) or (source.ndim, source.shape[-1]) == (3, 3):
+            raise ClipError(
+                f"the array has shape {source.shape}, not that of a clip. "
+                "Pass (T, H, W, 3), or (T, H, W) for gray frames."
+            )
+    elif not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)):
         raise ClipError(
             f"cannot read a clip from a {type(source).__name__}. "
             "Pass a path, a list of pictures or an array of shape (T, H, W, 3)."
         )
-    name = "the array" if isinstance(source, np.ndarray) else "the list of pictures"
     if len(source) == 0:
         raise ClipError(f"{name} holds no frames. Pass at least one.")
-    pictures = (
-        Frame(_to_rgb(item, f"{name}, frame {i}"), _time(i, fps), None) for i, item in enumerate(source)
-    )
-    return _collect(pictures, len(source), name, max_bytes)
 
 
 def iter_clips(
@@ -141,8 +141,8 @@ def iter_clips(
     """Read a long video as overlapping windows, in memory that does not grow with its length.
 
     Windows begin every `window_s - overlap_s` seconds from the first frame on; the last may be shorter, and
-    one that would hold no frame beyond the one before it is left out. After a pause longer than a window they
-    begin anew.
+    one that would hold no frame beyond the one before it is skipped. After a pause longer than a window they
+    begin with the first frame after it.
 
     Args:
         path (`str` or `os.PathLike`): A video file, or a folder of numbered pictures with `fps`.
@@ -150,10 +150,11 @@ def iter_clips(
         overlap_s (`float`): How much of a window the next one repeats, in seconds; less than `window_s`.
         fps (`float`, *optional*): Frames per second, as in `read_clip`.
         max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that one window's frames may take.
-        most_pixels (`int`, *optional*): The frames of a video that have more are made smaller, while they are
-            decoded, to so many.
-        until_damage (`bool`, *optional*, defaults to `False`): Whether the windows before a damage are given,
-            and `CutShort` raised after them. Otherwise a video cut short is refused before its first window.
+        most_pixels (`int`, *optional*): Larger frames of a video are shrunk to so many pixels while they are
+            decoded.
+        until_damage (`bool`, *optional*, defaults to `False`): Whether the windows before a damage are
+            yielded, and `CutShort` is raised after them. Otherwise a video cut short is refused before its
+            first window.
 
     Returns:
         `Iterator[Clip]`: Clips whose timestamps count from the beginning of the video, not of the window.
@@ -170,7 +171,7 @@ def iter_clips(
     if path.is_dir():
         if fps is None:
             raise ClipError(f"{path}: a folder of frames has no times, so no windows. Pass fps.")
-        frames = _read_pictures(_numbered_pictures(path), fps)
+        frames = _frames_of(list(numbered_frames(path, alone=True).values()), fps)
     else:
         held = survey_video(path, refuse_damage=not until_damage)
         size_wh = fitting_wh(held, held.frames * 3 * most_pixels) if most_pixels else None
@@ -181,7 +182,7 @@ def iter_clips(
 def write_clip(
     path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "medium"
 ) -> None:
-    """Write an mp4 that browsers play (H.264, yuv420p, index at the front). A failure leaves no file behind.
+    """Write an mp4 that browsers play (H.264, yuv420p, index at the front). An error leaves no file behind.
 
     Args:
         path (`str` or `os.PathLike`): Where to write, ending in `.mp4`.
@@ -194,30 +195,21 @@ def write_clip(
             time and gives somewhat larger files.
 
     Raises:
-        ClipError: If there is no frame, a frame has another size or type, or the path does not end in `.mp4`.
+        ClipError: If there is no frame, frames differ in size or type, or the path does not end in `.mp4`.
     """
     path = Path(path)
     _check_fps(fps)
     if path.suffix.lower() != ".mp4":
         raise ClipError(f"{path}: clips are written as mp4. Give a name that ends in .mp4.")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         _encode(f"file:{part}", frames, fps, crf, str(path), preset=preset)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def compressed(frames: np.ndarray, fps: float, crf: int) -> np.ndarray:
-    """Frames as they come back from an H.264 file. The same on every machine with the same encoder.
+    """Return frames `(T, H, W, 3)` with even sides as they come back from an H.264 file.
 
-    Args:
-        frames (`np.ndarray` of shape `(T, H, W, 3)`): uint8, RGB, with even sides.
-        fps (`float`): Frames per second.
-        crf (`int`): Strength of the compression: 18 is hard to tell from the original, 35 looks bad.
-
-    Returns:
-        `np.ndarray` of shape `(T, H, W, 3)`: uint8.
+    They are the same on every machine with the same encoder. A `crf` of 18 is hard to tell from the original,
+    35 looks bad.
     """
     file = BytesIO()
     _encode(file, frames, fps, crf, "the frames", ":threads=1")  # the number of threads changes bits
@@ -229,13 +221,7 @@ def compressed(frames: np.ndarray, fps: float, crf: int) -> np.ndarray:
 
 
 def _encode(
-    target: str | BytesIO,
-    frames: Iterable[np.ndarray],
-    fps: float,
-    crf: int,
-    label: str,
-    options: str = "",
-    preset: str = "medium",
+    target: str | BytesIO, frames: Iterable[np.ndarray], fps, crf, label, options="", preset="medium"
 ) -> None:
     shape, at_front = None, {"movflags": "+faststart"} if isinstance(target, str) else {}
     with av.open(target, "w", format="mp4", options=at_front) as container:
@@ -257,52 +243,63 @@ def _encode(
         container.mux(stream.encode())
 
 
-# Pictures
+# --- pictures -----------------------------------------------------------------------------------------------
 
 
-def _numbered_pictures(folder: Path) -> list[Path]:
-    names = sorted(
-        entry
-        for entry in folder.iterdir()
-        if entry.name[0] != "." and entry.name.lower() not in IGNORED_FILES
-    )
-    others = [entry.name for entry in names if entry.suffix.lower() not in PICTURE_SUFFIXES or entry.is_dir()]
-    if others:
-        raise ClipError(
-            f"{folder}: {others[0]} is not a jpg, png or bmp picture. "
-            "Pass a folder that holds one clip's frames alone."
-        )
-    if not names:
-        raise ClipError(f"{folder}: the folder holds no frames. Put jpg, png or bmp pictures in it.")
-    numbers = {entry: [int(digits) for digits in re.findall(r"[0-9]+", entry.stem)] for entry in names}
-    for entry, found in numbers.items():
-        if not found:
-            raise ClipError(f"{folder}: {entry.name} has no number. Number the frames, as in img1.jpg.")
-    files = sorted(names, key=lambda entry: numbers[entry][-1])
-    for one, other in pairwise(files):
-        if numbers[one][-1] == numbers[other][-1]:
+def numbered_frames(folder: Path, alone: bool = False) -> dict[int, Path]:
+    """Return the pictures of one clip by the last whole number in their names, in the order of the numbers.
+
+    Annotation sheets count in these numbers: `img46.jpg`, `reg_img46.jpg` and `006_05562.jpg` are frames 46,
+    46 and 5562. Hidden files and those of `IGNORED_FILES` are skipped.
+
+    Args:
+        folder (`Path`): Of one clip.
+        alone (`bool`, *optional*, defaults to `False`): Whether the folder has to hold numbered pictures
+            alone. Otherwise other files in it are skipped, and the result may be empty.
+
+    Raises:
+        ClipError: If two pictures have the same number, or something else is there in spite of `alone`.
+    """
+    frames: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name[0] == "." or path.name.lower() in IGNORED_FILES:
+            continue
+        is_picture = path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
+        if alone and not is_picture:
             raise ClipError(
-                f"{folder}: {one.name} and {other.name} have the same number, so their order is unknown. "
-                "Keep one of them, or one clip to a folder."
+                f"{folder}: {path.name} is not a jpg, png or bmp picture. "
+                "Pass a folder that holds one clip's frames alone."
             )
-    return files
+        numbers = re.findall(r"[0-9]+", path.stem)
+        if alone and not numbers:
+            raise ClipError(f"{folder}: {path.name} has no number. Number the frames, as in img1.jpg.")
+        if is_picture and numbers:
+            same = frames.setdefault(int(numbers[-1]), path)
+            if same is not path:
+                raise ClipError(
+                    f"{folder}: {same.name} and {path.name} have the same number, so their order is unknown. "
+                    "Keep one of them, or one clip to a folder."
+                )
+    if alone and not frames:
+        raise ClipError(f"{folder}: the folder holds no frames. Put jpg, png or bmp pictures in it.")
+    return dict(sorted(frames.items()))
 
 
-def _read_pictures(files: list[Path], fps: float | None) -> Iterator[Frame]:
-    first: tuple[int, ...] | None = None
+def read_pictures(files: Sequence[Path], fps: float | None = None, max_bytes: int = MAX_BYTES) -> Clip:
+    """Read picture files of one folder, which may repeat, as a clip."""
+    return _collect(_frames_of(files, fps), len(files), str(files[0].parent), max_bytes)
+
+
+def _frames_of(files: Sequence[Path], fps: float | None) -> Iterator[Frame]:
     for i, file in enumerate(files):
         try:
             with Image.open(file) as image:
-                picture = ImageOps.exif_transpose(image)
-                pixels = _to_rgb(picture, str(file))
+                pixels = _to_rgb(ImageOps.exif_transpose(image), str(file))
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ClipError(
                 f"{file}: the picture cannot be read ({error}). Copy it again or remove it."
             ) from error
-        first = first or pixels.shape
-        if pixels.shape != first:
-            raise mixed_sizes(str(files[0].parent), first, files[0].name, pixels.shape, file.name)
-        yield Frame(pixels, _time(i, fps), file.name)
+        yield Frame(pixels, _time_s(i, fps), file.name)
 
 
 def _to_rgb(picture: Any, label: str) -> np.ndarray:
@@ -321,18 +318,19 @@ def _to_rgb(picture: Any, label: str) -> np.ndarray:
     return image
 
 
-# Collecting
+# --- collecting ---------------------------------------------------------------------------------------------
 
 
 def _collect(frames: Iterator[Frame], count: int, source: str, max_bytes: int) -> Clip:
-    """Fill one array of `count` frames (more are made room for), so that the frames are never held twice."""
+    """Fill one array of `count` frames, or more, so that the frames are never held twice."""
     pixels, times, names = None, [], []
     for i, frame in enumerate(frames):
         if pixels is None:
             check_bytes(count, frame.image.nbytes, source, max_bytes)
             pixels = np.empty((count, *frame.image.shape), np.uint8)
         if frame.image.shape != pixels.shape[1:]:
-            raise mixed_sizes(source, pixels.shape[1:], "frame 0", frame.image.shape, f"frame {i}")
+            first, this = names[0] if names else "frame 0", frame.name or f"frame {i}"
+            raise mixed_sizes(source, pixels.shape[1:], first, frame.image.shape, this)
         if i == len(pixels):
             check_bytes(i + 1, frame.image.nbytes, source, max_bytes)
             room = min(i + i // 4 + 1, max_bytes // frame.image.nbytes)
@@ -349,7 +347,7 @@ def _windows(
     frames: Iterator[Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
 ) -> Iterator[Clip]:
     held: deque[Frame] = deque()
-    start_s, fresh, given, damage, eps_s = None, 0, False, None, 1e-6
+    start_s, fresh, yielded, damage, eps_s = None, 0, False, None, 1e-6
 
     def until_damage() -> Iterator[Frame]:
         nonlocal damage
@@ -365,18 +363,19 @@ def _windows(
         while frame.time_s >= start_s + window_s - eps_s:
             if fresh:
                 yield _stack(held, source)
-                given = True
+                yielded = True
             fresh, start_s = 0, start_s + window_s - overlap_s
             while held and held[0].time_s < start_s - eps_s:
                 held.popleft()
             if not held and frame.time_s >= start_s + window_s - eps_s:
                 start_s = frame.time_s
-        if given:  # what is held are views of the window before: copied, so that the rest of it can go
-            held, given = deque(each._replace(image=each.image.copy()) for each in held), False
+        if yielded:  # the frames held are views of the last window: copies let the rest of its memory go
+            held, yielded = deque(old._replace(image=old.image.copy()) for old in held), False
         held.append(frame)
         fresh += 1
         if held[0].image.shape != frame.image.shape:
-            raise mixed_sizes(source, held[0].image.shape, "one", frame.image.shape, "a later one")
+            first, this = held[0].name or "one", frame.name or "a later one"
+            raise mixed_sizes(source, held[0].image.shape, first, frame.image.shape, this)
         if len(held) * frame.image.nbytes > max_bytes:
             raise ClipError(
                 f"{source}: a window of {window_s} s takes more than {size_text(max_bytes)}. "
@@ -389,7 +388,7 @@ def _windows(
 
 
 def _stack(held: deque[Frame], source: str) -> Clip:
-    """A window; what was held of its frames becomes views of it, so that no frame is in memory twice."""
+    """Return a window; the frames held become views of it, so that no frame is in memory twice."""
     names = tuple(frame.name for frame in held if frame.name)
     times = np.array([frame.time_s for frame in held], np.float64)
     pixels = np.empty((len(held), *held[0].image.shape), np.uint8)
@@ -399,7 +398,7 @@ def _stack(held: deque[Frame], source: str) -> Clip:
     return Clip(pixels, times, names, source)
 
 
-def _time(i: int, fps: float | None) -> float:
+def _time_s(i: int, fps: float | None) -> float:
     return math.nan if fps is None else i / fps
 
 

@@ -1,12 +1,14 @@
-"""What is in a video file: its frames, their times, and whether it is all there.
+"""Say what is in a video file: its frames, their times, and whether it is all there.
 
 Videos are read by PyAV, whose wheel brings its own decoders. A file that is cut short decodes without an
 error in every reader, so what the container declares is compared with the packets in the file first.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +33,12 @@ class CutShort(ClipError):
 class VideoInfo(NamedTuple):
     """What is in a video file, found without decoding.
 
-    Args:
+    Attributes:
         frames (`int`): Packets of pictures that are whole and shown.
         one_frame_each (`bool`): Whether each is one frame: VP8 stores frames that are never shown, old AVIs
             two in a packet.
         end_s (`float`): The last time of any stream in it.
-        width (`int`): Of a frame as it is stored, before it is turned.
-        height (`int`): As `width`.
+        width, height (`int`): Of a frame as it is stored, before it is turned.
         duration_s (`float`): From the first frame to the end of the last, in seconds.
         damage (`CutShort` or `None`): Why less is in the file than it declares.
     """
@@ -60,7 +61,7 @@ class Frame(NamedTuple):
 
 
 def open_video(path: Path) -> tuple[Any, Any]:
-    """The container of a video file and its stream of pictures; the caller closes the container."""
+    """Return the container of a video file and its stream of pictures; the caller closes the container."""
     if not path.exists():
         raise ClipError(f"{path}: no such file or folder. Check the path.")
     if not path.is_file():
@@ -94,9 +95,7 @@ def open_video(path: Path) -> tuple[Any, Any]:
 def survey_video(
     path: str | os.PathLike, max_bytes: int | None = None, refuse_damage: bool = False
 ) -> VideoInfo:
-    """What a video file holds. Its packets are walked through, none is decoded.
-
-    What is in the file is compared with what its header declares.
+    """Compare what is in a video file with what its header declares, packet by packet, without decoding.
 
     Args:
         path (`str` or `os.PathLike`): A video file.
@@ -107,7 +106,7 @@ def survey_video(
         `VideoInfo`: A file that is cut short says so in `damage`.
 
     Raises:
-        ClipError: If it is no video, holds no frame, or would take more than `max_bytes`.
+        ClipError: If it is not a video, holds no frame, or would take more than `max_bytes`.
     """
     path = Path(path)
     container, stream = open_video(path)
@@ -117,65 +116,64 @@ def survey_video(
         # holds key frames alone.
         declared = sum(not entry.is_discard for entry in stream.index_entries) if indexed else stream.frames
         width, height = stream.codec_context.width, stream.codec_context.height
-        frame_bytes = width * height * 3
-        check_bytes(declared, frame_bytes, str(path), max_bytes)
-        found = _count_packets(
-            container, stream, lambda count: check_bytes(count, frame_bytes, str(path), max_bytes)
-        )
-        present, end_s, whole = found.present, found.end_s, found.whole
+
+        def check(count):
+            check_bytes(count, width * height * 3, str(path), max_bytes)
+
+        check(declared)
+        packets = _count_packets(container, stream, check)
         frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.05
-        held = f"{present} of {declared} frames"
+        text, whole = f"{packets.pictures} of {declared} frames", packets.whole
         if indexed:
-            whole = whole and present >= declared
-        elif (
-            declared
-        ):  # AVI counts the frames it dropped while recording, which are in no packet but in the time
-            whole = whole and end_s > (declared - 1.5) * frame_s
+            whole = whole and packets.pictures >= declared
+        elif declared:  # AVI also counts frames dropped while recording: they are in the time, in no packet
+            whole = whole and packets.end_s > (declared - 1.5) * frame_s
         else:
             declared_s = (container.duration or 0) / av.time_base
-            whole = whole and end_s > declared_s - max(0.1, 2 * frame_s)
-            held = f"{present} frames, {end_s:.2f} of {declared_s:.2f} s,"
-    damage = None if whole else _cut_short(path, held)
-    if damage and refuse_damage:
+            whole = whole and packets.end_s > declared_s - max(0.1, 2 * frame_s)
+            text = f"{packets.pictures} frames, {packets.end_s:.2f} of {declared_s:.2f} s,"
+    damage = None if whole else _cut_short(path, text)
+    if damage and (refuse_damage or not packets.pictures):
         raise damage
-    if present == 0:
-        raise damage or _no_frames(path)
-    return VideoInfo(present, indexed, end_s, width, height, found.pictures_s(frame_s), damage)
+    if not packets.pictures:
+        raise _no_frames(path)
+    duration_s = max(packets.last_s - packets.first_s, 0.0) + frame_s  # the last frame lasts as the others do
+    return VideoInfo(packets.pictures, indexed, packets.end_s, width, height, duration_s, damage)
 
 
-class _Packets(NamedTuple):
-    present: int  # pictures that are whole and shown
-    end_s: float  # the last time in the file, of sound too
-    whole: bool  # no packet is torn
-    first_s: float  # of the pictures
-    last_s: float
-
-    def pictures_s(self, frame_s: float) -> float:
-        """How long the pictures last; the last one as long as the others do."""
-        return max(self.last_s - self.first_s, 0.0) + frame_s
+@dataclass
+class _Packets:
+    pictures: int = 0  # whole and shown
+    end_s: float = 0.0  # the last time in the file, of sound too
+    whole: bool = True  # no packet is torn
+    first_s: float = math.inf  # of the pictures
+    last_s: float = 0.0
 
 
 def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) -> _Packets:
-    """The packets of a file, those of `stream` counted."""
-    present, end_s, whole = 0, 0.0, True
-    first_s, last_s = math.inf, 0.0
+    """Walk through the packets of a file and count the pictures of `stream`."""
+    count = _Packets()
     try:
         for packet in container.demux():
             if packet.is_corrupt:
-                whole = False
+                count.whole = False
             elif packet.size:
-                time = packet.dts if packet.pts is None else packet.pts
-                if time is not None:
-                    end_s = max(end_s, float((time + (packet.duration or 0)) * packet.time_base))
+                time_s = _time_s(packet)
+                if time_s is not None:
+                    count.end_s = max(count.end_s, time_s + float((packet.duration or 0) * packet.time_base))
                 if packet.stream is stream and not packet.is_discard:
-                    present += 1
-                    check(present)
-                    if time is not None:
-                        first_s = min(first_s, float(time * packet.time_base))
-                        last_s = max(last_s, float(time * packet.time_base))
+                    count.pictures += 1
+                    check(count.pictures)
+                    if time_s is not None:
+                        count.first_s, count.last_s = min(count.first_s, time_s), max(count.last_s, time_s)
     except av.FFmpegError:
-        whole = False
-    return _Packets(present, end_s, whole, first_s, last_s)
+        count.whole = False
+    return count
+
+
+def _time_s(packet: Any) -> float | None:
+    time = packet.dts if packet.pts is None else packet.pts
+    return None if time is None else float(time * packet.time_base)
 
 
 def _no_frames(path: Path) -> ClipError:
@@ -187,47 +185,57 @@ def _cut_short(path: Path, what: str) -> CutShort:
 
 
 def fitting_wh(survey: VideoInfo, max_bytes: int) -> tuple[int, int] | None:
-    """The largest size of the same shape at which all frames fit; None where they fit as they are."""
+    """Return the largest size of the same shape at which all frames fit; None where they fit as they are."""
     scale = math.sqrt(max_bytes / (survey.frames * survey.width * survey.height * 3))
     if scale >= 1:
         return None
     return max(1, math.floor(survey.width * scale)), max(1, math.floor(survey.height * scale))
 
 
+@contextlib.contextmanager
+def _cut_short_by_errors(path: Path, what: Callable[[], str]) -> Iterator[None]:
+    """Turn an error of FFmpeg into `CutShort`, with `what` had been read."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise _cut_short(path, what()) from error
+
+
 def decode(
     path: Path, fps: float | None, survey: VideoInfo, size_wh: tuple[int, int] | None = None
 ) -> Iterator[Frame]:
-    """The frames of a video in order, upright, smaller on request; raises at the end if some are missing."""
+    """Yield the frames of a video, upright, smaller on request; raise after them if some are missing."""
     container, stream = open_video(path)
     count, turn = 0, Turn()
-    with container:
-        # An AVI holds no presentation times: where frames are reordered only their place tells the time.
-        by_place = container.format.name == "avi" and stream.codec_context.has_b_frames
-        rate = fps or (float(stream.average_rate) if by_place and stream.average_rate else None)
-        try:
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise _cut_short(path, f"{count} of {survey.frames} frames")
-                if size_wh and (frame.width, frame.height) != (survey.width, survey.height):
-                    stored, this = (survey.height, survey.width), (frame.height, frame.width)
-                    raise mixed_sizes(str(path), stored, "the header", this, f"frame {count}")
-                seconds = math.nan if frame.time is None else frame.time
-                image = upright(frame, turn.of(frame), size_wh)
-                yield Frame(image, seconds if rate is None else count / rate, None)
-                count += 1
-        except av.FFmpegError as error:
-            raise _cut_short(path, f"{count} of {survey.frames} frames") from error
+
+    def what():
+        return f"{count} of {survey.frames} frames"
+
+    # An AVI holds no presentation times: where frames are reordered only their place tells the time.
+    by_place = container.format.name == "avi" and stream.codec_context.has_b_frames
+    rate = fps or (float(stream.average_rate) if by_place and stream.average_rate else None)
+    with container, _cut_short_by_errors(path, what):
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise _cut_short(path, what())
+            if size_wh and (frame.width, frame.height) != (survey.width, survey.height):
+                stored, this = (survey.height, survey.width), (frame.height, frame.width)
+                raise mixed_sizes(str(path), stored, "the header", this, f"frame {count}")
+            seconds = math.nan if frame.time is None else frame.time
+            image = upright(frame, turn.of(frame), size_wh)
+            yield Frame(image, seconds if rate is None else count / rate, None)
+            count += 1
     if survey.damage:
         raise survey.damage
     if count == 0 or (survey.one_frame_each and count < survey.frames):
-        raise _cut_short(path, f"{count} of {survey.frames} frames")
+        raise _cut_short(path, what())
 
 
 class Turn:
     """How the frames of a video are to be turned.
 
     Whoever looks at the side data of a frame keeps its memory until Python collects cycles: gigabytes in a
-    large video. So it is looked at anew only where the rotation, which can be asked for, has changed.
+    large video. So it is looked at again only where the rotation, which can be asked for, has changed.
     """
 
     def __init__(self) -> None:
@@ -235,7 +243,7 @@ class Turn:
         self._matrix: list[int] | None = None
 
     def of(self, frame: av.VideoFrame) -> list[int] | None:
-        """The display matrix of a frame: its first five numbers."""
+        """Return the display matrix of a frame: its first five numbers."""
         if frame.rotation != self._rotation:
             data = frame.side_data.get("DISPLAYMATRIX")
             self._matrix = None if data is None else np.frombuffer(bytes(data), np.int32)[:5].tolist()
@@ -246,11 +254,10 @@ class Turn:
 def upright(
     frame: av.VideoFrame, matrix: list[int] | None, size_wh: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """RGB pixels, turned and mirrored as the frame's display matrix asks (quarter turns)."""
+    """Return RGB pixels, turned and mirrored as the frame's display matrix asks (quarter turns)."""
     if size_wh:
-        # Of every stored size the mean over what falls into a pixel: other filters would let motion shimmer.
-        frame_rgb = frame.reformat(*size_wh, format="rgb24", interpolation="AREA")
-        image = frame_rgb.to_ndarray()
+        # Whatever the stored size, the mean over what falls into a pixel: other filters let motion shimmer.
+        image = frame.reformat(*size_wh, format="rgb24", interpolation="AREA").to_ndarray()
     else:
         image = frame.to_ndarray(format="rgb24")
     if matrix is None:
@@ -265,7 +272,7 @@ def upright(
 def frames_between(
     path: str | os.PathLike, start_s: float, end_s: float
 ) -> tuple[float, Iterator[np.ndarray]]:
-    """The frames of a stretch of a video, one after the other; nothing before its key frame is decoded.
+    """Return the frames of a stretch of a video one by one; nothing before its key frame is decoded.
 
     Args:
         path (`str` or `os.PathLike`): A video file.
@@ -280,45 +287,43 @@ def frames_between(
     """
     path = Path(path)
     if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s < end_s):
-        raise ClipError(f"{path}: {start_s} s to {end_s} s is no stretch. Pass start_s < end_s.")
+        raise ClipError(f"{path}: {start_s} s to {end_s} s is not a stretch. Pass start_s < end_s.")
     container, stream = open_video(path)
-    with container:
+    times_s = []
+    with container, _cut_short_by_errors(path, lambda: f"{len(times_s)} frames from {start_s:.2f} s on"):
         container.seek(max(0, int(start_s * av.time_base)))
-        times = []
-        try:
-            for packet in container.demux(stream):
-                time = packet.dts if packet.pts is None else packet.pts
-                if packet.dts is not None and float(packet.dts * packet.time_base) > end_s:
-                    break
-                if time is not None and start_s <= float(time * packet.time_base) <= end_s:
-                    times.append(float(time * packet.time_base))
-        except av.FFmpegError as error:
-            raise _cut_short(path, f"{len(times)} frames from {start_s:.2f} s on") from error
+        for packet in container.demux(stream):
+            if packet.dts is not None and float(packet.dts * packet.time_base) > end_s:
+                break
+            time_s = _time_s(packet)
+            if time_s is not None and start_s <= time_s <= end_s:
+                times_s.append(time_s)
         rate = stream.average_rate
-    if not times:
+    if not times_s:
         raise ClipError(f"{path}: no frames from {start_s:.2f} to {end_s:.2f} s. Choose another stretch.")
-    lasts_s = max(times) - min(times)
-    fps = (len(times) - 1) / lasts_s if lasts_s > 0 else float(rate or 30)
+    lasts_s = max(times_s) - min(times_s)
+    fps = (len(times_s) - 1) / lasts_s if lasts_s > 0 else float(rate or 30)
     return fps, _decode_between(path, start_s, end_s)
 
 
 def _decode_between(path: Path, start_s: float, end_s: float) -> Iterator[np.ndarray]:
     container, stream = open_video(path)
     count, turn = 0, Turn()
-    with container:
+
+    def what():
+        return f"{count} frames from {start_s:.2f} s on"
+
+    with container, _cut_short_by_errors(path, what):
         container.seek(max(0, int(start_s * av.time_base)))
-        try:
-            for frame in container.decode(stream):
-                if frame.time is None or frame.time < start_s:
-                    continue
-                if frame.time > end_s:
-                    break
-                if frame.is_corrupt:
-                    raise _cut_short(path, f"{count} frames from {start_s:.2f} s on")
-                yield upright(frame, turn.of(frame))
-                count += 1
-        except av.FFmpegError as error:
-            raise _cut_short(path, f"{count} frames from {start_s:.2f} s on") from error
+        for frame in container.decode(stream):
+            if frame.time is None or frame.time < start_s:
+                continue
+            if frame.time > end_s:
+                break
+            if frame.is_corrupt:
+                raise _cut_short(path, what())
+            yield upright(frame, turn.of(frame))
+            count += 1
 
 
 def check_bytes(count: int, frame_bytes: int, source: str, max_bytes: int | None) -> None:
@@ -331,14 +336,14 @@ def check_bytes(count: int, frame_bytes: int, source: str, max_bytes: int | None
 
 
 def size_text(count: int) -> str:
-    """Bytes for a reader."""
+    """Write a number of bytes for a reader."""
     return f"{count / 1e9:.2f} GB" if count >= 10_000_000 else f"{count:,} bytes"
 
 
 def mixed_sizes(
     source: str, shape: tuple[int, ...], name: str, other_shape: tuple[int, ...], other: str
 ) -> ClipError:
-    """The error of a clip whose frames differ in size."""
+    """Return the error of a clip whose frames differ in size."""
     return ClipError(
         f"{source}: frames differ in size: {name} is {shape[1]}x{shape[0]}, {other} is "
         f"{other_shape[1]}x{other_shape[0]}. Bring all frames to one size."

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from mer_hf.face.flow import to_gray
+from mer_hf.face.registration import remove_similarity
 
 FACTOR = 8.0
 """Times as large as it was: 0.7 pixels in a face of 224 become 5 to 6, which nobody overlooks."""
@@ -204,34 +205,15 @@ def _trust(start: np.ndarray, grays: list[np.ndarray], sigma: float) -> tuple[np
 
 
 def _without_head(moved_xy: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """What is left of `(T, h, w, 2)` without the similarity that most of the face agrees on.
-
-    That is what alignment missed of the head's motion. Weights fall quickly with the distance from the
-    common motion, so an expression does not pull at it.
-    """
+    """Take out of `(T, h, w, 2)` the similarity that most of the face agrees on."""
     height, width = moved_xy.shape[1:3]
     rows = np.linspace(0.1 * height, 0.9 * height, 16).astype(int)
     columns = np.linspace(0.14 * width, 0.86 * width, 14).astype(int)
-    samples = moved_xy[:, rows[:, None], columns].reshape(len(moved_xy), -1, 2).astype(np.float64)
-    trust = known[rows[:, None], columns].ravel()
-    basis = _similarities(rows[:, None] + 0 * columns, columns + 0 * rows[:, None], height).reshape(-1, 2, 4)
-    squares = np.einsum("nci,ncj->nij", basis, basis)
-    model = np.zeros((len(moved_xy), 4))
-    for _ in range(5):
-        left = samples - np.einsum("nci,ti->tnc", basis, model)
-        weight = trust / (1 + (left**2).sum(-1) / 0.15**2)
-        matrix = np.einsum("tn,nij->tij", weight, squares) + 1e-6 * np.eye(4)
-        wanted = np.einsum("tn,nci,tnc->ti", weight, basis, samples)
-        model = np.linalg.solve(matrix, wanted[..., None])[..., 0]
-    every = _similarities(*np.mgrid[:height, :width], height)
-    return moved_xy - (model @ every.reshape(-1, 4).T).reshape(moved_xy.shape).astype(np.float32)
-
-
-def _similarities(rows: np.ndarray, columns: np.ndarray, height: int) -> np.ndarray:
-    """What zoom, turn and shift do at some places, `(..., 2, 4)`."""
-    y, x = rows / height - 0.5, columns / height - 0.5
-    one, nil = np.ones_like(x), np.zeros_like(x)
-    return np.stack([np.stack([x, -y, one, nil], -1), np.stack([y, x, nil, one], -1)], -2)
+    trust = np.zeros((height, width))
+    trust[rows[:, None], columns] = known[rows[:, None], columns]
+    points = np.moveaxis(np.mgrid[:height, :width][::-1], 0, -1).reshape(-1, 2) / height - 0.5
+    freed = remove_similarity(moved_xy.reshape(len(moved_xy), -1, 2), points, 0.15, trust.ravel())
+    return freed.reshape(moved_xy.shape)
 
 
 def _noise(moved_xy: np.ndarray, sigma: float) -> np.ndarray:

@@ -12,7 +12,6 @@ import pytest
 
 from mer_hf.cli import main
 from mer_hf.data import prepare as module
-from mer_hf.data.frames import numbered_frames
 from mer_hf.data.prepare import prepare
 from mer_hf.data.prepared import Prepared
 from mer_hf.data.readers import READERS
@@ -51,24 +50,11 @@ def prepared(casme2, tmp_path_factory):
     return out, report
 
 
-def test_two_frames_of_one_number_are_refused(tmp_path):
-    for name in ("img3.jpg", "reg_img3.jpg"):
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"holds two frames 3: img3\.jpg and reg_img3\.jpg"):
-        numbered_frames(tmp_path)
-
-
-def test_frames_are_sorted_by_number_and_not_by_name(tmp_path):
-    for name in ("img100.jpg", "img99.jpg", "img9.jpg", "notes.txt", ".img1.jpg"):
-        (tmp_path / name).touch()
-    assert list(numbered_frames(tmp_path)) == [9, 99, 100]
-
-
 def test_every_repair_and_every_clip_left_out_is_reported(prepared):
     _, report = prepared
     assert report["clips"] == 2 and report["emotions"] == {"happiness": 1, "surprise": 1}
     skipped, repaired = dict(report["skipped"]), dict(report["repaired"])
-    assert "reg_img4.jpg cannot be read as a picture" in skipped["casme2/sub03/EP09f"]
+    assert "reg_img4.jpg: the picture cannot be read" in skipped["casme2/sub03/EP09f"]
     assert "no face was found" in skipped["casme2/sub03/EP10f"]
     assert (
         "offset is frame 8" in skipped["casme2/sub04/EP01_01"] or "no face" in skipped["casme2/sub04/EP01_01"]
@@ -158,10 +144,10 @@ def test_a_clip_that_kills_its_process_is_left_out_and_the_others_go_on(tmp_path
         "from pathlib import Path\n"
         "from mer_hf.data import prepare as module\n"
         "from mer_hf.data.table_reader import read_user_table\n"
-        "def deadly(files, read=module._read_pictures):\n"
+        "def deadly(files, fps, read=module.read_pictures):\n"
         "    if 'deadly' in str(files[0]): os.kill(os.getpid(), 9)\n"
-        "    return read(files)\n"
-        "module._read_pictures = deadly\n"
+        "    return read(files, fps)\n"
+        "module.read_pictures = deadly\n"
         "if __name__ == '__main__':\n"
         "    top = Path(sys.argv[1])\n"
         "    print(module.prepare(read_user_table(top / 'own.csv'), top / 'out', workers=2)['skipped'])\n"

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mer_hf.face import registration
+from mer_hf.face import landmarks, registration
 from mer_hf.face.registration import (
     apply,
     compose,
@@ -10,12 +10,15 @@ from mer_hf.face.registration import (
     follow,
     invert,
     make_reference,
+    measure_motion,
     over_time,
+    remove_similarity,
     rigid_motion,
+    runs,
     sample,
     smooth_motion,
 )
-from tests.moving_face import drift, render
+from tests.moving_face import drift, photograph_landmarks, render
 
 STILL = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 EYES_XY = np.array([[40.0, 50.0], [100.0, 50.0]])
@@ -58,7 +61,7 @@ def test_skin_without_texture_gives_no_motion():
     reference = make_reference(noise[0], EYES_XY, NOSE_HULL_XY, STILL)
     assert follow(reference, noise[1], STILL) is None
     eyes, hull = np.stack([EYES_XY] * 2), np.stack([NOSE_HULL_XY] * 2)
-    motion, registered = rigid_motion(noise, eyes, hull, np.ones(2, dtype=bool))
+    motion, registered = measure_motion(noise, eyes, hull, np.ones(2, dtype=bool))
     assert not registered[1]
     np.testing.assert_allclose(motion[1], STILL, atol=1e-9)
 
@@ -82,7 +85,7 @@ def test_a_new_reference_is_taken_when_the_old_one_no_longer_matches(monkeypatch
     )
     eyes = np.stack([apply(s, EYES_XY) for s in shifts])
     hull = np.stack([apply(s, NOSE_HULL_XY) for s in shifts]) + rng.normal(0, 0.7, (count, 4, 2))
-    motion, registered = rigid_motion(frames, eyes, hull, np.ones(count, dtype=bool))
+    motion, registered = measure_motion(frames, eyes, hull, np.ones(count, dtype=bool))
     assert registered.all() and 2 <= len(taken) <= 6
     assert follow(taken[0], frames[-1], shifts[-1]) is None
     # The fading itself pulls at the corners; six pixels were to be followed.
@@ -95,7 +98,7 @@ def test_a_frame_of_something_else_gets_the_motion_of_the_landmarks():
     hull = apply(photo_to_clip[0], np.array([[218.0, 108.0], [232.0, 108.0], [236.0, 128.0], [214.0, 128.0]]))
     frames = np.stack([clip.frames[0], 255 - clip.frames[0]])
     moved = similarity(0, 1, (3.0, 1.0))
-    motion, registered = rigid_motion(
+    motion, registered = measure_motion(
         frames, np.stack([eyes] * 2), np.stack([hull, apply(moved, hull)]), np.ones(2, dtype=bool)
     )
     assert registered.tolist() == [True, False]
@@ -111,7 +114,7 @@ def test_new_corners_are_taken_after_three_frames_that_match_nothing():
     frames = np.stack([cv2.warpAffine(p, s, (160, 140)) for p, s in zip(pictures, shifts, strict=True)])
     eyes, hull = (np.stack([apply(s, points) for s in shifts]) for points in (EYES_XY, NOSE_HULL_XY))
     hull += rng.normal(0, 0.5, hull.shape)
-    motion, registered = rigid_motion(frames, eyes, hull, np.ones(10, dtype=bool))
+    motion, registered = measure_motion(frames, eyes, hull, np.ones(10, dtype=bool))
     assert registered.tolist() == [True] * 4 + [False] * 3 + [True] * 3
     np.testing.assert_allclose(np.diff(motion[6:, :, 2], axis=0), [[0.3, 0.0]] * 3, atol=0.05)
 
@@ -140,3 +143,37 @@ def test_noise_is_smoothed_and_a_jerk_is_kept():
 )
 def test_values_are_interpolated_over_time(values, at, count, expected):
     np.testing.assert_allclose(over_time(np.array(values), np.array(at), count), expected)
+
+
+def test_the_crop_follows_the_head_and_keeps_the_eyes_in_place():
+    clip, photo_to_clip = render(drift(8, 30, size_px=6.0), noise=1.0, size_wh=(320, 300))
+    points = photograph_landmarks()
+    in_clip = np.stack([apply(matrix, points) for matrix in photo_to_clip])
+    eyes = np.array([[60.0, 70.0], [160.0, 70.0]])
+    found = np.ones(8, dtype=bool)
+    to_clip, steady = rigid_motion(clip.frames, in_clip, np.array([0, 3, 7]), found, eyes, 5)
+    assert steady.all()
+    in_crop = [
+        apply(invert(matrix), landmarks.eye_centres(xy)) for matrix, xy in zip(to_clip, in_clip, strict=True)
+    ]
+    np.testing.assert_allclose(in_crop, np.stack([eyes] * 8), atol=0.3)
+    np.testing.assert_allclose(np.mean([in_crop[t] for t in (0, 3, 7)], axis=0), eyes, atol=0.01)
+
+
+def test_a_similarity_is_taken_out_that_most_points_agree_on():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (40, 2))
+    head = points @ np.array([[0.3, 0.2], [-0.2, 0.3]]) + [0.5, -0.4]
+    own = np.zeros((40, 2))
+    own[:6] = [0.0, -1.0]
+    left = remove_similarity(np.stack([head, head + own]), points, near_px=0.02)
+    np.testing.assert_allclose(left, [0 * own, own], atol=0.01)
+    trust = np.ones(40)
+    trust[6:] = 0
+    left = remove_similarity((head + own)[None], points, near_px=0.02, trust=trust)
+    np.testing.assert_allclose(left[0, :6], 0, atol=0.01)  # only the six were asked
+
+
+def test_runs_of_true_are_found_at_both_ends():
+    assert runs(np.array([1, 1, 0, 1, 0, 0, 1], dtype=bool)).tolist() == [[0, 2], [3, 4], [6, 7]]
+    assert runs(np.zeros(3, dtype=bool)).tolist() == []

@@ -1,8 +1,8 @@
 import os
 import subprocess
 import sys
-import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -51,57 +51,57 @@ def residual_px(to_clip: np.ndarray, photo_to_clip: np.ndarray, points_xy: np.nd
 
 @pytest.fixture(scope="module")
 def moving():
-    clip, photo_to_clip = render(drift(45, 30), noise=4.0)
+    clip, photo_to_clip = render(drift(20, 30, size_px=7.0), noise=4.0)
     return clip, photo_to_clip, track_face(clip)
 
 
 def test_track_has_the_promised_shapes(moving):
     clip, _, track = moving
-    assert track.frames.shape == (45, 224, 224, 3) and track.frames.dtype == np.uint8
-    assert track.landmarks_xy.shape == (45, 478, 2) and track.landmarks_xy.dtype == np.float32
-    assert track.to_clip.shape == (45, 2, 3) and track.to_clip.dtype == np.float32
+    assert track.frames.shape == (20, 224, 224, 3) and track.frames.dtype == np.uint8
+    assert track.landmarks_xy.shape == (20, 478, 2) and track.landmarks_xy.dtype == np.float32
+    assert track.to_clip.shape == (20, 2, 3) and track.to_clip.dtype == np.float32
     assert track.warnings == () and track.found.all()
-    assert len(clip.frames) == 45
+    assert len(clip.frames) == 20
 
 
 def test_head_motion_is_removed_to_less_than_a_tenth_of_a_pixel(moving):
     """Eyes 60 px apart, noise of 4 grey levels, several pixels of drift with rotation and zoom."""
     _, photo_to_clip, track = moving
     points = np.concatenate([BROWS_XY, MOUTH_CORNERS_XY, NOSE_XY[None]])
-    assert residual_px(np.tile(track.to_clip[:1], (45, 1, 1)), photo_to_clip, points) > 1.5
+    assert residual_px(np.tile(track.to_clip[:1], (20, 1, 1)), photo_to_clip, points) > 1.5
     assert residual_px(track.to_clip, photo_to_clip, points) < 0.06
 
 
 def test_head_motion_is_removed_from_a_small_face():
     """Eyes 34 px apart."""
-    clip, photo_to_clip = render(drift(30, 30, seed=1), scale=0.8, noise=2.0, size_wh=(320, 240))
+    clip, photo_to_clip = render(drift(16, 30, seed=1), scale=0.8, noise=2.0, size_wh=(320, 240))
     track = track_face(clip)
     assert residual_px(track.to_clip, photo_to_clip, np.concatenate([BROWS_XY, NOSE_XY[None]])) < 0.10
     assert any("face is small" in line for line in track.warnings)
 
 
 def test_geometry_places_the_eyes():
-    clip, _ = render(drift(6, 30))
+    clip, _ = render(drift(3, 30))
     track = track_face(clip, FaceGeometry(size=128, eye_row=0.4, interocular_fraction=0.3))
     corners = track.landmarks_xy.mean(0)
     eyes = np.stack([corners[[33, 133]].mean(0), corners[[263, 362]].mean(0)])
     middle, half = 63.5, 0.5 * 0.3 * 128
     np.testing.assert_allclose(eyes, [[middle - half, 50.7], [middle + half, 50.7]], atol=0.05)
-    assert track.frames.shape == (6, 128, 128, 3)
+    assert track.frames.shape == (3, 128, 128, 3)
 
 
 def test_to_clip_maps_face_pixels_to_clip_pixels(moving):
     clip, _, track = moving
     x, y = 112, 100
-    at = apply(track.to_clip[20], np.array([[x, y]], dtype=np.float64))[0]
-    patch = cv2.getRectSubPix(clip.frames[20], (5, 5), tuple(at)).mean((0, 1))
-    crop = track.frames[20, y - 4 : y + 5, x - 4 : x + 5].mean((0, 1))
+    at = apply(track.to_clip[15], np.array([[x, y]], dtype=np.float64))[0]
+    patch = cv2.getRectSubPix(clip.frames[15], (5, 5), tuple(at)).mean((0, 1))
+    crop = track.frames[15, y - 4 : y + 5, x - 4 : x + 5].mean((0, 1))
     np.testing.assert_allclose(patch, crop, atol=6)
 
 
 def test_brow_motion_of_one_pixel_survives_registration():
-    amplitude = raised_cosine(30, 8, 15, 24)
-    clip, photo_to_clip = render(drift(30, 30, seed=2), fields=[(amplitude, brow_raise)], noise=2.0)
+    amplitude = raised_cosine(18, 8, 15, 24)
+    clip, photo_to_clip = render(drift(18, 30, seed=2), fields=[(amplitude, brow_raise)], noise=2.0)
     track = track_face(clip)
     onset, apex = (
         np.mean(track.frames[a:b].astype(np.float32), axis=0).round().astype(np.uint8)
@@ -123,14 +123,15 @@ def test_brow_motion_of_one_pixel_survives_registration():
 
 
 def test_a_blink_does_not_shake_the_head():
-    amplitude = raised_cosine(24, 9, 11, 14)
-    clip, photo_to_clip = render(drift(24, 30, seed=3), fields=[(amplitude, blink)], noise=2.0)
+    amplitude = raised_cosine(14, 4, 6, 9)
+    clip, photo_to_clip = render(drift(14, 30, seed=3), fields=[(amplitude, blink)], noise=2.0)
     assert residual_px(track_face(clip).to_clip, photo_to_clip, BROWS_XY) < 0.10
 
 
-def test_tracking_twice_gives_the_same_bytes():
-    clip, _ = render(drift(8, 30))
-    first, second = track_face(clip), track_face(clip)
+def test_threads_that_track_at_the_same_time_give_the_same_bytes():
+    clip, _ = render(drift(3, 30))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(track_face, [clip, clip])
     np.testing.assert_array_equal(first.frames, second.frames)
     np.testing.assert_array_equal(first.landmarks_xy, second.landmarks_xy)
 
@@ -168,54 +169,56 @@ def test_too_small_a_face_is_refused_with_both_sizes():
 
 
 def test_face_lost_for_a_while_is_named():
-    clip, _ = render(drift(30, 30))
+    clip, _ = render(drift(14, 30))
     frames = clip.frames.copy()
-    frames[12:18] = 90
+    frames[5:9] = 90
     track = track_face(Clip(frames, clip.timestamps_s))
-    assert any("the face was lost in frames 12 to 17" in line for line in track.warnings)
-    np.testing.assert_array_equal(np.flatnonzero(~track.found), np.arange(12, 18))
-    assert track.steady[track.found].all() and not track.steady[12:18].any()
+    assert any("the face was lost in frames 5 to 8" in line for line in track.warnings)
+    np.testing.assert_array_equal(np.flatnonzero(~track.found), np.arange(5, 9))
+    assert track.steady[track.found].all() and not track.steady[5:9].any()
     assert np.isfinite(track.to_clip).all() and np.isfinite(track.landmarks_xy).all()
 
 
 def test_face_lost_in_most_of_the_clip_is_refused():
-    clip, _ = render(drift(20, 30))
+    clip, _ = render(drift(8, 30))
     frames = clip.frames.copy()
-    frames[6:] = 90
-    with pytest.raises(FaceError, match="visible in only 6 of 20 frames"):
+    frames[3:] = 90
+    with pytest.raises(FaceError, match="visible in only 3 of 8 frames") as error:
         track_face(Clip(frames, clip.timestamps_s))
+    assert error.value.kind == "brief"
 
 
 def test_falling_back_on_landmarks_is_reported(monkeypatch):
-    clip, photo_to_clip = render(drift(12, 30))
+    clip, photo_to_clip = render(drift(5, 30))
     monkeypatch.setattr(registration, "MIN_CORNERS", 1000)
     track = track_face(clip)
-    assert any("frames 0 to 11 was removed by landmarks only" in line for line in track.warnings)
+    assert any("frames 0 to 4 was removed by landmarks only" in line for line in track.warnings)
     assert residual_px(track.to_clip, photo_to_clip, NOSE_XY[None]) < 1.0
 
 
 def test_one_frame_and_unknown_times_are_tracked():
-    clip, _ = render(drift(70, 30), noise=1.0)
+    clip, _ = render(drift(3, 30), noise=1.0)
     assert track_face(Clip(clip.frames[:1], np.array([np.nan]))).frames.shape[0] == 1
-    assert track_face(Clip(clip.frames, np.full(70, np.nan))).landmarks_xy.shape[0] == 70
+    assert track_face(Clip(clip.frames, np.full(3, np.nan))).landmarks_xy.shape[0] == 3
 
 
-def test_mesh_runs_thirty_times_a_second_at_most():
+def test_mesh_runs_thirty_times_a_second_at_most_or_64_times_in_all():
     clip = Clip(np.zeros((200, 8, 8, 3), np.uint8), np.arange(200) / 200)
     sampled = tracking._mesh_frames(clip)
     assert sampled[0] == 0 and sampled[-1] == 199 and 30 <= len(sampled) <= 32
+    assert len(tracking._mesh_frames(Clip(clip.frames, np.full(200, np.nan)))) == 64
 
 
 @pytest.mark.parametrize(
-    "mask, said",
+    "mask, text",
     [
         ([0, 1, 0], "frame 1"),
         ([1, 1, 0, 1], "frames 0 to 1 and 3"),
         ([1, 0, 1, 0, 1], "frames 0, 2 and 4"),
     ],
 )
-def test_frames_are_named_in_words(mask, said):
-    assert tracking._spans(np.array(mask, dtype=bool)) == said
+def test_frames_are_named_in_words(mask, text):
+    assert tracking._spans(np.array(mask, dtype=bool)) == text
 
 
 @pytest.mark.parametrize("wrong", [{"size": 8}, {"eye_row": 1.2}, {"interocular_fraction": 0}])
@@ -224,18 +227,15 @@ def test_impossible_geometry_is_refused(wrong):
         FaceGeometry(**wrong)
 
 
-def test_threads_track_at_the_same_time():
-    clip, _ = render(drift(4, 30))
-    tracks = []
-    threads = [threading.Thread(target=lambda: tracks.append(track_face(clip))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal(tracks[0].frames, tracks[1].frames)
+def test_native_code_writes_nothing_and_no_python_warning_escapes(capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        track_face(still_clip(on_canvas((1.0, 100, 60))))
+    assert capfd.readouterr() == ("", "")
 
 
-def test_nothing_is_written_to_standard_error():
+@pytest.mark.slow
+def test_the_first_import_of_mediapipe_is_late_and_quiet():
     script = (
         "import sys\n"
         "from tests.moving_face import drift, render\n"
@@ -255,10 +255,4 @@ def test_nothing_is_written_to_standard_error():
 def test_use_after_a_fork_is_refused(monkeypatch):
     monkeypatch.setattr(tracking, "_used_by_process", os.getpid() + 1)
     with pytest.raises(RuntimeError, match="spawn"):
-        track_face(still_clip(on_canvas((1.0, 100, 60))))
-
-
-def test_no_python_warning_escapes():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
         track_face(still_clip(on_canvas((1.0, 100, 60))))

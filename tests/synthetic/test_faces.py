@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from mer_hf.face.flow import optical_flow
+from mer_hf.face.landmarks import eye_centres
 from mer_hf.synthetic import faces
 from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, SyntheticFaces, render_face
-from mer_hf.synthetic.template import IMAGE_LEFT_EYE, IMAGE_RIGHT_EYE
 
 QUIET = FaceSettings(
     muscle=0, blink=0, gaze=0, peak_px=(3.0, 3.0), identity=0, shift=0, scale=0, roll_deg=0,
@@ -34,7 +34,7 @@ def test_eyes_lie_where_the_geometry_says(photograph):
     rng = np.random.default_rng(0)
     frames, landmarks = render_face(rng, {}, np.zeros(1), quiet(photograph), geometry)
     assert frames.shape == (1, 112, 112, 3) and landmarks.shape == (468, 2)
-    left, right = landmarks[list(IMAGE_LEFT_EYE)].mean(0), landmarks[list(IMAGE_RIGHT_EYE)].mean(0)
+    left, right = eye_centres(landmarks)
     assert np.allclose(right - left, (0.4 * 112, 0), atol=0.2)
     assert np.allclose((left + right) / 2, (55.5, 0.3 * 112 - 0.5), atol=0.2)
 
@@ -79,11 +79,12 @@ def test_more_frames_run_from_onset_over_apex_to_offset():
 
 
 def test_classes_come_in_their_shares_and_drawn_faces_differ():
-    samples = [SyntheticFaces(0, 60)[i] for i in range(60)]
-    counts = np.bincount([sample["label"] for sample in samples], minlength=3)
-    assert counts.min() > 9
-    assert len({sample["frames"].tobytes() for sample in samples}) == 60
-    for sample in samples[:10]:
+    faces = SyntheticFaces(0, 60)
+    assert np.bincount([faces.begin(i)[1].label for i in range(60)], minlength=3).min() > 9
+    samples = [faces[i] for i in range(6)]
+    assert len({sample["frames"].tobytes() for sample in samples}) == 6
+    for i, sample in enumerate(samples):
+        assert (sample["label"], sample["action_units"]) == tuple(faces.begin(i)[1])
         assert all(0 <= strength < 8 for pair in sample["action_units"].values() for strength in pair)
 
 
@@ -97,7 +98,7 @@ def test_a_filmed_sample_is_aligned_like_a_drawn_one_and_is_repeatable():
     settings = faces.replace(QUIET, filmed=1.0, peak_px=(3.0, 3.0))
     sample, again = (SyntheticFaces(3, 4, settings)[2] for _ in range(2))
     assert np.array_equal(sample["frames"], again["frames"]) and sample["frames"].shape == (2, 224, 224, 3)
-    left, right = (sample["landmarks_xy"][list(pair)].mean(axis=0) for pair in ((33, 133), (263, 362)))
+    left, right = eye_centres(sample["landmarks_xy"])
     assert np.linalg.norm(right - left) == pytest.approx(0.45 * 224, rel=0.05)
     assert (left + right)[1] / 2 == pytest.approx(0.32 * 224, abs=5)
 
@@ -141,7 +142,7 @@ def test_the_first_and_the_last_of_many_frames_lie_near_onset_and_offset():
     shown = [
         SyntheticFaces(0, 1, num_frames=6)._strengths(np.random.default_rng(seed)) for seed in range(200)
     ]
-    strengths, apexes = np.stack([each for each, _ in shown]), np.array([apex for _, apex in shown])
+    strengths, apexes = np.stack([row for row, _ in shown]), np.array([apex for _, apex in shown])
     assert 0.3 < np.mean(strengths[:, 0] == 0) < 0.7 and 0 < strengths[:, 0].max() < 0.7  # before, or late
     assert 0.3 < np.mean(strengths[:, -1] == 0) < 0.7 and 0 < strengths[:, -1].max() < 0.7
     assert (apexes == np.maximum(strengths.argmax(axis=1), 1)).all() and strengths.max(axis=1).min() > 0.7

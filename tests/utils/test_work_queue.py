@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mer_hf.utils import work_queue
 from mer_hf.utils.work_queue import WorkQueue
 
 NAMES = ["a", "b", "c"]
@@ -41,7 +42,7 @@ def test_a_piece_that_failed_is_left_for_the_next(tmp_path):
 CLAIM = """
 import sys, time
 from pathlib import Path
-from mer_hf.work_queue import WorkQueue
+from work_queue import WorkQueue
 for name in WorkQueue(Path(sys.argv[1]), ["a", "b", "c"]).claims():
     print(name, flush=True)
     time.sleep(60)
@@ -51,11 +52,10 @@ for name in WorkQueue(Path(sys.argv[1]), ["a", "b", "c"]).claims():
 def test_what_a_killed_process_left_is_taken_up_and_what_a_living_one_holds_is_not(tmp_path):
     queue = WorkQueue(tmp_path / "queue", NAMES)
     queue.fill()
-    root = Path(__file__).resolve().parents[2]
+    alone = {**os.environ, "PYTHONPATH": str(Path(work_queue.__file__).parent)}  # without importing mer_hf
     other = subprocess.Popen(
-        [sys.executable, "-c", CLAIM, str(queue.folder)], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
+        [sys.executable, "-c", CLAIM, str(queue.folder)], stdout=subprocess.PIPE, text=True, env=alone
+    )
     try:
         assert other.stdout.readline() == "a\n"
         assert list(queue.claims()) == ["b", "c"]

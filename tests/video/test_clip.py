@@ -12,7 +12,15 @@ from PIL import Image
 
 from mer_hf.video import clip as clip_module
 from mer_hf.video import container
-from mer_hf.video.clip import Clip, compressed, iter_clips, read_clip, write_clip
+from mer_hf.video.clip import (
+    Clip,
+    compressed,
+    iter_clips,
+    numbered_frames,
+    read_clip,
+    read_pictures,
+    write_clip,
+)
 from mer_hf.video.container import ClipError, VideoInfo, survey_video
 
 HEIGHT, WIDTH = 64, 96
@@ -175,6 +183,20 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path, names):
     expected = [square_left(picture(i)) for i in range(4)]
     np.testing.assert_allclose([square_left(frame) for frame in clip.frames], expected, atol=2)
     np.testing.assert_allclose(read_clip(folder, fps=200).timestamps_s, np.arange(4) / 200)
+
+
+def test_other_files_between_numbered_frames_may_be_skipped(tmp_path):
+    folder = write_pictures(
+        tmp_path / "clip", ["img100.jpg", "img99.jpg", "img9.jpg", ".img1.jpg", "cover.jpg"]
+    )
+    (folder / "notes.txt").touch()
+    frames = numbered_frames(folder)
+    assert list(frames) == [9, 99, 100] and frames[9] == folder / "img9.jpg"
+    assert "cover.jpg has no number" in error_of(numbered_frames, folder, alone=True)
+    clip = read_pictures([frames[9], frames[99], frames[99]], fps=50)
+    assert clip.frame_names == ("img9.jpg", "img99.jpg", "img99.jpg") and clip.timestamps_s[2] == 0.04
+    (folder / "reg_img9.jpg").touch()
+    assert "img9.jpg and reg_img9.jpg have the same number" in error_of(numbered_frames, folder)
 
 
 def test_gray_and_sideways_pictures_in_a_folder_become_upright_rgb(tmp_path):
@@ -456,10 +478,10 @@ def test_frames_are_made_smaller_while_they_are_read_where_that_is_allowed(tmp_p
 
 @pytest.mark.parametrize("name", VIDEOS)
 def test_a_survey_says_what_is_in_a_video(tmp_path, name):
-    found = survey_video(write_video(tmp_path / name, **VIDEOS[name]))
-    assert (found.width, found.height) == (WIDTH, HEIGHT)
-    assert found.duration_s == pytest.approx(0.8, abs=0.1)
-    assert found.frames == 20 or "hidden" in name
+    survey = survey_video(write_video(tmp_path / name, **VIDEOS[name]))
+    assert (survey.width, survey.height) == (WIDTH, HEIGHT)
+    assert survey.duration_s == pytest.approx(0.8, abs=0.1)
+    assert survey.frames == 20 or "hidden" in name
 
 
 def test_decoded_frames_are_let_go_at_once(tmp_path):
@@ -469,7 +491,7 @@ def test_decoded_frames_are_let_go_at_once(tmp_path):
     gc.disable()
     try:
         read_clip(path)
-        held = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+        held = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
     finally:
         gc.enable()
     assert held <= 2
@@ -514,7 +536,7 @@ def test_windows_go_on_over_a_short_pause(tmp_path):
     np.testing.assert_allclose(second.timestamps_s, [*np.arange(0.6, 0.98, 0.04), 1.5], atol=1e-3)
 
 
-def test_windows_begin_anew_after_a_long_pause(tmp_path):
+def test_windows_begin_again_after_a_long_pause(tmp_path):
     times_ms = [0, 40, 80, *range(5000, 5560, 40)]
     path = write_video(tmp_path / "a.mp4", frames=len(times_ms), fps=1000, times_ms=times_ms)
     clips = [clip.timestamps_s * 1000 for clip in iter_clips(path, 0.5, 0.1)]
@@ -624,5 +646,5 @@ def test_frames_come_back_compressed_without_a_file():
     light, strong = compressed(frames, 30, 18), compressed(frames, 30, 35)
     assert light.shape == strong.shape == frames.shape and light.dtype == np.uint8
     assert np.array_equal(strong, compressed(frames, 30, 35))
-    errors = [np.abs(each.astype(float) - frames).mean() for each in (light, strong)]
+    errors = [np.abs(decoded.astype(float) - frames).mean() for decoded in (light, strong)]
     assert 0 < errors[0] < errors[1]

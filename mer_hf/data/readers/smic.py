@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from mer_hf.video.clip import numbered_frames
+
 from ..annotations import Annotation, Findings
-from ..frames import numbered_frames
 from .base import Reader, existing
 
 CODES = {"ne": "negative", "po": "positive", "sur": "surprise"}
