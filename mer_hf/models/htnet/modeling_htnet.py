@@ -252,29 +252,6 @@ class HTNetPreTrainedModel(PreTrainedModel):
         elif isinstance(module, HTNetHierarchy):
             init.normal_(module.position_embedding, std=1.0)
 
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load as every transformers model; weights on the CPU are moved to aligned memory.
-
-        A mapped file puts them at any address, and from an unaligned one matrix products with a single
-        sample round differently: a model saved and loaded would not give the same logits bit for bit.
-        """
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        for parameter in model.parameters():
-            if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
-                parameter.data = parameter.data.clone()
-        return loaded
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save as every transformers model; the `auto_map` names both classes, whichever is saved."""
-        self.config.auto_map = {
-            "AutoConfig": "configuration_htnet.HTNetConfig",
-            "AutoModel": "modeling_htnet.HTNetModel",
-            "AutoModelForVideoClassification": "modeling_htnet.HTNetForVideoClassification",
-        }
-        return super().save_pretrained(save_directory, *args, **kwargs)
-
 
 class HTNetModel(HTNetPreTrainedModel):
     """HTNet without its classifier: a flow map in, features out."""
