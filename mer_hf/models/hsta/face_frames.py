@@ -17,7 +17,7 @@ IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
 
 DEFAULT_GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
-"""Geometry of aligned faces: side in pixels; row of the eyes and interocular distance as shares of the side."""
+"""Aligned faces: side in pixels; row of the eyes and interocular distance as shares of the side."""
 
 
 def refuse_unknown(call: Callable, arguments: dict) -> None:

@@ -27,7 +27,7 @@ class HTNetConfig(PreTrainedConfig):
         num_channels (`int`, *optional*, defaults to 3): Channels of the flow map.
         hidden_size (`int`, *optional*, defaults to 256): Width of the first (finest) hierarchy.
         num_attention_heads (`int`, *optional*, defaults to 3): Heads of the first hierarchy. They need not
-            divide the width: a head is `hidden_size // num_attention_heads` wide (85 in the published network).
+            divide the width: a head is `hidden_size // num_attention_heads` wide (published: 85).
         depths (`list[int]` or `int`, *optional*, defaults to `[2, 2, 10]`): Transformer layers per hierarchy,
             finest first. One number applies to each of `num_hierarchies`.
         num_hierarchies (`int`, *optional*): By default the length of `depths`, or 3 if that is one number.
