@@ -33,6 +33,7 @@ from mer_hf.video.container import ClipError
 
 from .calibration import FILE as CALIBRATION_FILE
 from .calibration import Calibration, features_of, softmax
+from .optimize import optimize_for_inference
 from .relevance import face_relevance
 
 PHASE_NAMES = ("onset", "apex", "offset")
@@ -169,6 +170,7 @@ class MicroExpressionPipeline:
         calibration: Calibration | None = None,
     ) -> None:
         self.model = model.eval()
+        self._network = optimize_for_inference(self.model)
         self.processor = processor
         self.name = name
         self.calibration = calibration
@@ -386,13 +388,13 @@ class MicroExpressionPipeline:
                 return_tensors="pt",
             ).to(self.model.device)
             with torch.inference_mode():
-                logits = self.model(**inputs).logits[0].cpu().double().numpy()  # mps has no float64
+                logits = self._network(**inputs).logits[0].cpu().double().numpy()  # mps has no float64
             probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits).tolist()
         names = self.model.config.id2label
         scores = {names[index]: probability for index, probability in enumerate(probabilities)}
         with _timed(timings_s, "relevance"):
             relevance = face_relevance(
-                self.model,
+                self._network,
                 self.processor,
                 inputs,
                 geometry=self.geometry,

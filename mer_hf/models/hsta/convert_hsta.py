@@ -43,24 +43,9 @@ _NAMES = [
 ]
 
 
-def dead(state: Mapping[str, torch.Tensor]) -> list[str]:
-    """The names in a state dict of the original that have no effect and are dropped: there are none."""
-    return []
-
-
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same values under our names and in our shapes.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-
-    Returns:
-        `dict[str, torch.Tensor]`: Name -> tensor.
-
-    Raises:
-        ValueError: If a name is not one of the original's.
-    """
-    renamed = rename_all(state, _NAMES, dead(state), "HSTA")
+    """Return the original's weights under our names and in our shapes."""
+    renamed = rename_all(state, _NAMES, (), "HSTA")
     for branch in (0, 1):
         name = f"hsta.embeddings.{branch}.projection.weight"
         if name in renamed:
@@ -69,18 +54,7 @@ def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[HSTAConfig, list[str]]:
-    """The configuration that the shapes of a state dict give, completed by the user or the published values.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-        overrides (`Mapping`): Fields of `HSTAConfig` given by the user.
-
-    Returns:
-        `tuple[HSTAConfig, list[str]]`: And one line on each thing that the shapes do not show.
-
-    Raises:
-        ValueError: If the shapes and the values do not fit.
-    """
+    """Return the configuration that the shapes and the user's values give, and notes on what was assumed."""
     try:
         kernels = [state[f"patch_embed.{branch}.proj.weight"].shape for branch in (0, 1)]
         classes, pooled = state["head.weight"].shape
@@ -123,14 +97,14 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
 
     Args:
         path (`str` or `Path`): The `.pth` file.
-        out_dir (`str` or `Path`): Folder to be made; it appears when it is complete.
+        out_dir (`str` or `Path`): Output folder, which appears when it is complete.
         overrides (`Mapping`, *optional*): Fields of `HSTAConfig` that the shapes do not show.
 
     Returns:
-        `list[str]`: One line each on what was read and assumed.
+        `list[str]`: Lines on what was read and what was assumed.
 
     Raises:
-        ValueError: If the file, the values or the folder will not do.
+        ValueError: If the file, the values or the folder cannot be used.
     """
     check_out_dir(out_dir)
     state = load_original(path)
@@ -145,4 +119,4 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     return notes
 
 
-__all__ = ["convert", "dead", "read_config", "rename"]
+__all__ = ["convert", "read_config", "rename"]

@@ -2,8 +2,6 @@
 
 The network of Hao et al., "Hierarchical Space-Time Attention for Micro-Expression Recognition" (arXiv
 2405.03202, 2024). Branch 0 sees the key frames (onset and apex), branch 1 the frames sampled from the clip.
-On a CPU a large batch goes through the network a few clips at a time in evaluation, so that the tokens stay
-in the processor's cache; this does not change the result beyond rounding.
 """
 
 import math
@@ -20,12 +18,9 @@ from transformers.utils import can_return_tuple
 
 from .configuration_hsta import HSTAConfig
 
-CLIPS_AT_ONCE = 2
-"""Clips that go through the network together on a CPU."""
-
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention written out, for its weights; arguments and results as in `ALL_ATTENTION_FUNCTIONS`."""
+    """Return context and weights of attention; takes the arguments of `ALL_ATTENTION_FUNCTIONS`."""
     weights = torch.matmul(query * scaling, key.transpose(-1, -2))
     weights = nn.functional.softmax(weights, dim=-1)
     output = torch.matmul(nn.functional.dropout(weights, p=dropout, training=module.training), value)
@@ -33,7 +28,7 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 
 
 def position_table(tokens: int, width: int) -> torch.Tensor:
-    """Sines and cosines over the flattened token index, float32 `(1, tokens, width)`; made in float64."""
+    """Return sines and cosines of the flattened token index, float32 `(1, tokens, width)`."""
     index = torch.arange(width, dtype=torch.float64, device="cpu")
     rate = 10000 ** (2 * (index // 2) / width)
     angle = torch.arange(tokens, dtype=torch.float64, device="cpu")[:, None] / rate
@@ -41,52 +36,19 @@ def position_table(tokens: int, width: int) -> torch.Tensor:
 
 
 def drop_path_rates(depths: list[list[int]], rate: float) -> list[list[list[float]]]:
-    """Stochastic depth of every block, stage -> branch -> block, as the original deals it out.
+    """Return the stochastic depth of every block, stage -> branch -> block, as the original assigns it.
 
     The rates grow from 0 to `rate` over as many entries as the clip's branch has blocks; each stage takes as
-    many entries as its deeper branch needs. Where the branch of the key frames is the deeper one they run
-    out, and the rest of that stage gets 0.
+    many entries as its deeper branch needs. If the branch of the key frames is the deeper one, the entries
+    run out, and the rest of that stage gets 0.
     """
-    total = sum(depth[1] for depth in depths)
-    entries = iter(torch.linspace(0, rate, total, device="cpu").tolist())
-    result = []
-    for depth in depths:
-        taken = [next(entries, None) for _ in range(max(depth))]
-        branches = []
-        ran_out = False
-        for blocks in depth:
-            rates = []
-            for i in range(blocks):
-                ran_out = ran_out or taken[i] is None
-                rates.append(0.0 if ran_out else taken[i])
-            branches.append(rates)
-        result.append(branches)
-    return result
-
-
-class HSTALinear(nn.Linear):
-    """A linear layer over many tokens; on a CPU in evaluation it is computed as a 1 x 1 convolution.
-
-    The product is the same, but PyTorch gives convolutions to oneDNN, whose kernels are quicker for these
-    shapes than those of the library that it gives matrix products to.
-    """
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(B, N, C)` -> `(B, N, out_features)`."""
-        return dense(hidden_states, self.weight, self.bias, self.training)
-
-
-def dense(
-    tokens: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, training: bool
-) -> torch.Tensor:
-    """`linear`, see `HSTALinear`; gradients and traced graphs take the ordinary way."""
-    ordinary = training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-    if ordinary or tokens.device.type != "cpu" or tokens.dtype != torch.float32 or tokens.shape[1] < 64:
-        return nn.functional.linear(tokens, weight, bias)
-    batch, count, width = tokens.shape
-    columns = tokens.reshape(1, batch * count, 1, width).permute(0, 3, 1, 2)  # channels last
-    result = nn.functional.conv2d(columns, weight[:, :, None, None], bias)
-    return result.permute(0, 2, 3, 1).reshape(batch, count, -1)
+    entries = iter(torch.linspace(0, rate, sum(depth[1] for depth in depths), device="cpu").tolist())
+    stages = []
+    for key_depth, clip_depth in depths:
+        rates = [next(entries, None) for _ in range(max(key_depth, clip_depth))]
+        clip_rates = [0.0] * clip_depth if None in rates[:key_depth] else rates[:clip_depth]
+        stages.append([[rate or 0.0 for rate in rates[:key_depth]], [rate or 0.0 for rate in clip_rates]])
+    return stages
 
 
 class HSTAEmbeddings(nn.Module):
@@ -99,7 +61,7 @@ class HSTAEmbeddings(nn.Module):
         width = config.hidden_sizes[branch]
         # A convolution whose kernel is its stride, as the matrix product that it is; rows of the matrix are
         # (channel, frame, row, column).
-        self.projection = HSTALinear(config.num_channels * self.tubelet_size * self.patch_size**2, width)
+        self.projection = nn.Linear(config.num_channels * self.tubelet_size * self.patch_size**2, width)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         self.register_buffer("positions", position_table(math.prod(self.grid) + 1, width), persistent=False)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -128,20 +90,20 @@ class HSTASelfAttention(nn.Module):
         self.scaling = (width // self.num_heads) ** -0.5
         self.attention_dropout = config.attention_probs_dropout_prob
         self.is_causal = False
-        self.qkv = HSTALinear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.query_bias = nn.Parameter(torch.zeros(width)) if config.qkv_bias else None
         self.value_bias = nn.Parameter(torch.zeros(width)) if config.qkv_bias else None
-        self.projection = HSTALinear(width, width)
+        self.projection = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
         self, hidden_states: torch.Tensor, output_attentions: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(B, N, C)` -> the same, and weights `(B, heads, N, N)` if asked for."""
-        bias = None
+        qkv = self.qkv(hidden_states)
         if self.query_bias is not None:
-            bias = torch.cat([self.query_bias, torch.zeros_like(self.value_bias), self.value_bias])
-        qkv = dense(hidden_states, self.qkv.weight, bias, self.training)
+            no_bias = torch.zeros_like(self.query_bias)
+            qkv = qkv + torch.cat([self.query_bias, no_bias, self.value_bias])
         qkv = qkv.unflatten(2, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_size)
         attention = eager_attention_forward
@@ -160,8 +122,8 @@ class HSTAMLP(nn.Module):
         super().__init__()
         width = config.hidden_sizes[branch]
         inner = round(config.mlp_ratio * width)
-        self.fc1, self.activation = HSTALinear(width, inner), ACT2FN[config.hidden_act]
-        self.fc2, self.dropout = HSTALinear(inner, width), nn.Dropout(config.hidden_dropout_prob)
+        self.fc1, self.activation = nn.Linear(width, inner), ACT2FN[config.hidden_act]
+        self.fc2, self.dropout = nn.Linear(inner, width), nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, N, C)` -> the same."""
@@ -205,11 +167,7 @@ class HSTALayer(GradientCheckpointingLayer):
 
 
 class HSTACrossAttention(nn.Module):
-    """One token asks itself and the patch tokens of a branch.
-
-    There is a single query, so keys and values of every token need not be made: the query is carried through
-    the keys' matrix instead, and the weighted mean of the tokens through the values'. The result is the same.
-    """
+    """One token attends to itself and the patch tokens of a branch."""
 
     def __init__(self, config: HSTAConfig, branch: int):
         super().__init__()
@@ -223,22 +181,14 @@ class HSTACrossAttention(nn.Module):
 
     def forward(self, asking: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(B, 1, C)` and `(B, N, C)`, both normalised -> `(B, 1, C)` and weights `(B, heads, 1, 1 + N)`."""
-        query = self.query(asking).unflatten(2, (self.num_heads, -1))[:, 0] * self.scaling  # (B, heads, head)
-        matrix = self.key.weight.unflatten(0, (self.num_heads, -1))  # (heads, head, C)
-        carried = torch.einsum("bhd,hdc->bhc", query, matrix)
-        scores = [torch.matmul(carried, each.transpose(1, 2)) for each in (asking, patches)]
-        scores = torch.cat(scores, dim=2)  # (B, heads, 1 + N)
-        if self.key.bias is not None:  # the same for every token: without effect, but part of the weights
-            scores = scores + (query * self.key.bias.unflatten(0, (self.num_heads, -1))).sum(-1, keepdim=True)
-        weights = scores[:, :, None].softmax(dim=-1)
-        dropped = nn.functional.dropout(weights[:, :, 0], p=self.attention_dropout, training=self.training)
-        mean = dropped[..., :1] * asking + torch.matmul(dropped[..., 1:], patches)  # (B, heads, C)
-        matrix = self.value.weight.unflatten(0, (self.num_heads, -1))
-        context = torch.einsum("bhc,hdc->bhd", mean, matrix)
-        if self.value.bias is not None:
-            share = dropped.sum(dim=-1, keepdim=True)
-            context = context + share * self.value.bias.unflatten(0, (self.num_heads, -1))
-        return self.dropout(self.projection(context.flatten(1)[:, None])), weights
+        tokens = torch.cat([asking, patches], dim=1)
+        query, key, value = (
+            linear(each).unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, tokens, head_size)
+            for linear, each in ((self.query, asking), (self.key, tokens), (self.value, tokens))
+        )
+        dropout = self.attention_dropout if self.training else 0.0
+        context, weights = eager_attention_forward(self, query, key, value, None, self.scaling, dropout)
+        return self.dropout(self.projection(context.flatten(2))), weights
 
 
 class HSTAExchange(nn.Module):
@@ -288,10 +238,9 @@ class HSTAStage(nn.Module):
 
 
 class HSTAPreTrainedModel(PreTrainedModel):
-    """Initialisation, saving, and what transformers needs to know of HSTA."""
+    """Initialisation, and what transformers needs to know about HSTA."""
 
     config: HSTAConfig
-    config_class = HSTAConfig
     base_model_prefix = "hsta"
     main_input_name = "pixel_values"
     input_modalities = ("video",)
@@ -320,29 +269,6 @@ class HSTAPreTrainedModel(PreTrainedModel):
             init.trunc_normal_(module.class_token, std=std)
             init.copy_(module.positions, position_table(*module.positions.shape[1:]))
 
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load as every transformers model; weights on the CPU are moved to aligned memory.
-
-        A mapped file puts them at any address, and from an unaligned one matrix products with a single
-        sample round differently: a model saved and loaded would not give the same logits bit for bit.
-        """
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        for parameter in model.parameters():
-            if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
-                parameter.data = parameter.data.clone()
-        return loaded
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save as every transformers model; the `auto_map` names both classes, whichever is saved."""
-        self.config.auto_map = {
-            "AutoConfig": "configuration_hsta.HSTAConfig",
-            "AutoModel": "modeling_hsta.HSTAModel",
-            "AutoModelForVideoClassification": "modeling_hsta.HSTAForVideoClassification",
-        }
-        return super().save_pretrained(save_directory, *args, **kwargs)
-
 
 class HSTAModel(HSTAPreTrainedModel):
     """HSTA without its classifier: a clip and its key frames in, features out."""
@@ -364,15 +290,15 @@ class HSTAModel(HSTAPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutputWithPooling:
-        """Features of clips.
+        """Compute features of clips.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(B, T + 2, num_channels, image_size, image_size)`): The T
                 sampled frames, then onset, then apex, from the processor.
             output_attentions (`bool`, *optional*): Return the attention weights of every stage: those of the
                 blocks of the key frames' branch and of the clip's branch, `(B, heads, 1 + N, 1 + N)`, then
-                those of the two exchanges, `(B, heads, 1, 1 + N)`, in which the first key is the asking token
-                itself. They are computed by the eager implementation, whichever is set.
+                those of the two exchanges, `(B, heads, 1, 1 + N)`, whose first key is the asking token. The
+                eager implementation computes them, whichever is set.
             output_hidden_states (`bool`, *optional*): Return the tokens `(B, 1 + N, C)` of both branches, key
                 frames first, after the embeddings and after each stage (before the final norm).
             return_dict (`bool`, *optional*): False gives a tuple.
@@ -386,17 +312,19 @@ class HSTAModel(HSTAPreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         self._check(pixel_values)
-        pixel_values = pixel_values.to(self.dtype)
-        parts = [pixel_values]
-        whole = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
-        if not whole and pixel_values.device.type == "cpu":
-            parts = pixel_values.split(CLIPS_AT_ONCE)
-        made = [self._encode(part, bool(output_attentions), bool(output_hidden_states)) for part in parts]
-        last, pooled, maps, attentions = (_join(each) for each in zip(*made, strict=True))
+        frames = (self.config.num_frames, self.config.num_key_frames)
+        clip, key_frames = pixel_values.to(self.dtype).split(frames, dim=1)
+        branches = [self.embeddings[0](key_frames), self.embeddings[1](clip)]
+        hidden_states, attentions = [*branches], []
+        for stage in self.stages:
+            branches, weights = stage(branches, bool(output_attentions))
+            hidden_states += branches
+            attentions += weights
+        branches = [norm(tokens) for norm, tokens in zip(self.norms, branches, strict=True)]
         return BaseModelOutputWithPooling(
-            last_hidden_state=last,
-            pooler_output=pooled,
-            hidden_states=tuple(maps) if output_hidden_states else None,
+            last_hidden_state=branches[1],
+            pooler_output=self._pool(branches),
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
 
@@ -411,33 +339,13 @@ class HSTAModel(HSTAPreTrainedModel):
                 f"HSTAImageProcessor(size={config.image_size}, num_frames={config.num_frames})."
             )
 
-    def _encode(self, pixel_values: torch.Tensor, output_attentions: bool, output_hidden_states: bool):
-        clip, key_frames = pixel_values.split((self.config.num_frames, self.config.num_key_frames), dim=1)
-        branches = [self.embeddings[0](key_frames), self.embeddings[1](clip)]
-        maps, attentions = [*branches] if output_hidden_states else [], []
-        for stage in self.stages:
-            branches, weights = stage(branches, output_attentions)
-            maps += branches if output_hidden_states else []
-            attentions += weights if output_attentions else []
-        return *self._pool(branches), maps, attentions
-
-    def _pool(self, branches: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        branches = [norm(tokens) for norm, tokens in zip(self.norms, branches, strict=True)]
+    def _pool(self, branches: list[torch.Tensor]) -> torch.Tensor:
         if self.config.pooling == "mean":  # the class token is one of those averaged
-            return branches[1], torch.cat([tokens.mean(dim=1) for tokens in branches], dim=1)
+            return torch.cat([tokens.mean(dim=1) for tokens in branches], dim=1)
         pooled = [tokens[:, 0] for tokens in branches]
         if self.config.pooling == "cls_last":
             pooled += [tokens[:, -1] for tokens in branches]
-        return branches[1], torch.cat(pooled, dim=1)
-
-
-def _join(parts: tuple):
-    """Results of several parts of a batch as one: tensors, or lists of tensors."""
-    if len(parts) == 1:
-        return parts[0]
-    if isinstance(parts[0], torch.Tensor):
-        return torch.cat(parts)
-    return [torch.cat(each) for each in zip(*parts, strict=True)]
+        return torch.cat(pooled, dim=1)
 
 
 class HSTAForVideoClassification(HSTAPreTrainedModel):
@@ -461,13 +369,13 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> ImageClassifierOutput:
-        """Class scores of clips.
+        """Compute class scores of clips.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(B, T + 2, num_channels, image_size, image_size)`): The T
                 sampled frames, then onset, then apex, from the processor.
-            labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices; given, the result has the mean
-                cross entropy as `loss`.
+            labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices, which add the mean cross
+                entropy as `loss`.
             output_attentions (`bool`, *optional*): See `HSTAModel.forward`.
             output_hidden_states (`bool`, *optional*): See `HSTAModel.forward`.
             return_dict (`bool`, *optional*): False gives a tuple.
@@ -488,20 +396,17 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
-    def relevance(
-        self, target: int | list[int] | torch.Tensor | None = None, *, pixel_values: torch.Tensor
-    ) -> torch.Tensor:
-        """Where and when the evidence for a class lies: attention rollout weighed by gradients.
+    def relevance(self, target: int | None = None, *, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Show where and when the evidence for a class lies: attention rollout weighted by gradients.
 
         Each block passes relevance from a token to the tokens that it attends to, by the mean over heads of
         its attention weights times the positive part of their gradient for the target, and on to itself (its
-        residual); an exchange passes that of a class token to the patches of the other branch in the same
-        way. Plain attention knows no class, and after an exchange nothing is left of a class token but what
-        it asked for, so the rollout runs back through both branches together.
+        residual). An exchange passes that of a class token to the patches of the other branch in the same
+        way. Plain attention does not depend on the class, and an exchange replaces a class token by what it
+        attended to, so the rollout runs back through both branches together.
 
         Args:
-            target (`int`, `list[int]` or `torch.Tensor` of shape `(B,)`, *optional*): Class indices; by
-                default each sample's highest class.
+            target (`int`, *optional*): Class index; by default each sample's highest class.
             pixel_values (`torch.Tensor` of shape `(B, T + 2, num_channels, image_size, image_size)`): From
                 the processor.
 
@@ -511,77 +416,50 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
             onset and apex, by the branch of the key frames (they share one).
 
         Raises:
-            ValueError: If a target is no class index.
+            ValueError: If the model is in training mode.
         """
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            # A tensor made in inference mode has no gradient: clone it.
-            with torch.inference_mode(False), torch.enable_grad():
-                found = [
-                    self._roll_out(part.clone(), each)
-                    for part, each in self._one_by_one(pixel_values.to(self.device), target)
-                ]
-        finally:
-            for module, mode in modes:
-                module.training = mode
-        return torch.cat(found)
-
-    def _one_by_one(self, pixel_values: torch.Tensor, target) -> list[tuple[torch.Tensor, int | None]]:
-        if target is None:
-            targets = [None] * len(pixel_values)
-        else:
-            targets = torch.as_tensor(target).reshape(-1)
-            if targets.dtype.is_floating_point or targets.numel() not in (1, len(pixel_values)):
-                raise ValueError(
-                    f"target must be one class index, or {len(pixel_values)} of them, got {targets.tolist()}."
-                )
-            if targets.min() < 0 or targets.max() >= self.config.num_labels:
-                raise ValueError(
-                    f"target must lie in 0 to {self.config.num_labels - 1}, got {targets.tolist()}."
-                )
-            targets = targets.expand(len(pixel_values)).tolist()
-        return list(zip(pixel_values.split(1), targets, strict=True))
+        if self.training:
+            raise ValueError("relevance needs the model in evaluation mode. Call model.eval() first.")
+        # A tensor made in inference mode has no gradient, so it is cloned.
+        with torch.inference_mode(False), torch.enable_grad():
+            clips = pixel_values.to(self.device, self.dtype, copy=True).requires_grad_().split(1)
+            return torch.cat([self._roll_out(clip, target) for clip in clips])
 
     def _roll_out(self, pixel_values: torch.Tensor, target: int | None) -> torch.Tensor:
-        """`relevance` of one clip."""
+        """Return the `relevance` of one clip."""
         outputs = self.hsta(pixel_values, output_attentions=True, return_dict=True)
         logits = self.classifier(outputs.pooler_output)[0]
-        target = int(logits.argmax()) if target is None else target
-        # What speaks for the target against the others; a constant part of all logits says nothing.
-        gradients = torch.autograd.grad(logits[target] - logits.mean(), outputs.attentions)
+        score = logits.max() if target is None else logits[target]
+        # Minus the mean: what raises all logits alike is not evidence.
+        gradients = torch.autograd.grad(score - logits.mean(), outputs.attentions)
         steps = [
             (weights * gradient).clamp(min=0)[0].mean(dim=0).float().detach()
             for weights, gradient in zip(outputs.attentions, gradients, strict=True)
         ]
         sizes = [math.prod(grid) + 1 for grid in self.config.grids]
         rows = [torch.zeros(size, device=pixel_values.device) for size in sizes]
-        for row in rows:  # what the classifier sees
+        for row in rows:  # the classifier's input
             if self.config.pooling == "mean":
                 row += 1 / len(row)
             row[0] += 1.0
             if self.config.pooling == "cls_last":
                 row[-1] += 1.0
-        position = len(steps)
         for depth in reversed(self.config.depths):
             blocks = sum(depth)
-            position -= blocks + 2
-            own, exchanges = (
-                steps[position : position + blocks],
-                steps[position + blocks : position + blocks + 2],
-            )
+            *steps, first, second = steps
             # Both exchanges read what the blocks left, so both rows are taken before either is changed.
-            asked = [rows[branch][0] * exchanges[branch][0] for branch in (0, 1)]
+            passed = [rows[0][0] * first[0], rows[1][0] * second[0]]
             for branch in (0, 1):
-                rows[branch][0] = rows[branch][0] + asked[branch][0]
-                rows[1 - branch][1:] += asked[branch][1:]
+                rows[branch][0] += passed[branch][0]
+                rows[1 - branch][1:] += passed[branch][1:]
+            steps, own = steps[: len(steps) - blocks], steps[len(steps) - blocks :]
             for branch, layers in ((0, own[: depth[0]]), (1, own[depth[0] :])):
                 for weights in reversed(layers):
                     rows[branch] = rows[branch] + rows[branch] @ weights
         return self._as_frames([row[1:] for row in rows])
 
     def _as_frames(self, rows: list[torch.Tensor]) -> torch.Tensor:
-        """Relevance of the patches of both branches -> `(1, T + 2, S, S)`."""
+        """Return the relevance of the patches of both branches as `(1, T + 2, S, S)`."""
         config, maps = self.config, []
         for row, grid, patch in zip(rows, config.grids, config.patch_sizes, strict=True):
             side, rest = grid[1] * patch, config.image_size - grid[1] * patch

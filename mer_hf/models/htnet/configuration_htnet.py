@@ -5,6 +5,13 @@ from transformers import PreTrainedConfig
 
 DEFAULT_LABELS = ("negative", "positive", "surprise")
 
+AUTO_MAP = {
+    "AutoConfig": "configuration_htnet.HTNetConfig",
+    "AutoModel": "modeling_htnet.HTNetModel",
+    "AutoModelForVideoClassification": "modeling_htnet.HTNetForVideoClassification",
+}
+"""The classes of a saved folder, whichever of them saved it."""
+
 
 @strict
 class HTNetConfig(PreTrainedConfig):
@@ -20,17 +27,17 @@ class HTNetConfig(PreTrainedConfig):
         num_channels (`int`, *optional*, defaults to 3): Channels of the flow map.
         hidden_size (`int`, *optional*, defaults to 256): Width of the first (finest) hierarchy.
         num_attention_heads (`int`, *optional*, defaults to 3): Heads of the first hierarchy. They need not
-            divide the width: a head is `hidden_size // num_attention_heads` wide, in the published network
-            85.
+            divide the width: a head is `hidden_size // num_attention_heads` wide (published: 85).
         depths (`list[int]` or `int`, *optional*, defaults to `[2, 2, 10]`): Transformer layers per hierarchy,
-            finest first. One number means the same in each of `num_hierarchies`.
-        num_hierarchies (`int`, *optional*): Taken from `depths` where that is a list, else 3.
-        mlp_ratio (`int` or `float`, *optional*, defaults to 4): Width of the feed-forward layers over that of
-            the hierarchy.
+            finest first. One number applies to each of `num_hierarchies`.
+        num_hierarchies (`int`, *optional*): By default the length of `depths`, or 3 if that is one number.
+        mlp_ratio (`int` or `float`, *optional*, defaults to 4): Width of the feed-forward layers, divided by
+            the width of the hierarchy.
         hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation of the feed-forward layers.
-        hidden_dropout_prob (`float`, *optional*, defaults to 0.0): After projections and feed-forward layers.
-        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0): On the attention weights.
-        layer_norm_eps (`float`, *optional*, defaults to 1e-05): Of every norm.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.0): Dropout after projections and feed-forward
+            layers.
+        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.0): Dropout on the attention weights.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-05): Epsilon of every norm.
 
     Raises:
         ValueError: If the patches do not tile the map, or the blocks do not tile the patches.
@@ -63,30 +70,20 @@ class HTNetConfig(PreTrainedConfig):
             self.id2label = dict(enumerate(DEFAULT_LABELS))
         if self.id2label is not None and self.label2id is None:
             self.label2id = {label: int(index) for index, label in self.id2label.items()}
+        kwargs.setdefault("auto_map", dict(AUTO_MAP))
         super().__post_init__(**kwargs)
 
     def validate_sizes(self):
-        """Check that patches tile the map and blocks tile the patches."""
-        sizes = ("image_size", "patch_size", "num_channels", "hidden_size", "num_attention_heads")
-        small = [f"{name}={getattr(self, name)}" for name in sizes if getattr(self, name) < 1]
-        if small:
-            raise ValueError(f"sizes must be at least 1, got {', '.join(small)}.")
-        if not self.depths or min(self.depths) < 0 or self.num_hierarchies != len(self.depths):
+        """Check that patches tile the map, blocks tile the patches and every head has a channel."""
+        if not self.depths or self.num_hierarchies != len(self.depths):
             raise ValueError(
-                f"depths needs one number of layers for each hierarchy, got depths={self.depths} and "
-                f"num_hierarchies={self.num_hierarchies}. Leave num_hierarchies out to take it from depths."
+                f"depths needs one number for each hierarchy, got depths={self.depths} and "
+                f"num_hierarchies={self.num_hierarchies}. num_hierarchies can be left out."
             )
-        if self.image_size % self.patch_size:
+        if self.patch_size < 1 or self.image_size % (self.patch_size * 2 ** (self.num_hierarchies - 1)):
             raise ValueError(
-                f"image_size must be a multiple of patch_size, got image_size={self.image_size} and "
-                f"patch_size={self.patch_size}."
-            )
-        grid, blocks = self.image_size // self.patch_size, 2 ** (self.num_hierarchies - 1)
-        if grid % blocks:
-            raise ValueError(
-                f"image_size / patch_size must be a multiple of 2**(hierarchies - 1), got "
-                f"{self.image_size} / {self.patch_size} = {grid} patches a side and {self.num_hierarchies} "
-                f"hierarchies ({blocks} blocks a side). Change patch_size, image_size or how many depths."
+                f"image_size / patch_size must be a multiple of 2**(num_hierarchies - 1), got image_size="
+                f"{self.image_size} and patch_size={self.patch_size} with {self.num_hierarchies} hierarchies."
             )
         if self.hidden_size < self.num_attention_heads:
             raise ValueError(
@@ -96,7 +93,7 @@ class HTNetConfig(PreTrainedConfig):
 
     @property
     def tokens_per_block(self) -> int:
-        """Patches that attend to each other, the same in every hierarchy; 1 in the published network."""
+        """Number of patches in a block, the same in every hierarchy; 1 in the published network."""
         return (self.image_size // self.patch_size // 2 ** (len(self.depths) - 1)) ** 2
 
 

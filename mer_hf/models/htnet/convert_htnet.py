@@ -7,134 +7,99 @@ Not copied to the Hub: `AutoModelForVideoClassification.from_pretrained` reads t
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from ..convert import build_config, check_out_dir, load_original, load_renamed, save_converted
+from ..convert import build_config, check_out_dir, load_original, load_renamed, rename_all, save_converted
 from .configuration_htnet import HTNetConfig
 from .image_processing_htnet import HTNetImageProcessor
 from .modeling_htnet import HTNetForVideoClassification
 
 _LEVEL, _LAYER = r"layers\.(\d+)\.", r"layers\.(\d+)\.0\.layers\.(\d+)\."
+_BOTH = r"(weight|bias)"
+_LEVELS = r"htnet.hierarchies.\1."
+_LAYERS = r"htnet.hierarchies.\1.layers.\2."
 _NAMES = [
-    (r"to_patch_embedding\.1\.(weight|bias)", r"htnet.embeddings.projection.\1"),
-    (_LEVEL + r"0\.pos_emb", r"htnet.hierarchies.\1.position_embedding"),
-    (_LAYER + r"0\.norm\.([gb])", r"htnet.hierarchies.\1.layers.\2.norm_before.\3"),
-    (_LAYER + r"0\.fn\.to_qkv\.weight", r"htnet.hierarchies.\1.layers.\2.attention.qkv.weight"),
-    (_LAYER + r"0\.fn\.to_out\.0\.(weight|bias)", r"htnet.hierarchies.\1.layers.\2.attention.projection.\3"),
-    (_LAYER + r"1\.norm\.([gb])", r"htnet.hierarchies.\1.layers.\2.norm_after.\3"),
-    (_LAYER + r"1\.fn\.net\.0\.(weight|bias)", r"htnet.hierarchies.\1.layers.\2.mlp.fc1.\3"),
-    (_LAYER + r"1\.fn\.net\.3\.(weight|bias)", r"htnet.hierarchies.\1.layers.\2.mlp.fc2.\3"),
-    (_LEVEL + r"1\.0\.(weight|bias)", r"htnet.hierarchies.\1.aggregation.convolution.\2"),
-    (_LEVEL + r"1\.1\.([gb])", r"htnet.hierarchies.\1.aggregation.norm.\2"),
-    (r"mlp_head\.0\.([gb])", r"htnet.norm.\1"),
-    (r"mlp_head\.2\.(weight|bias)", r"classifier.\1"),
+    (r"to_patch_embedding\.1\." + _BOTH, r"htnet.embeddings.projection.\1"),
+    (_LEVEL + r"0\.pos_emb", _LEVELS + "position_embedding"),
+    (_LAYER + r"0\.norm\.g", _LAYERS + "norm_before.weight"),
+    (_LAYER + r"0\.norm\.b", _LAYERS + "norm_before.bias"),
+    (_LAYER + r"0\.fn\.to_qkv\.weight", _LAYERS + "attention.qkv.weight"),
+    (_LAYER + r"0\.fn\.to_out\.0\." + _BOTH, _LAYERS + r"attention.projection.\3"),
+    (_LAYER + r"1\.norm\.g", _LAYERS + "norm_after.weight"),
+    (_LAYER + r"1\.norm\.b", _LAYERS + "norm_after.bias"),
+    (_LAYER + r"1\.fn\.net\.0\." + _BOTH, _LAYERS + r"mlp.fc1.\3"),
+    (_LAYER + r"1\.fn\.net\.3\." + _BOTH, _LAYERS + r"mlp.fc2.\3"),
+    (_LEVEL + r"1\.0\." + _BOTH, _LEVELS + r"aggregation.convolution.\2"),
+    (_LEVEL + r"1\.1\.g", _LEVELS + "aggregation.norm.weight"),
+    (_LEVEL + r"1\.1\.b", _LEVELS + "aggregation.norm.bias"),
+    (r"mlp_head\.0\.g", "htnet.norm.weight"),
+    (r"mlp_head\.0\.b", "htnet.norm.bias"),
+    (r"mlp_head\.2\." + _BOTH, r"classifier.\1"),
 ]
 
 
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same values under our names and in our shapes.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-
-    Returns:
-        `dict[str, torch.Tensor]`: 1 x 1 convolutions as linear layers, norms as vectors.
-
-    Raises:
-        ValueError: If a name is not one of the original's.
-    """
-    renamed = {}
-    for name, tensor in state.items():
-        pattern, replacement = next(((p, r) for p, r in _NAMES if re.fullmatch(p, name)), (None, None))
-        if pattern is None:
-            raise ValueError(f"{name} is not a name of the original HTNet: is this one of its weight files?")
-        new = re.sub(pattern, replacement, name)
-        new = re.sub(r"\.g$", ".weight", re.sub(r"\.b$", ".bias", new))
-        if re.search(r"\.[gb]$", name):
-            tensor = tensor.reshape(-1)  # (1, C, 1, 1) -> (C)
+    """Return the original's weights under our names; 1 x 1 convolutions as matrices, norms as vectors."""
+    renamed = rename_all(state, _NAMES, (), "HTNet")
+    for name, tensor in renamed.items():
+        if "norm" in name:
+            renamed[name] = tensor.flatten()  # (1, C, 1, 1) -> (C)
         elif tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
-            tensor = tensor.reshape(tensor.shape[:2])  # (out, in, 1, 1) -> (out, in)
-        renamed[new] = tensor.contiguous()
+            renamed[name] = tensor.flatten(1)  # (out, in, 1, 1) -> (out, in)
     return renamed
 
 
 def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[HTNetConfig, list[str]]:
-    """The configuration that the shapes of a state dict give, completed by the user or the published values.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-        overrides (`Mapping`): Fields of `HTNetConfig` given by the user.
-
-    Returns:
-        `tuple[HTNetConfig, list[str]]`: And one line on each thing that the shapes do not show.
-
-    Raises:
-        ValueError: If the shapes and the values do not fit.
-    """
-    state = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    """Return the configuration that the shapes and the user's values give, and notes on what was assumed."""
     try:
-        hidden_size, patch_vector = state["to_patch_embedding.1.weight"].shape[:2]
+        hidden_size, patch_values = state["to_patch_embedding.1.weight"].shape[:2]
         feed_forward = state["layers.0.0.layers.0.1.fn.net.0.weight"].shape[0]
         inner_size = state["layers.0.0.layers.0.0.fn.to_out.0.weight"].shape[1]
         tokens, num_labels = state["layers.0.0.pos_emb"].numel(), state["mlp_head.2.weight"].shape[0]
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of an HTNet.") from error
-    indices = {m.groups() for m in (re.match(_LAYER, name) for name in state) if m}
-    levels = 1 + max(int(level) for level, _ in indices)
-    depths = [len({layer for level, layer in indices if int(level) == i}) for i in range(levels)]
+    layers = Counter(
+        int(level) for level, _ in {m.groups() for m in (re.match(_LAYER, n) for n in state) if m}
+    )
     ratio = feed_forward / hidden_size
     found = {
         "hidden_size": hidden_size,
-        "depths": depths,
-        "num_hierarchies": levels,
+        "depths": [layers[level] for level in range(1 + max(layers))],
         "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
         "num_labels": num_labels,
     }
-    notes = [
-        f"hidden_size={hidden_size}, depths={depths}, mlp_ratio={found['mlp_ratio']} and "
-        f"num_labels={num_labels} were read from the shapes."
-    ]
-    given = _complete(overrides, patch_vector, tokens, levels)
-    config = build_config(HTNetConfig, found, given)
+    channels = overrides.get("num_channels", 3)
+    patch_size = overrides.get("patch_size", math.isqrt(patch_values // max(channels, 1)))
+    if patch_size**2 * channels != patch_values:
+        raise ValueError(
+            f"a patch of the weights holds {patch_values} values, which patch_size={patch_size} and "
+            f"num_channels={channels} do not give. Give both with --config."
+        )
+    # The patch's values and the tokens per block imply the sizes where the user does not give them.
+    implied = {"patch_size": patch_size, "image_size": patch_size * 2 ** max(layers) * math.isqrt(tokens)}
+    config = build_config(HTNetConfig, found, implied | dict(overrides))
     if config.tokens_per_block != tokens:
         raise ValueError(
             f"image_size={config.image_size} and patch_size={config.patch_size} give "
             f"{config.tokens_per_block} tokens a block, the weights have {tokens}. "
             "Give the image_size or patch_size of the training run."
         )
-    head_size = config.hidden_size // config.num_attention_heads
-    if head_size * config.num_attention_heads != inner_size:
+    inner = config.hidden_size // config.num_attention_heads * config.num_attention_heads
+    if inner != inner_size:
         raise ValueError(
-            f"num_attention_heads={config.num_attention_heads} gives an inner width of "
-            f"{head_size * config.num_attention_heads}, the weights have {inner_size}. Give the number of "
-            "heads of the training run with --config num_attention_heads=N."
+            f"num_attention_heads={config.num_attention_heads} gives an inner width of {inner}, the weights "
+            f"have {inner_size}. Give the heads of the training run with --config num_attention_heads=N."
         )
-    assumed = [
-        n for n in ("num_attention_heads", "patch_size", "num_channels", "image_size") if n not in overrides
-    ]
+    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
+    unseen = ("num_attention_heads", "patch_size", "num_channels", "image_size")
+    assumed = ", ".join(f"{name}={getattr(config, name)}" for name in unseen if name not in overrides)
     if assumed:
-        values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
-        notes.append(f"{values} fit the shapes but are not shown by them; --config gives others.")
+        notes.append(f"{assumed} fit the shapes but are not shown by them; --config gives others.")
     return config, notes
-
-
-def _complete(overrides: Mapping, patch_vector: int, tokens: int, levels: int) -> dict:
-    """Patch size and image size where the user gives none: patch vector and tokens per block imply them."""
-    given = dict(overrides)
-    channels = given.get("num_channels", 3)
-    if "patch_size" not in given:
-        given["patch_size"] = math.isqrt(patch_vector // channels) if channels else 0
-    if given["patch_size"] ** 2 * channels != patch_vector:
-        raise ValueError(
-            f"a patch of the weights holds {patch_vector} values, which patch_size={given['patch_size']} and "
-            f"num_channels={channels} do not give. Give both with --config."
-        )
-    if "image_size" not in given:
-        given["image_size"] = given["patch_size"] * 2 ** (levels - 1) * math.isqrt(tokens)
-    return given
 
 
 def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = None) -> list[str]:
@@ -142,14 +107,14 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
 
     Args:
         path (`str` or `Path`): The `.pth` file.
-        out_dir (`str` or `Path`): Folder to be made; it appears when it is complete.
+        out_dir (`str` or `Path`): Output folder, which appears when it is complete.
         overrides (`Mapping`, *optional*): Fields of `HTNetConfig` that the shapes do not show.
 
     Returns:
-        `list[str]`: One line each on what was read and what was assumed.
+        `list[str]`: Lines on what was read and what was assumed.
 
     Raises:
-        ValueError: If the file, the values or the folder will not do.
+        ValueError: If the file, the values or the folder cannot be used.
     """
     check_out_dir(out_dir)
     state = load_original(path)

@@ -1,39 +1,48 @@
-"""From aligned faces, or ready-made flow maps, to the mosaic of four facial areas that HTNet looks at.
+"""From aligned faces, or ready-made flow maps, to the mosaic of four facial areas that HTNet sees.
 
 Onset and apex face -> optical flow and strain -> a 28 x 28 map -> four 14 x 14 areas side by side. The class
-defaults do what the original code does with the MEGC2019 composite set, slips included, so that converted
+defaults do what the original code does with the MEGC2019 composite set, mistakes included, so that converted
 weights see what they were trained on. `mosaic="corrected"` cuts the areas where the landmarks are.
 """
-
-import operator
 
 import numpy as np
 from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.utils import logging
 
+from .face_frames import (
+    aligned_face,
+    as_maps,
+    clips_with_phases,
+    face_side,
+    onset_and_apex,
+    refuse_unknown,
+    resize,
+)
 from .optical_flow import FLOW_METHODS, flow_map, optical_flow, span_to_uint8
 
-logger = logging.get_logger(__name__)
-
-MOSAICS = ("original", "corrected")
-NORMALIZATIONS = ("none", "standardize")
+CHOICES = {
+    "flow_method": FLOW_METHODS,
+    "mosaic": ("original", "corrected"),
+    "normalization": ("none", "standardize"),
+}
 
 # Eyes and mouth corners (x, y) on a map of 28, image-left before image-right: where the original looks when
 # it finds no face. The default geometry is theirs: eyes at 0.393 of the height, 0.424 of the width apart.
-FALLBACK_CENTERS_XY = (
-    (9.528073, 11.062551),
-    (21.396168, 10.919773),
-    (10.255435, 22.121233),
-    (20.583706, 22.25584),
-)
 FALLBACK_SIZE = 28
+FALLBACK_CENTERS_XY = np.array(
+    [
+        (9.528073, 11.062551),
+        (21.396168, 10.919773),
+        (10.255435, 22.121233),
+        (20.583706, 22.25584),
+    ]
+)
 DEFAULT_GEOMETRY = {"size": 224, "eye_row": 0.393, "interocular_fraction": 0.424}
 
 # MediaPipe's numbers of the two corners of each eye and of the mouth corners, in the same order.
-FACE_MESH_POINTS = ((33, 133), (362, 263), (61, 61), (291, 291))
-FIVE_POINTS = (0, 1, 3, 4)  # of eye, eye, nose, mouth corner, mouth corner
+FACE_MESH_POINTS = np.array([(33, 133), (362, 263), (61, 61), (291, 291)])
+FIVE_POINTS = [0, 1, 3, 4]  # of eye, eye, nose, mouth corner, mouth corner
 
 
 class HTNetImageProcessor(BaseImageProcessor):
@@ -48,19 +57,19 @@ class HTNetImageProcessor(BaseImageProcessor):
         mosaic (`str`, *optional*, defaults to `"original"`): How landmarks become areas. The original takes a
             landmark's x for the row and its y for the column; `"corrected"` takes y for the row and x for the
             column. Cells in both: image-left eye, image-right eye / image-left, image-right mouth corner, by
-            landmark. (What the original shows there is, for its default landmarks, image-left eye, image-left
-            mouth corner / image-right eye, image-right mouth corner.)
+            landmark. (With its default landmarks the original shows image-left eye, image-left mouth corner /
+            image-right eye, image-right mouth corner.)
         normalization (`str`, *optional*, defaults to `"none"`): `"none"`: each channel of a map spans 0 to
             255. `"standardize"`: each channel of the whole map, before it is cut, minus its median, divided
-            by its standard deviation, clipped to -5 and 5; the same for a map and any positive multiple of it
-            plus a constant.
+            by its standard deviation, clipped to -5 and 5. This does not depend on a channel's scale and
+            offset.
         crop_centers_rc (`list` of 4 `[row, column]`, *optional*): Centres of the areas on the map, in the
-            order of the cells, used as they stand where a call gives no landmarks. By default the points that
-            the original uses when it finds no face, in the sense of `mosaic`.
-        face_geometry (`dict`, *optional*): `size` in pixels, `eye_row` and `interocular_fraction` as
-            fractions of it: how faces are to be aligned before they come here.
+            order of the cells, used where a call gives no landmarks, in both mosaics alike. By default the
+            points that the original uses when it finds no face, read as `mosaic` says.
+        face_geometry (`dict`, *optional*): How faces must be aligned before they come here: `size` in pixels,
+            `eye_row` and `interocular_fraction` as fractions of it.
         use_strain (`bool`, *optional*, defaults to `True`): False puts zeros in the strain channel: how a
-            set's strain was computed is often not known, and a network may lean on it too much.
+            dataset's strain was computed is often unknown, and a network may rely on it too much.
         average_frames (`int`, *optional*, defaults to 1): Frames averaged around the onset, and around the
             apex, before flow is computed; fewer at the ends of a clip and where the two would meet.
 
@@ -68,7 +77,7 @@ class HTNetImageProcessor(BaseImageProcessor):
         ValueError: If an argument has a value that is not listed here.
     """
 
-    model_input_names = ["pixel_values"]  # noqa: RUF012 (the base class's own form)
+    model_input_names = ("pixel_values",)
 
     def __init__(
         self,
@@ -83,39 +92,30 @@ class HTNetImageProcessor(BaseImageProcessor):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        choices = {
-            "flow_method": (flow_method, FLOW_METHODS),
-            "mosaic": (mosaic, MOSAICS),
-            "normalization": (normalization, NORMALIZATIONS),
-        }
-        for name, (value, allowed) in choices.items():
-            if value not in allowed:
-                raise ValueError(f"unknown {name} {value!r}. Choose one of {', '.join(allowed)}.")
+        self.size, self.use_strain, self.average_frames = size, use_strain, average_frames
+        self.flow_method, self.mosaic, self.normalization = flow_method, mosaic, normalization
+        self.face_geometry = dict(face_geometry or DEFAULT_GEOMETRY)
+        self.crop_centers_rc = crop_centers_rc
+        if crop_centers_rc is not None:
+            self.crop_centers_rc = np.asarray(crop_centers_rc, float).tolist()
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"unknown {name} {getattr(self, name)!r}. Choose one of {', '.join(allowed)}."
+                )
         if not isinstance(size, int) or size < 4 or size % 4:
             raise ValueError(f"size must be a positive multiple of 4, got {size!r}.")
         if not isinstance(average_frames, int) or average_frames < 1:
             raise ValueError(f"average_frames must be a whole number of at least 1, got {average_frames!r}.")
-        if not isinstance(use_strain, bool):
-            raise ValueError(f"use_strain must be true or false, got {use_strain!r}.")
         if crop_centers_rc is not None and np.shape(crop_centers_rc) != (4, 2):
             raise ValueError(
                 f"crop_centers_rc must be 4 pairs (row, column), got shape {np.shape(crop_centers_rc)}."
             )
-        if face_geometry is not None and not int(face_geometry.get("size", 0)) >= size:
+        if int(self.face_geometry.get("size", 0)) < size:
             raise ValueError(f"face_geometry needs a size of at least {size} pixels, got {face_geometry}.")
-        self.size = size
-        self.flow_method = flow_method
-        self.mosaic = mosaic
-        self.normalization = normalization
-        self.crop_centers_rc = (
-            None if crop_centers_rc is None else np.asarray(crop_centers_rc, float).tolist()
-        )
-        self.face_geometry = dict(DEFAULT_GEOMETRY if face_geometry is None else face_geometry)
-        self.use_strain = use_strain
-        self.average_frames = average_frames
 
     def __call__(self, images=None, **kwargs) -> BatchFeature:
-        """See `preprocess`."""
+        """Call `preprocess`."""
         return self.preprocess(images, **kwargs)
 
     def preprocess(
@@ -126,11 +126,12 @@ class HTNetImageProcessor(BaseImageProcessor):
         apex=None,
         offset=None,
         landmarks_xy=None,
+        action_units=None,
         flow_maps=None,
         return_tensors: str | None = None,
         **kwargs,
     ) -> BatchFeature:
-        """One mosaic per clip, or per ready-made map.
+        """Build one mosaic per clip, or per ready-made map.
 
         Args:
             images (`np.ndarray` of shape `(T, S, S, 3)`, `list[PIL.Image.Image]` or a list, *optional*):
@@ -144,44 +145,51 @@ class HTNetImageProcessor(BaseImageProcessor):
                 in MediaPipe's numbering, or five points (image-left eye, image-right eye, nose, mouth
                 corners); a list has one such array, or None, per clip. They place the areas; over several
                 frames their mean does.
+            action_units (*optional*): Not used by HTNet.
             flow_maps (`np.ndarray` of shape `(N, size, size, 3)`, *optional*): Instead of `images`: uint8,
                 channels (u, v, strain), each spanning 0 to 255.
             return_tensors (`str`, *optional*): `"pt"` for tensors, by default arrays.
-            **kwargs: What processors of other architectures take; without effect.
+            **kwargs: Refused by name.
 
         Returns:
             `BatchFeature`: `pixel_values` `(N, 3, size, size)` float32, channels (strain, v, u).
 
         Raises:
+            TypeError: If an argument is unknown.
             ValueError: If an array has another type or shape, or an index lies outside its clip.
         """
+        refuse_unknown(self.preprocess, kwargs)
         if (images is None) == (flow_maps is None):
             raise ValueError(
                 "give either images (aligned faces) or flow_maps (ready-made maps), not both or neither."
             )
         if flow_maps is not None:
-            maps, face_sizes = self._check_maps(flow_maps), [self.face_geometry["size"]]
+            maps = self._check_maps(flow_maps)
+            face_sides = [self.face_geometry["size"]] * len(maps)
         else:
-            clips = _as_clips(images)
-            onsets, apexes = _per_clip(onset, len(clips), "onset"), _per_clip(apex, len(clips), "apex")
-            made = [self._clip_map(*each) for each in zip(clips, onsets, apexes, strict=True)]
-            maps, face_sizes = np.stack([motion for motion, _ in made]), [face_size for _, face_size in made]
-        corners = self._corners(landmarks_xy, len(maps), face_sizes)
+            pairs = [self._pair(*clip) for clip in clips_with_phases(images, onset=onset, apex=apex)]
+            maps, face_sides = (
+                np.stack([self._map(*pair) for pair in pairs]),
+                [len(start) for start, _ in pairs],
+            )
+        rows, columns = _sources(self._corners(landmarks_xy, face_sides), self.size)
         if self.normalization == "standardize":
             maps = _standardize(maps)
         if not self.use_strain:
             maps = maps * np.array([1, 1, 0], maps.dtype)
-        return BatchFeature({"pixel_values": _cut(maps, corners)}, tensor_type=return_tensors)
+        mosaics = maps[np.arange(len(maps))[:, None, None], rows, columns, ::-1].transpose(0, 3, 1, 2)
+        pixel_values = np.ascontiguousarray(mosaics, dtype=np.float32)
+        return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
-    def to_face(self, map, geometry=None, landmarks_xy=None) -> np.ndarray:
-        """Take a picture of the mosaic back to the face.
+    def to_face(self, heatmap, geometry=None, landmarks_xy=None) -> np.ndarray:
+        """Take maps of the mosaic back to the face.
 
-        Each cell goes to the area it was cut from; where areas overlap the mean is taken, where there is none
-        it is 0.
+        Each cell goes to the area it was cut from. Where areas overlap, their mean is taken; outside of them
+        the result is 0.
 
         Args:
-            map (`np.ndarray` or `torch.Tensor` of shape `(B, h, w)` or `(h, w)`): In mosaic coordinates at
-                any resolution, e.g. from `HTNetForVideoClassification.relevance`.
+            heatmap (`np.ndarray` or `torch.Tensor` of shape `(B, h, w)` or `(h, w)`): In mosaic coordinates
+                at any resolution, such as from `HTNetForVideoClassification.relevance`.
             geometry (`dict` or an object with the attribute `size`, *optional*): Of the aligned faces; by
                 default `face_geometry`.
             landmarks_xy (*optional*): The landmarks given when the mosaic was made.
@@ -189,19 +197,17 @@ class HTNetImageProcessor(BaseImageProcessor):
         Returns:
             `np.ndarray` of shape `(B, S, S)`: float32.
         """
-        if hasattr(map, "detach"):
-            map = map.detach().cpu().float().numpy()
-        mosaics = np.asarray(map, dtype=np.float32)
-        mosaics = mosaics[None] if mosaics.ndim == 2 else mosaics
+        mosaics, side = as_maps(heatmap), face_side(geometry or self.face_geometry)
         if mosaics.ndim != 3:
-            raise ValueError(f"expected a map of shape (B, h, w) or (h, w), got {mosaics.shape}.")
-        face_size = _geometry_size(self.face_geometry if geometry is None else geometry)
-        corners = self._corners(landmarks_xy, len(mosaics), [face_size])
-        corners = np.broadcast_to(corners, (len(mosaics), 4, 2))
-        faces = [
-            _paste(_resize(m, self.size, Image.NEAREST), c) for m, c in zip(mosaics, corners, strict=True)
-        ]
-        return np.stack([_resize(face, face_size, Image.BILINEAR) for face in faces])
+            raise ValueError(f"expected a heatmap of shape (B, h, w) or (h, w), got {mosaics.shape}.")
+        places = zip(*_sources(self._corners(landmarks_xy, [side] * len(mosaics)), self.size), strict=True)
+        faces = []
+        for mosaic, place in zip(mosaics, places, strict=True):
+            total, count = np.zeros((2, self.size, self.size), np.float32)
+            np.add.at(total, place, resize(mosaic, self.size, Image.NEAREST))
+            np.add.at(count, place, 1)
+            faces.append(resize(total / np.maximum(count, 1), side))
+        return np.stack(faces)
 
     def _check_maps(self, flow_maps) -> np.ndarray:
         maps = np.asarray(flow_maps)
@@ -213,71 +219,46 @@ class HTNetImageProcessor(BaseImageProcessor):
             )
         return maps
 
-    def _clip_map(self, clip, onset: int | None, apex: int | None) -> tuple[np.ndarray, int]:
-        """The flow map (size, size, 3) of a clip, and the side of its faces in pixels."""
-        frame_count = len(clip)
-        if frame_count == 0:
-            raise ValueError("expected at least one frame, got an empty clip.")
-        onset = 0 if onset is None else onset
-        apex = max(onset, frame_count // 2) if apex is None else apex
-        for name, index in (("onset", onset), ("apex", apex)):
-            if not 0 <= index < frame_count:
-                raise ValueError(
-                    f"{name} must be a frame of the clip, 0 to {frame_count - 1}, got {index}. "
-                    "Indices count from 0."
-                )
-        if apex < onset:
-            raise ValueError(f"the apex must not lie before the onset, got onset={onset} and apex={apex}.")
-        if apex == onset:
-            logger.warning(f"onset and apex are the same frame, {onset}: the flow map is empty.")
+    def _pair(self, clip, onset: int | None, apex: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the faces at onset and apex, averaged over their neighbours."""
+        onset, apex = onset_and_apex(clip, onset, apex)
         reach = max(1, min(self.average_frames, apex - onset))  # so that the two windows share no frame
-        start, peak = (_mean_frame(clip, index, reach) for index in (onset, apex))
-        if start.shape[0] < self.size:
-            raise ValueError(f"aligned faces must be at least {self.size} pixels wide, got {start.shape[0]}.")
-        motion = flow_map(optical_flow(start, peak, self.flow_method), self.size)
-        return (span_to_uint8(motion) if self.normalization == "none" else motion), start.shape[0]
+        pair = _mean_frame(clip, onset, reach), _mean_frame(clip, apex, reach)
+        if len(pair[0]) < self.size:
+            raise ValueError(f"aligned faces must be at least {self.size} pixels wide, got {len(pair[0])}.")
+        return pair
 
-    def _corners(self, landmarks_xy, count: int, face_sizes: list[int]) -> np.ndarray:
-        """Upper left corners (row, column) of the areas: (1, 4, 2) for all maps alike, or (count, 4, 2)."""
-        if landmarks_xy is None:
-            centers = [self._default_centers_rc()]
-        else:
-            per_clip = _is_per_clip(landmarks_xy)
-            if per_clip and len(landmarks_xy) != count:
-                raise ValueError(f"expected landmarks_xy for {count} clips, got {len(landmarks_xy)}.")
-            points = list(landmarks_xy) if per_clip else [landmarks_xy] * len(face_sizes)
-            sizes = face_sizes * len(points) if len(face_sizes) == 1 else face_sizes
-            centers = [self._centers_rc(p, s) for p, s in zip(points, sizes, strict=True)]
+    def _map(self, onset: np.ndarray, apex: np.ndarray) -> np.ndarray:
+        """Return the flow map `(size, size, 3)` between two faces."""
+        motion = flow_map(optical_flow(onset, apex, self.flow_method), self.size)
+        return span_to_uint8(motion) if self.normalization == "none" else motion
+
+    def _corners(self, landmarks_xy, face_sides: list[int]) -> np.ndarray:
+        """Return the upper left corners (row, column) of each map's areas, `(N, 4, 2)`."""
+        listed = isinstance(landmarks_xy, list | tuple) and (
+            len(landmarks_xy) == 0 or landmarks_xy[0] is None or np.ndim(landmarks_xy[0]) > 1
+        )
+        if listed and len(landmarks_xy) != len(face_sides):
+            raise ValueError(f"expected landmarks_xy for {len(face_sides)} clips, got {len(landmarks_xy)}.")
+        points = landmarks_xy if listed else [landmarks_xy] * len(face_sides)
+        centers = np.array([self._centers_rc(*each) for each in zip(points, face_sides, strict=True)])
         quarter = self.size // 4
-        centers = np.clip(np.asarray(centers, dtype=np.float64), quarter, 3 * quarter)
-        return centers.astype(np.int64) - quarter  # the original cuts off the decimals
+        # The original cuts off the decimals.
+        return np.clip(centers, quarter, 3 * quarter).astype(np.int64) - quarter
 
-    def _default_centers_rc(self) -> np.ndarray:
-        if self.crop_centers_rc is not None:
-            return np.asarray(self.crop_centers_rc, dtype=np.float64)
-        return self._as_rc(np.asarray(FALLBACK_CENTERS_XY) * (self.size / FALLBACK_SIZE))
-
-    def _centers_rc(self, landmarks_xy, face_size: int) -> np.ndarray:
-        if landmarks_xy is None:
-            return self._default_centers_rc()
-        return self._as_rc(_four_points_xy(landmarks_xy) * (self.size / face_size))
-
-    def _as_rc(self, centers_xy: np.ndarray) -> np.ndarray:
+    def _centers_rc(self, landmarks_xy, face_side: int) -> np.ndarray:
+        """Return the centres (row, column) of the four areas on the map, `(4, 2)`."""
+        if landmarks_xy is not None:
+            centers_xy = _four_points_xy(landmarks_xy) * (self.size / face_side)
+        elif self.crop_centers_rc is not None:
+            return np.array(self.crop_centers_rc)
+        else:
+            centers_xy = FALLBACK_CENTERS_XY * (self.size / FALLBACK_SIZE)
         return centers_xy if self.mosaic == "original" else centers_xy[:, ::-1]
 
 
-def _geometry_size(geometry) -> int:
-    return int(geometry["size"] if isinstance(geometry, dict) else geometry.size)
-
-
-def _is_per_clip(landmarks_xy) -> bool:
-    return isinstance(landmarks_xy, list | tuple) and (
-        len(landmarks_xy) == 0 or landmarks_xy[0] is None or np.ndim(landmarks_xy[0]) > 1
-    )
-
-
 def _four_points_xy(landmarks_xy) -> np.ndarray:
-    """Eyes and mouth corners (4, 2) of face-mesh or five-point landmarks, averaged over frames."""
+    """Return eyes and mouth corners `(4, 2)` of face-mesh or five-point landmarks, averaged over frames."""
     points = np.asarray(landmarks_xy, dtype=np.float64)
     if points.ndim not in (2, 3) or points.shape[-1] != 2 or points.shape[-2] not in (5, 468, 478):
         raise ValueError(
@@ -285,110 +266,35 @@ def _four_points_xy(landmarks_xy) -> np.ndarray:
             "Pass (x, y) in pixels of the aligned face."
         )
     if not np.isfinite(points).all():
-        raise ValueError(
-            "landmarks_xy holds values that are not finite. Leave out the frames without a face."
-        )
+        raise ValueError("landmarks_xy holds values that are not finite. Remove the frames without a face.")
     points = points.mean(axis=0) if points.ndim == 3 else points
-    if len(points) == 5:
-        return points[list(FIVE_POINTS)]
-    return points[np.asarray(FACE_MESH_POINTS)].mean(axis=1)
-
-
-def _as_clips(images) -> list:
-    """A list of clips from one clip or several."""
-    if not isinstance(images, list | tuple):
-        images = np.asarray(images)
-        if images.ndim not in (4, 5):
-            raise ValueError(
-                f"expected one clip (T, S, S, 3) or several, got an array of shape {images.shape}."
-            )
-        return [images] if images.ndim == 4 else list(images)
-    if len(images) == 0:
-        raise ValueError("expected at least one frame, got an empty list.")
-    is_frame = isinstance(images[0], Image.Image) or np.ndim(images[0]) == 3
-    return [images] if is_frame else list(images)
-
-
-def _per_clip(value, count: int, name: str) -> list[int | None]:
-    values = (
-        list(value) if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value] * count
-    )
-    if len(values) != count:
-        raise ValueError(f"expected one {name} for each of {count} clips, got {len(values)}.")
-    try:
-        return [None if v is None else operator.index(v) for v in values]
-    except TypeError as error:
-        raise ValueError(f"{name} must be a frame index (a whole number), got {value!r}.") from error
-
-
-def _frame(clip, index: int) -> np.ndarray:
-    frame = clip[index]
-    frame = np.asarray(frame.convert("RGB") if isinstance(frame, Image.Image) else frame)
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape[0] != frame.shape[1]:
-        raise ValueError(
-            f"expected aligned faces of shape (S, S, 3), uint8 RGB, got {frame.dtype} {frame.shape} at frame "
-            f"{index}. Crop the face of the whole clip with one square box first."
-        )
-    return frame
+    return points[FIVE_POINTS] if len(points) == 5 else points[FACE_MESH_POINTS].mean(axis=1)
 
 
 def _mean_frame(clip, index: int, frames: int) -> np.ndarray:
-    """The mean of `frames` frames around `index`, of fewer at the ends of the clip, as uint8."""
+    """Return the mean of `frames` frames around `index`, of fewer at the ends of the clip, as uint8."""
     first, last = max(0, index - (frames - 1) // 2), min(len(clip) - 1, index + frames // 2)
-    if first == last:
-        return _frame(clip, index)
-    window = [_frame(clip, i) for i in range(first, last + 1)]
-    shapes = {frame.shape for frame in window}
-    if len(shapes) > 1:
-        raise ValueError(f"all frames of a clip must have the same size, got {sorted(shapes)}.")
+    window = [aligned_face(clip, i) for i in range(first, last + 1)]
+    if len({frame.shape for frame in window}) > 1:
+        raise ValueError("all frames of a clip must have the same size.")
     return np.round(np.mean(window, axis=0)).astype(np.uint8)
 
 
 def _standardize(maps: np.ndarray) -> np.ndarray:
-    """Median 0 and deviation 1 in each channel of each map, within -5 and 5; a constant channel becomes 0."""
+    """Give each channel of each map median 0 and deviation 1, within -5 and 5; a constant one becomes 0."""
     centred = maps - np.median(maps, axis=(1, 2), keepdims=True).astype(np.float32)
     pixels = maps.shape[1] * maps.shape[2]
     mean = np.einsum("nhwc->nc", centred) / pixels
     variance = np.einsum("nhwc,nhwc->nc", centred, centred) / pixels - mean**2
     deviation = np.sqrt(np.maximum(variance, 0))[:, None, None]
-    centred /= np.where(deviation > 0, deviation, 1)
-    return np.clip(centred, -5, 5, out=centred)
+    return np.clip(centred / np.where(deviation > 0, deviation, 1), -5, 5)
 
 
-def _cells(size: int) -> list[tuple[slice, slice]]:
-    half = size // 2
-    return [(slice(r, r + half), slice(c, c + half)) for r in (0, half) for c in (0, half)]
-
-
-def _areas(corners: np.ndarray, size: int) -> list[tuple[slice, slice]]:
-    return [(slice(r, r + size // 2), slice(c, c + size // 2)) for r, c in corners.tolist()]
-
-
-def _cut(maps: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(N, size, size, (u, v, strain)) -> mosaics (N, (strain, v, u), size, size)."""
-    count, size = maps.shape[:2]
-    planes = maps[..., ::-1].transpose(0, 3, 1, 2)
-    mosaics = np.empty((count, 3, size, size), dtype=np.float32)
-    which = [slice(None)] if len(corners) == 1 else [slice(i, i + 1) for i in range(count)]
-    for each, corner in zip(which, corners, strict=True):
-        for cell, area in zip(_cells(size), _areas(corner, size), strict=True):
-            mosaics[(each, slice(None), *cell)] = planes[(each, slice(None), *area)]
-    return mosaics
-
-
-def _paste(mosaic: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """The four cells of a mosaic back in their places; the mean where they overlap."""
-    total, count = np.zeros_like(mosaic), np.zeros_like(mosaic)
-    for cell, area in zip(_cells(len(mosaic)), _areas(corners, len(mosaic)), strict=True):
-        total[area] += mosaic[cell]
-        count[area] += 1
-    return total / np.maximum(count, 1)
-
-
-def _resize(plane: np.ndarray, size: int, resample: int) -> np.ndarray:
-    if plane.shape == (size, size):
-        return plane
-    return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((size, size), resample))
+def _sources(corners: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column on the map of every pixel of the mosaic, each `(N, size, size)`."""
+    half, place = size // 2, np.arange(size)
+    cell = 2 * (place >= half)[:, None] + (place >= half)
+    return corners[:, cell, 0] + (place % half)[:, None], corners[:, cell, 1] + place % half
 
 
 __all__ = ["HTNetImageProcessor"]

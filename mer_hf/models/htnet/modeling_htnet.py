@@ -1,8 +1,8 @@
 """HTNet in PyTorch: patches, transformer layers inside blocks, and convolutions that merge the blocks.
 
 The network of Wang et al., "HTNet for micro-expression recognition" (arXiv 2307.14637, 2023), with linear
-layers on channel-last maps where the original has 1 x 1 convolutions. Maps are `(B, height, width, channels)`
-until they are returned.
+layers on channels-last maps where the original has 1 x 1 convolutions. Inside the network maps are
+`(B, height, width, channels)`.
 """
 
 import math
@@ -19,41 +19,13 @@ from transformers.utils import can_return_tuple
 
 from .configuration_htnet import HTNetConfig
 
-ONEDNN_LINEAR = None
-"""A linear layer in one call; what torch.compile uses, where PyTorch has it."""
-if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-    ONEDNN_LINEAR = torch.ops.mkldnn._linear_pointwise
-
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention written out, for its weights; arguments and results as in `ALL_ATTENTION_FUNCTIONS`."""
+    """Return context and weights of attention; takes the arguments of `ALL_ATTENTION_FUNCTIONS`."""
     weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
     weights = nn.functional.softmax(weights, dim=-1)
     output = torch.matmul(nn.functional.dropout(weights, p=dropout, training=module.training), value)
     return output.transpose(1, 2), weights
-
-
-class HTNetLinear(nn.Linear):
-    """A linear layer; on a CPU in evaluation oneDNN computes it, where PyTorch was built with it.
-
-    With few tokens it only waits for its weights, and oneDNN reads them twice as fast as the library that
-    PyTorch gives matrix products to.
-    """
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(..., C)` -> `(..., out_features)`."""
-        return dense(hidden_states, self.weight, self.bias, self.training)
-
-
-def dense(
-    hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, training: bool
-) -> torch.Tensor:
-    """`linear`, see `HTNetLinear`; gradients and traced graphs take the ordinary way."""
-    ordinary = training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-    ordinary = ordinary or torch.jit.is_tracing() or ONEDNN_LINEAR is None
-    if ordinary or hidden_states.device.type != "cpu" or hidden_states.dtype != torch.float32:
-        return nn.functional.linear(hidden_states, weight, bias)
-    return ONEDNN_LINEAR(hidden_states, weight, bias, "none", [], "none")
 
 
 class HTNetEmbeddings(nn.Module):
@@ -61,11 +33,8 @@ class HTNetEmbeddings(nn.Module):
 
     def __init__(self, config: HTNetConfig):
         super().__init__()
-        self.patch_size, self.num_channels, self.image_size = (
-            config.patch_size,
-            config.num_channels,
-            config.image_size,
-        )
+        self.patch_size, self.image_size = config.patch_size, config.image_size
+        self.num_channels = config.num_channels
         self.projection = nn.Linear(config.patch_size**2 * config.num_channels, config.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -79,12 +48,11 @@ class HTNetEmbeddings(nn.Module):
         grid, patch = self.image_size // self.patch_size, self.patch_size
         # A patch is read row by row, its channels fastest.
         patches = pixel_values.unflatten(2, (grid, patch)).unflatten(4, (grid, patch))
-        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3)  # (B, grid, grid, patch * patch * channels)
-        return self.projection(patches.to(self.projection.weight.dtype))
+        return self.projection(patches.permute(0, 2, 4, 3, 5, 1).flatten(3))
 
 
 class HTNetAttention(nn.Module):
-    """Attention among the tokens of a block; with one token the same linear map without queries and keys."""
+    """Attention among the tokens of a block."""
 
     def __init__(self, config: HTNetConfig, hierarchy: int):
         super().__init__()
@@ -92,47 +60,27 @@ class HTNetAttention(nn.Module):
         width = config.hidden_size * 2**hierarchy
         self.num_heads = config.num_attention_heads * 2**hierarchy
         self.head_size = width // self.num_heads  # rounded down: the published heads do not divide the width
-        self.inner_size = self.num_heads * self.head_size
         self.scaling = self.head_size**-0.5
         self.attention_dropout = config.attention_probs_dropout_prob
         self.is_causal = False
-        self.qkv = HTNetLinear(width, 3 * self.inner_size, bias=False)
-        self.projection = HTNetLinear(self.inner_size, width)
+        self.qkv = nn.Linear(width, 3 * self.num_heads * self.head_size, bias=False)
+        self.projection = nn.Linear(self.num_heads * self.head_size, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
         self, hidden_states: torch.Tensor, output_attentions: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(blocks, tokens, C)` -> the same, and weights `(blocks, heads, tokens, tokens)` if asked for."""
-        dropout = self.attention_dropout if self.training else 0.0
-        attend = self._attend_alone if hidden_states.shape[1] == 1 else self._attend
-        context, weights = attend(hidden_states, dropout, output_attentions)
-        return self.dropout(self.projection(context)), weights
-
-    def _attend_alone(self, hidden_states, dropout, output_attentions):
-        # The softmax over one token is 1 whatever q and k are, so they are not computed. They stay rows of
-        # the one parameter `qkv` (a part of a used tensor gets a gradient of zeros; an unused tensor would
-        # stop DDP).
-        value = dense(hidden_states, self.qkv.weight[2 * self.inner_size :], None, self.training)
-        if not (output_attentions or dropout):
-            return value, None
-        weights = value.new_ones(value.shape[0], self.num_heads, 1, 1)
-        if dropout:
-            kept = nn.functional.dropout(weights, p=dropout).repeat_interleave(self.head_size, dim=1)
-            value = value * kept.view(value.shape)
-        return value, weights if output_attentions else None
-
-    def _attend(self, hidden_states, dropout, output_attentions):
         qkv = self.qkv(hidden_states).unflatten(2, (3, self.num_heads, self.head_size))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (blocks, heads, tokens, head_size)
         attention = eager_attention_forward
         if not output_attentions:  # the fused implementations do not return weights
             implementation = self.config._attn_implementation
             attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-        context, weights = attention(
-            self, query, key, value, None, scaling=self.scaling, dropout=dropout
-        )  # (blocks, tokens, heads, head_size)
-        return context.flatten(2), weights if output_attentions else None
+        dropout = self.attention_dropout if self.training else 0.0
+        context, weights = attention(self, query, key, value, None, scaling=self.scaling, dropout=dropout)
+        # (blocks, tokens, heads, head_size) -> (blocks, tokens, C)
+        return self.dropout(self.projection(context.flatten(2))), weights if output_attentions else None
 
 
 class HTNetMLP(nn.Module):
@@ -141,9 +89,9 @@ class HTNetMLP(nn.Module):
     def __init__(self, config: HTNetConfig, width: int):
         super().__init__()
         inner = int(config.mlp_ratio * width)
-        self.fc1 = HTNetLinear(width, inner)
+        self.fc1 = nn.Linear(width, inner)
         self.activation = ACT2FN[config.hidden_act]
-        self.fc2 = HTNetLinear(inner, width)
+        self.fc2 = nn.Linear(inner, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -182,7 +130,6 @@ class HTNetAggregation(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, f, f, C)` -> `(B, f / 2, f / 2, 2 C)`."""
-        # Contiguous: for channel-last maps a convolution of one sample would copy its weights first.
         hidden_states = self.convolution(hidden_states.permute(0, 3, 1, 2).contiguous())
         hidden_states = self.norm(hidden_states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         hidden_states = nn.functional.max_pool2d(hidden_states, kernel_size=3, stride=2, padding=1)
@@ -190,15 +137,14 @@ class HTNetAggregation(nn.Module):
 
 
 class HTNetHierarchy(nn.Module):
-    """The layers of one level, inside blocks, and the aggregation that leads to the next level."""
+    """The layers of one level, applied inside blocks, and the aggregation that leads to the next level."""
 
     def __init__(self, config: HTNetConfig, hierarchy: int):
         super().__init__()
         width, last = config.hidden_size * 2**hierarchy, hierarchy == len(config.depths) - 1
         self.blocks_per_side = 2 ** (len(config.depths) - 1 - hierarchy)
-        # One number per position in a block, shared by channels and blocks. It reaches the output only
-        # through the aggregation (norms remove it), so that the last level's is without effect; it belongs to
-        # the published weights.
+        # One number per position in a block, shared by channels and blocks. Norms remove it, so that it only
+        # acts through the aggregation: the last level's has no effect, but is part of the published weights.
         self.position_embedding = nn.Parameter(torch.empty(config.tokens_per_block))
         self.layers = nn.ModuleList(HTNetLayer(config, hierarchy) for _ in range(config.depths[hierarchy]))
         self.aggregation = None if last else HTNetAggregation(config, width)
@@ -209,8 +155,7 @@ class HTNetHierarchy(nn.Module):
         """`(B, f, f, C)` -> `(B, f / 2, f / 2, 2 C)`, in the last level the same shape, and attentions."""
         batch, side, _, width = hidden_states.shape
         blocks, in_block = self.blocks_per_side, side // self.blocks_per_side
-        # (B, f, f, C) -> (B * blocks * blocks, tokens, C), samples first, then block rows; a view if a block
-        # is a token
+        # (B, f, f, C) -> (B * blocks * blocks, tokens, C), samples first, then block rows
         hidden_states = hidden_states.reshape(batch, blocks, in_block, blocks, in_block, width)
         hidden_states = hidden_states.transpose(2, 3).reshape(-1, in_block * in_block, width)
         hidden_states = hidden_states + self.position_embedding[:, None]
@@ -226,10 +171,9 @@ class HTNetHierarchy(nn.Module):
 
 
 class HTNetPreTrainedModel(PreTrainedModel):
-    """Initialisation, saving, and what transformers needs to know of HTNet."""
+    """Initialisation, and what transformers needs to know about HTNet."""
 
     config: HTNetConfig
-    config_class = HTNetConfig
     base_model_prefix = "htnet"
     main_input_name = "pixel_values"
     input_modalities = ("video",)
@@ -252,29 +196,6 @@ class HTNetPreTrainedModel(PreTrainedModel):
         elif isinstance(module, HTNetHierarchy):
             init.normal_(module.position_embedding, std=1.0)
 
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load as every transformers model; weights on the CPU are moved to aligned memory.
-
-        A mapped file puts them at any address, and from an unaligned one matrix products with a single
-        sample round differently: a model saved and loaded would not give the same logits bit for bit.
-        """
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        for parameter in model.parameters():
-            if parameter.device.type == "cpu" and parameter.data_ptr() % 64:
-                parameter.data = parameter.data.clone()
-        return loaded
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save as every transformers model; the `auto_map` names both classes, whichever is saved."""
-        self.config.auto_map = {
-            "AutoConfig": "configuration_htnet.HTNetConfig",
-            "AutoModel": "modeling_htnet.HTNetModel",
-            "AutoModelForVideoClassification": "modeling_htnet.HTNetForVideoClassification",
-        }
-        return super().save_pretrained(save_directory, *args, **kwargs)
-
 
 class HTNetModel(HTNetPreTrainedModel):
     """HTNet without its classifier: a flow map in, features out."""
@@ -294,24 +215,24 @@ class HTNetModel(HTNetPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutputWithPooling:
-        """Features of flow maps.
+        """Compute features of flow maps.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
                 processor.
             output_attentions (`bool`, *optional*): Return the attention weights of every layer,
-                `(B * blocks, heads, tokens, tokens)`, samples first, then block rows. They are computed by
-                the eager implementation, whichever is set; with one token per block they are all 1.
+                `(B * blocks, heads, tokens, tokens)`, samples first, then block rows. The eager
+                implementation computes them, whichever is set. With one token per block they are all 1.
             output_hidden_states (`bool`, *optional*): Return the patch embeddings and the map after each
                 hierarchy (the last one before the final norm), each `(B, C, height, width)`.
             return_dict (`bool`, *optional*): False gives a tuple.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` `(B, C, height, width)` after the final norm,
-                and
-            `pooler_output` `(B, C)`, its mean over positions.
+            and `pooler_output` `(B, C)`, its mean over positions.
         """
-        return self.encode(self.embeddings(pixel_values), output_attentions, output_hidden_states)
+        embeddings = self.embeddings(pixel_values.to(self.dtype))
+        return self.encode(embeddings, output_attentions, output_hidden_states)
 
     def encode(
         self,
@@ -319,7 +240,7 @@ class HTNetModel(HTNetPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutputWithPooling:
-        """The network after its patch embeddings `(B, grid, grid, hidden_size)`; see `forward`."""
+        """Return what `forward` returns, from patch embeddings `(B, grid, grid, hidden_size)`."""
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
@@ -358,13 +279,13 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> ImageClassifierOutput:
-        """Class scores of flow maps.
+        """Compute class scores of flow maps.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
                 processor.
-            labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices; given, the result has the mean
-                cross entropy as `loss`.
+            labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices, which add the mean cross
+                entropy as `loss`.
             output_attentions (`bool`, *optional*): See `HTNetModel.forward`.
             output_hidden_states (`bool`, *optional*): See `HTNetModel.forward`.
             return_dict (`bool`, *optional*): False gives a tuple.
@@ -385,18 +306,15 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
-    def relevance(
-        self, target: int | list[int] | torch.Tensor | None = None, *, pixel_values: torch.Tensor
-    ) -> torch.Tensor:
-        """Where on the flow map the evidence for a class lies, by gradients.
+    def relevance(self, target: int | None = None, *, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Show where on the flow map the evidence for a class lies, by gradients.
 
         Gradient times activation at each patch embedding, summed over channels; only its positive part.
-        Attention is of no use for this: with one token per block all its weights are 1, and otherwise it
-        stays inside a block and knows no class. What this shows is first-order and as coarse as a patch.
+        Attention cannot show this: with one token per block all its weights are 1, and otherwise it stays
+        inside a block and does not depend on the class. The map is first-order and as coarse as a patch.
 
         Args:
-            target (`int`, `list[int]` or `torch.Tensor` of shape `(B,)`, *optional*): Class indices; by
-                default each sample's highest class.
+            target (`int`, *optional*): Class index; by default each sample's highest class.
             pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
                 processor.
 
@@ -405,37 +323,20 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
             patch.
 
         Raises:
-            ValueError: If a target is no class index.
+            ValueError: If the model is in training mode.
         """
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            with torch.inference_mode(False), torch.enable_grad():
-                pixel_values = pixel_values.to(
-                    self.device
-                ).clone()  # a tensor made in inference mode has no gradient
-                embeddings = self.htnet.embeddings(pixel_values).detach().requires_grad_()
-                logits = self.classifier(self.htnet.encode(embeddings, False, False).pooler_output)
-                target = self._target_of(logits, target)
-                (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), embeddings)
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        if self.training:
+            raise ValueError("relevance needs the model in evaluation mode. Call model.eval() first.")
+        # A tensor made in inference mode has no gradient, so it is cloned.
+        with torch.inference_mode(False), torch.enable_grad():
+            pixel_values = pixel_values.to(self.device, self.dtype, copy=True)
+            embeddings = self.htnet.embeddings(pixel_values).detach().requires_grad_()
+            logits = self.classifier(self.htnet.encode(embeddings, False, False).pooler_output)
+            scores = logits.amax(-1) if target is None else logits[:, target]
+            (gradient,) = torch.autograd.grad(scores.sum(), embeddings)
         patches = (gradient * embeddings).detach().float().sum(-1).clamp(min=0)  # (B, grid, grid)
         size = self.config.patch_size
         return patches.repeat_interleave(size, dim=1).repeat_interleave(size, dim=2)
-
-    def _target_of(self, logits: torch.Tensor, target: int | list[int] | torch.Tensor | None) -> torch.Tensor:
-        if target is None:
-            return logits.detach().argmax(-1)
-        target = torch.as_tensor(target, device=logits.device).reshape(-1)
-        if target.dtype.is_floating_point or target.numel() not in (1, len(logits)):
-            raise ValueError(
-                f"target must be one class index, or {len(logits)} of them, got {target.tolist()}."
-            )
-        if target.min() < 0 or target.max() >= logits.shape[1]:
-            raise ValueError(f"target must lie in 0 to {logits.shape[1] - 1}, got {target.tolist()}.")
-        return target.long().expand(len(logits))
 
 
 __all__ = ["HTNetForVideoClassification", "HTNetModel", "HTNetPreTrainedModel"]

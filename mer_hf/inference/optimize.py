@@ -1,0 +1,209 @@
+"""Makes a loaded network quick for inference, with the same answers up to rounding.
+
+Model files hold plain layers. What makes them quicker is done here, on a copy: products of weights that are
+computed once, layers that oneDNN computes, and large batches in parts that fit the processor's cache.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.activations import GELUActivation
+
+from mer_hf.models.hsta.modeling_hsta import HSTACrossAttention, HSTASelfAttention
+from mer_hf.models.htnet.modeling_htnet import HTNetAttention
+
+SAMPLES_AT_ONCE = {
+    "hsta": {"": 2},
+    "mmnet": {"motion_branch": 2},
+    "facesleuth": {"motion_branch": 1, "position_branch": 2},
+}
+"""Model type -> part of its base model -> samples that go through it together on a CPU."""
+
+PLAIN = ("torch.nn.modules.", "transformers.activations", "transformers.models.", "mer_hf.models.")
+"""Where the classes of layers come from that nobody has wrapped or quantized."""
+
+
+def optimize_for_inference(model: nn.Module) -> nn.Module:
+    """Return a quicker copy of a network for inference; its logits differ by less than 1e-5 of the largest.
+
+    Layers that are wrapped (PEFT), quantized, offloaded or have hooks stay as they are. What only pays on a
+    CPU in float32 is left out elsewhere.
+
+    Args:
+        model (`nn.Module`): A network, already on its device and in its dtype. It is not changed.
+
+    Returns:
+        `nn.Module`: In evaluation mode. It shares the weights of `model`, so a later change of these may or
+        may not reach it. It answers as `model` does, gradients with respect to inputs included, but is not
+        meant to be trained or saved.
+    """
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    model = copy.deepcopy(model, shared).eval()
+    merge_one_token_attention(model)
+    fold_query_and_value_bias(model)
+    attend_with_one_query(model)
+    if next(model.parameters()).device.type == "cpu":
+        use_onednn(model)
+        split_batches(model)
+    return model
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Return whether no part of a module is wrapped, quantized, offloaded or has a hook."""
+    for part in module.modules():
+        hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+        if any(hooks) or "forward" in vars(part) or not type(part).__module__.startswith(PLAIN):
+            return False
+    return all(type(p) is nn.Parameter and p.device.type != "meta" for p in module.parameters())
+
+
+def replace(model: nn.Module, kind: type[nn.Module], build: Callable[[nn.Module], nn.Module]) -> None:
+    """Replace every plain module that is exactly a `kind` by what `build` makes of it."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is kind and is_plain(child):
+                setattr(parent, name, build(child).eval())
+
+
+def linear_of(
+    weight: nn.Parameter, bias: nn.Parameter | None, kind: type[nn.Linear] = nn.Linear
+) -> nn.Linear:
+    """Return a linear layer with these weights."""
+    linear = kind(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    linear.weight, linear.bias = weight, bias
+    return linear
+
+
+def merge_one_token_attention(model: nn.Module) -> None:
+    """Merge values and projection where HTNet's blocks hold one token, whose attention weight is always 1."""
+    if getattr(getattr(model, "config", None), "tokens_per_block", None) == 1:
+        replace(model, HTNetAttention, OneTokenAttention)
+
+
+class OneTokenAttention(nn.Module):
+    """Stands for an `HTNetAttention` that sees one token."""
+
+    def __init__(self, attention: HTNetAttention):
+        super().__init__()
+        self.num_heads = attention.num_heads
+        value, projection = attention.qkv.weight.detach().chunk(3)[2], attention.projection
+        merged = projection.weight.detach().double() @ value.double()
+        self.linear = linear_of(nn.Parameter(merged.to(value.dtype)), projection.bias)
+
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple:
+        """Return what `HTNetAttention` returns."""
+        weights = hidden_states.new_ones(len(hidden_states), self.num_heads, 1, 1)
+        return self.linear(hidden_states), weights if output_attentions else None
+
+
+def fold_query_and_value_bias(model: nn.Module) -> None:
+    """Make the two bias vectors of HSTA's attention the bias of its linear layer."""
+    for attention in model.modules():
+        if type(attention) is HSTASelfAttention and attention.query_bias is not None and is_plain(attention):
+            query_bias, value_bias = attention.query_bias.detach(), attention.value_bias.detach()
+            bias = nn.Parameter(torch.cat([query_bias, torch.zeros_like(query_bias), value_bias]))
+            attention.qkv = linear_of(attention.qkv.weight, bias)
+            attention.query_bias = attention.value_bias = None
+
+
+def attend_with_one_query(model: nn.Module) -> None:
+    """Spare HSTA's exchanges the keys and values of every token."""
+    replace(model, HSTACrossAttention, OneQueryAttention)
+
+
+class OneQueryAttention(nn.Module):
+    """Stands for an `HSTACrossAttention`.
+
+    There is a single query, so it is carried through the keys' matrix instead, and the weighted mean of the
+    tokens through the values'. A bias of the keys adds the same to every score, so it has no effect.
+    """
+
+    def __init__(self, attention: HSTACrossAttention):
+        super().__init__()
+        self.num_heads, self.scaling = attention.num_heads, attention.scaling
+        self.query, self.key, self.value = attention.query, attention.key, attention.value
+        self.projection = attention.projection
+
+    def forward(self, asking: torch.Tensor, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `HSTACrossAttention` returns."""
+        key, value = (each.weight.unflatten(0, (self.num_heads, -1)) for each in (self.key, self.value))
+        query = self.query(asking)[:, 0].unflatten(1, (self.num_heads, -1)) * self.scaling
+        carried = torch.einsum("bhd,hdc->bhc", query, key)
+        scores = [torch.matmul(carried, tokens.transpose(1, 2)) for tokens in (asking, patches)]
+        weights = torch.cat(scores, dim=2)[:, :, None].softmax(dim=-1)  # (B, heads, 1, 1 + N)
+        own, others = weights[:, :, 0].split((1, patches.shape[1]), dim=2)
+        mean = own * asking + torch.matmul(others, patches)  # (B, heads, C)
+        context = torch.einsum("bhc,hdc->bhd", mean, value).flatten(1)
+        context = context if self.value.bias is None else context + self.value.bias
+        return self.projection(context[:, None]), weights
+
+
+class OneDNNLinear(nn.Linear):
+    """A linear layer, with the GELU behind it if there is one, that oneDNN computes without gradients.
+
+    With few tokens oneDNN reads the weights twice as fast as PyTorch's own matrix product, and it applies the
+    GELU to what is still in the cache.
+    """
+
+    gelu = False
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(..., C)` -> `(..., out_features)`."""
+        quick = hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not quick:
+            hidden_states = F.linear(hidden_states, self.weight, self.bias)
+            return F.gelu(hidden_states) if self.gelu else hidden_states
+        behind = "gelu" if self.gelu else "none"
+        return torch.ops.mkldnn._linear_pointwise(hidden_states, self.weight, self.bias, behind, [], "none")
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Let oneDNN compute linear layers in float32, where PyTorch was built with it."""
+    known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if not known or next(model.parameters()).dtype != torch.float32:
+        return
+    replace(model, nn.Linear, lambda linear: linear_of(linear.weight, linear.bias, OneDNNLinear))
+    for mlp in model.modules():  # those of our networks are fc2(activation(fc1(...)))
+        if type(mlp).__name__.endswith("MLP") and type(mlp).__module__.startswith(PLAIN):
+            activation = getattr(mlp, "activation", None)
+            if type(mlp.fc1) is OneDNNLinear and type(activation) is GELUActivation and is_plain(activation):
+                mlp.fc1.gelu, mlp.activation = True, nn.Identity()
+
+
+def split_batches(model: nn.Module) -> None:
+    """Compute large batches in parts, so that what lies between layers stays in the cache."""
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    for name, samples in SAMPLES_AT_ONCE.get(model_type, {}).items():
+        part = model.base_model.get_submodule(name)
+        if "forward" not in vars(part):
+            part.forward = partial(in_parts, part.forward, samples)
+
+
+def in_parts(forward: Callable, samples: int, *args, **kwargs):
+    """Call `forward` on a few samples at a time and join its outputs; not where gradients are wanted."""
+    count = next(len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+    if count <= samples or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return forward(*args, **kwargs)
+
+    def cut(value, first):
+        return value[first : first + samples] if isinstance(value, torch.Tensor) else value
+
+    outputs = []
+    for first in range(0, count, samples):
+        named = {name: cut(value, first) for name, value in kwargs.items()}
+        outputs.append(forward(*(cut(value, first) for value in args), **named))
+    return join(outputs)
+
+
+def join(parts: list):
+    """Return the outputs of several parts of a batch as one."""
+    first = parts[0]
+    if isinstance(first, torch.Tensor):
+        return torch.cat(parts)
+    if isinstance(first, Mapping):
+        return type(first)(**{name: join([part[name] for part in parts]) for name in first})
+    return type(first)(join(list(each)) for each in zip(*parts, strict=True))
