@@ -1,8 +1,8 @@
-"""A name becomes a model and its processor: a bundled checkpoint, a folder, or a repository on the Hub.
+"""Load a model and its processor by name: a bundled checkpoint, a folder, or a repository on the Hub.
 
-The Hub is asked once and without retries, so that a wrong name is refused at once where there is no network.
-All files come from one commit; the cache serves them where the Hub does not answer. Only safetensors and JSON
-are fetched, code where it is asked for, and pickles never.
+This is the one Hub client for reading. It asks once, without retries, so that a wrong name fails at once
+where there is no network. All files come from one commit, and the cache answers when the Hub is not reached.
+Only safetensors, JSON and the card are fetched; Python files on request, pickles never.
 """
 
 import fnmatch
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import httpx2
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -46,116 +46,128 @@ NEEDED = (
     "model.safetensors.index.json",
     "*.safetensors",
 )
+"""Patterns of the files that an answer depends on."""
 TOLD = ("README.md", "train_config.json", "report.json", "evaluation.json")
-"""What an answer depends on, and what says where a checkpoint's numbers come from."""
+"""Files that say where the numbers of a checkpoint come from."""
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
-    """`owner/name@revision` -> its two parts; the second is None where there is no `@`."""
+    """Split `owner/name@revision`; the revision is None where there is no `@`."""
     repo_id, at, revision = name.partition("@")
     return repo_id, revision if at else None
 
 
 def refuse_pickles(names: Iterable[str], where: str) -> None:
-    """Refuse a place that holds weights as pickles only.
-
-    Args:
-        names (`Iterable[str]`): Its files.
-        where (`str`): What the message calls it.
-
-    Raises:
-        ValueError: If no file is safetensors and one may be a pickle.
-    """
+    """Raise `ValueError` if `names`, the files of `where`, hold pickled weights and no safetensors."""
     names = sorted(names)
     pickles = [name for name in names if PurePosixPath(name).suffix.lower() in PICKLES]
     if pickles and not any(name.endswith(".safetensors") for name in names):
         raise ValueError(
-            f"{where} holds {pickles[0]} and no safetensors. A pickle can run code when it is read, so it is "
-            "never loaded. Ask its author for safetensors, or turn an original checkpoint by mer-hf convert."
+            f"{where} holds {pickles[0]} and no safetensors. Reading a pickle can run code, so it is never "
+            "loaded. Ask its author for safetensors, or convert an original checkpoint with mer-hf convert."
         )
 
 
-def snapshot(repo_id: str, revision: str | None = None, code: bool = False) -> Path:
-    """The folder of a repository's checkpoint at one commit, in huggingface_hub's cache.
+def snapshot(
+    repo_id: str,
+    revision: str | None = None,
+    code: bool = False,
+    max_bytes: int | None = None,
+    *,
+    patterns: tuple[str, ...] = (),
+    api: HfApi | None = None,
+) -> Path:
+    """Return the folder of a repository's files at one commit, in the cache of huggingface_hub.
 
     Args:
         repo_id (`str`): `owner/name`.
         revision (`str`, *optional*): A branch, tag or full commit hash; the main branch by default.
         code (`bool`, *optional*, defaults to `False`): Whether Python files are fetched too.
+        max_bytes (`int`, *optional*): Refuse files that are larger than this together, before anything is
+            downloaded. The Hub is then asked in any case: the cache alone is not enough.
+        patterns (`tuple[str, ...]`, *optional*): Files to fetch in place of those of the checkpoint at the
+            root. A `*` does not match a slash.
+        api (`HfApi`, *optional*): Client to ask with, such as `HfApi(token=False)`.
 
     Returns:
         `Path`: Its name is the commit.
 
     Raises:
         ValueError: In one line, if the Hub knows no such repository or revision, access is refused, it holds
-            pickles only, or the Hub is not reached and the cache does not have it.
+            pickles only, it is too large, or the Hub is not reached and the files are not in the cache.
     """
-    where = repo_id if revision is None else f"{repo_id}@{revision}"
-    if constants.is_offline_mode():
-        return _cached(where, repo_id, revision, code, "HF_HUB_OFFLINE is set")
-    if revision and COMMIT.fullmatch(revision):
-        try:  # a commit never changes: what the cache has of it needs no question
-            return _cached(where, repo_id, revision, code, "")
+    api, where = api or HfApi(), repo_id if revision is None else f"{repo_id}@{revision}"
+    patterns = patterns or (*NEEDED, *TOLD, *(("*.py",) if code else ()))
+    cached = partial(_cached, api, repo_id, revision, patterns)
+    if max_bytes is None and constants.is_offline_mode():
+        return cached("HF_HUB_OFFLINE is set")
+    if max_bytes is None and revision and COMMIT.fullmatch(revision):
+        try:  # a commit never changes, so there is nothing to ask
+            return cached("")
         except ValueError:
             pass
-    api = HfApi()
     try:
-        names = _files_on_the_hub(api, repo_id, revision)
+        sizes = _sizes_on_the_hub(api, repo_id, revision)
     except (httpx2.HTTPError, OSError) as error:
-        if _refused(error):
-            raise ValueError(_refusal(error, api.endpoint, repo_id, where)) from error
-        reason = f"{api.endpoint} was not reached ({type(error).__name__})"
-        folder = _cached(where, repo_id, revision, code, reason)
-        warnings.warn(Note(f"{reason}: {where} is the cache's copy, {folder.name}."), stacklevel=2)
+        reason = hub_error(error, api, repo_id, revision)
+        if max_bytes is not None or _refused(error):
+            raise ValueError(f"{reason}.") from error
+        folder = cached(reason)
+        warnings.warn(Note(f"{reason}: using {where} from the cache, {folder.name}."), stacklevel=2)
         return folder
-    refuse_pickles(names, where)
+    refuse_pickles(sizes, where)
+    wanted = {name: size for name, size in sizes.items() if _matches(name, patterns)}
+    if max_bytes is not None and sum(wanted.values()) > max_bytes:
+        size = sum(wanted.values()) / 1e6
+        raise ValueError(f"{where} has {size:.0f} MB; at most {max_bytes / 1e6:.0f} MB are downloaded.")
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=_chosen(names, code)))
+        return Path(api.snapshot_download(repo_id, revision=revision, allow_patterns=list(wanted)))
     except (httpx2.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{where} could not be downloaded from {api.endpoint} ({type(error).__name__}: {reason}). Run "
-            "the same command again."
+            "the same command again: files that are downloaded already are kept."
         ) from error
 
 
-def _files_on_the_hub(api: HfApi, repo_id: str, revision: str | None) -> list[str]:
-    """One request, without retries."""
-    info = api.model_info(repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    return [each.rfilename for each in info.siblings]
+def _sizes_on_the_hub(api: HfApi, repo_id: str, revision: str | None) -> dict[str, int]:
+    """Ask the Hub once, without retries, for the files of a repository and their sizes in bytes."""
+    timeout = constants.HF_HUB_ETAG_TIMEOUT
+    info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
+    return {file.rfilename: file.size or 0 for file in info.siblings}
 
 
-def _chosen(names: Iterable[str], code: bool) -> list[str]:
-    """The files of the checkpoint itself; those in folders, such as the folds of a run, are others'."""
-    patterns = (*NEEDED, *TOLD, *(("*.py",) if code else ()))
-    return [
-        name
-        for name in names
-        if "/" not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    ]
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """Tell whether a path matches a pattern of as many parts: folds of a run are not part of its root."""
+    return any(
+        fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns
+    )
 
 
-def _cached(where: str, repo_id: str, revision: str | None, code: bool, reason: str) -> Path:
-    """The cache's copy, if it is whole: of a download that broke off only a part is there."""
-    patterns = [*NEEDED, *(("*.py",) if code else ())]
-    options = {"allow_patterns": patterns, "ignore_patterns": ["*/*"], "local_files_only": True}
-    lacking = None
+def _cached(api: HfApi, repo_id: str, revision: str | None, patterns: tuple[str, ...], reason: str) -> Path:
+    """Return the copy in the cache if it is complete: an interrupted download leaves a part."""
+    at_root = not any("/" in pattern for pattern in patterns)
+    needed = [pattern for pattern in patterns if pattern not in TOLD] if at_root else list(patterns)
+    options = {"allow_patterns": needed, "ignore_patterns": ["*/*"] if at_root else None}
+    cause = None
     try:
-        folder = Path(snapshot_download(repo_id, revision=revision, **options))
-        if _holds_weights(folder):
+        folder = Path(api.snapshot_download(repo_id, revision=revision, local_files_only=True, **options))
+        if not at_root or _holds_weights(folder):
             return folder
     except LocalEntryNotFoundError as error:
-        lacking = error
+        cause = error
+    where = repo_id if revision is None else f"{repo_id}@{revision}"
     raise ValueError(
-        f"{where} is not (or not wholly) in the cache, and {reason}. What is here: mer-hf models."
-    ) from lacking
+        f"{where} is not (or not completely) in the cache, and {reason}. hf cache ls shows what is cached."
+    ) from cause
 
 
 def _holds_weights(folder: Path) -> bool:
-    """Whether a folder has a configuration and every shard of its weights."""
+    """Tell whether a folder has a configuration and every shard of its weights."""
     if not (folder / "config.json").is_file():
         return False
     index = folder / "model.safetensors.index.json"
@@ -166,33 +178,36 @@ def _holds_weights(folder: Path) -> bool:
 
 
 def _refused(error: Exception) -> bool:
-    """Whether the Hub answered, and said no."""
+    """Tell whether the Hub answered and refused; a timeout or too many requests do not count."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     return status is not None and 400 <= status < 500 and status not in (408, 429)
 
 
-def _refusal(error: HfHubHTTPError, endpoint: str, repo_id: str, where: str) -> str:
+def hub_error(error: Exception, api: HfApi, repo_id: str, revision: str | None = None) -> str:
+    """Return in one line, without a full stop, why the Hub gave nothing to read."""
     if isinstance(error, GatedRepoError):
-        return f"{endpoint}/{repo_id} is gated. Ask for access on its page, then run hf auth login."
+        return f"{api.endpoint}/{repo_id} is gated. Ask for access on its page, then run hf auth login"
     if isinstance(error, RevisionNotFoundError):
-        return f"{endpoint}/{repo_id} has no revision {where.partition('@')[2]}. Its page lists those it has."
+        return f"{api.endpoint}/{repo_id} has no revision {revision}. Its page lists the existing ones"
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"there is no model {repo_id} at {endpoint}, or it is private and the token may not read it. "
-            "Check the name, or run hf auth login."
+            f"there is no model {repo_id} at {api.endpoint}, or it is private and the token may not read it. "
+            "Check the name, or run hf auth login"
         )
-    said = " ".join((error.server_message or str(error)).split())[:200]
-    return f"{endpoint} refused {where} ({error.response.status_code}: {said})."
+    if _refused(error):
+        message = " ".join((error.server_message or str(error)).split())[:200]
+        return f"{api.endpoint} refused {repo_id} ({error.response.status_code}: {message})"
+    return f"{api.endpoint} was not reached ({type(error).__name__})"
 
 
 def takes_flow_maps(processor: BaseImageProcessor) -> bool:
-    """Whether a processor takes ready-made flow maps as `flow_maps`; the others take faces only."""
+    """Tell whether a processor accepts ready-made flow maps as `flow_maps`; the others accept faces only."""
     call = getattr(processor, "preprocess", processor)
     return "flow_maps" in inspect.signature(call).parameters
 
 
 def bundled(name: str) -> Path:
-    """Where a checkpoint lies that comes with the package.
+    """Return the folder of a checkpoint that comes with the package.
 
     Args:
         name (`str`): E.g. `"htnet-synthetic"`.
@@ -205,14 +220,19 @@ def bundled(name: str) -> Path:
     """
     path = CHECKPOINTS / name
     if Path(name).name != name or not (path / "config.json").is_file():
-        raise ValueError(f"no bundled checkpoint is called {name!r}. Bundled: {_known()}.")
+        raise ValueError(f"no bundled checkpoint is called {name!r}. Bundled: {', '.join(bundled_names())}.")
     return path
+
+
+def bundled_names() -> list[str]:
+    """List the bundled checkpoints."""
+    return sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
 
 
 def load(
     name_or_path: str | Path, revision: str | None = None, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, BaseImageProcessor]:
-    """A classifier and its processor, from safetensors; no code of a repository is run unless it is trusted.
+    """Load a classifier and its processor from safetensors.
 
     Args:
         name_or_path (`str` or `Path`): A bundled checkpoint (`"htnet-synthetic"`, or its architecture's key
@@ -220,8 +240,8 @@ def load(
             for in this order.
         revision (`str`, *optional*): A branch, tag or full commit hash of a repository on the Hub.
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether code that comes with the
-            checkpoint may be run. It is, only for an architecture that is not one of `ARCHITECTURES`: those
-            are built from the installed classes in any case.
+            checkpoint may run. It runs only for an architecture that is not one of `ARCHITECTURES`; those
+            are always built from the installed classes.
 
     Returns:
         `tuple`: The classifier in evaluation mode, in float32, and its image processor.
@@ -255,23 +275,20 @@ def load(
         if key not in ARCHITECTURES:
             _refuse_without_contract(model, processor)
     except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        # A configuration that refuses its values gives the reason in its last line, the others in the first.
-        reason = (
-            lines[-1].removeprefix("ValueError: ") if isinstance(error, StrictDataclassError) else lines[0]
-        )
-        raise ValueError(f"no model could be loaded from {_shown(source)}: {reason}") from error
+        raise ValueError(f"no model could be loaded from {_shown(source)}: {_reason(error)}") from error
     return model.eval(), processor
 
 
+def _reason(error: Exception) -> str:
+    """Return the line of an error that says why: a refused configuration says it last, others first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1].removeprefix("ValueError: ") if isinstance(error, StrictDataclassError) else lines[0]
+
+
 def name_of(model: PreTrainedModel) -> str:
-    """What a model was loaded from, so that loading that name gives the same weights again.
+    """Return the name that a model from [`load`] was loaded by, so that it gives the same weights again.
 
-    Args:
-        model (`PreTrainedModel`): From [`load`].
-
-    Returns:
-        `str`: The name of a bundled checkpoint, `owner/name@commit` for one of the Hub, or its folder.
+    It is the name of a bundled checkpoint, `owner/name@commit` for one from the Hub, or its folder.
     """
     return _shown(model.config._name_or_path)
 
@@ -286,26 +303,25 @@ def _shown(source: str) -> str:
 
 
 def _locate(name: str, revision: str | None, code: bool) -> str:
-    """The folder of a checkpoint: a bundled one, one that is named, or what the Hub has."""
+    """Return the folder of a checkpoint: a bundled one, the named one, or the snapshot of a repository."""
     is_folder = bool(name) and Path(name).is_dir()
     for bundled_name in (name, f"{name}-synthetic" if name in ARCHITECTURES else name):
         if (CHECKPOINTS / bundled_name / "config.json").is_file():
             name, is_folder = str(CHECKPOINTS / bundled_name), True
     if is_folder and not (Path(name) / "config.json").is_file():
-        raise ValueError(f"the folder {name} holds no config.json, so it is no model.")
+        raise ValueError(f"the folder {name} does not hold a model: there is no config.json.")
     if is_folder and revision:
         raise ValueError(f"{_shown(name)} has no revisions: only a Hub repository (owner/name) has.")
     if is_folder:
         return name
     repo_id, named = split_revision(name)
-    # Without this, every slip of the pen would wait for the network to say that it knows no such name.
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id) or named == "":
+    if not REPO_ID.fullmatch(repo_id) or named == "":  # do not ask the network for a misspelt name
         raise ValueError(
-            f"there is no model {name!r}: it is no folder, no Hub repository (owner/name or "
-            f"owner/name@revision) and not bundled. Bundled: {_known()}."
+            f"there is no model {name!r}: it is not a folder, not a Hub repository (owner/name or "
+            f"owner/name@revision) and not bundled. Bundled: {', '.join(bundled_names())}."
         )
     if named and revision and named != revision:
-        raise ValueError(f"{name} and revision={revision} name two revisions. Leave one of them out.")
+        raise ValueError(f"{name} and revision={revision} name two revisions. Give only one.")
     return str(snapshot(repo_id, named or revision, code))
 
 
@@ -314,13 +330,13 @@ def _refuse_unknown(folder: Path, config: dict, trust_remote_code: bool) -> None
     settings = folder / "preprocessor_config.json"
     processor = json.loads(settings.read_text()) if settings.is_file() else {}
     classes = {**config.get("auto_map", {}), **processor.get("auto_map", {})}
+    key = config.get("model_type")
     if not {"AutoConfig", "AutoModelForVideoClassification", "AutoImageProcessor"} <= set(classes):
-        key = config.get("model_type")
         raise ValueError(f"it holds a model of type {key!r}; this package runs {', '.join(ARCHITECTURES)}.")
     if not trust_remote_code:
         raise ValueError(
-            f"it brings code of its own for a model of type {config.get('model_type')!r}, which was not run. "
-            "Read that code, then add --trust-remote-code (trust_remote_code=True)."
+            f"it brings its own code for a model of type {key!r}, which was not run. Read that code, then "
+            "add --trust-remote-code (trust_remote_code=True)."
         )
     elsewhere = sorted(name for name in map(str, classes.values()) if "--" in name)
     if elsewhere:
@@ -328,23 +344,26 @@ def _refuse_unknown(folder: Path, config: dict, trust_remote_code: bool) -> None
 
 
 def _refuse_without_contract(model: PreTrainedModel, processor: BaseImageProcessor) -> None:
-    """Refuse code that loads and cannot be asked what this package asks."""
-    for owner, what in ((model, "relevance"), (processor, "to_face"), (processor, "face_geometry")):
-        if not hasattr(owner, what):
-            raise ValueError(f"its {type(owner).__name__} has no {what}, which this package needs.")
+    """Refuse code that loads but lacks what this package calls."""
+    for owner, name in ((model, "relevance"), (processor, "to_face"), (processor, "face_geometry")):
+        if not hasattr(owner, name):
+            raise ValueError(f"its {type(owner).__name__} has no {name}, which this package needs.")
 
 
 def _refuse_partial(info: dict) -> None:
-    """Refuse weights that do not fill the network exactly: transformers would make up what is missing."""
-    for problem, what in (("missing_keys", "lack"), ("mismatched_keys", "have another shape for")):
-        if info[problem]:
-            raise ValueError(f"its weights {what} {len(info[problem])} tensors of its config.json's network.")
-    if info["unexpected_keys"]:
-        raise ValueError(f"its weights hold {len(info['unexpected_keys'])} tensors that its network has not.")
+    """Refuse weights that do not fill the network exactly: transformers would initialize missing ones."""
+    for problem, what in (
+        ("missing_keys", "lacks {} tensors of the network in config.json"),
+        ("mismatched_keys", "has another shape for {} tensors of the network in config.json"),
+        ("unexpected_keys", "has {} unexpected tensors"),
+    ):
+        names = sorted(key if isinstance(key, str) else key[0] for key in info[problem])
+        if names:
+            raise ValueError(f"the checkpoint {what.format(len(names))}, such as {names[0]}.")
 
 
-def weights_sha256(model) -> str | None:
-    """SHA-256 of the `model.safetensors` that a model was loaded from; None for one that was never saved."""
+def weights_sha256(model: PreTrainedModel) -> str | None:
+    """Return the SHA-256 of the `model.safetensors` that a model was loaded from; None if never saved."""
     source = model.config._name_or_path
     if not source:
         return None
@@ -355,15 +374,7 @@ def weights_sha256(model) -> str | None:
 
 
 def file_beside(model: PreTrainedModel, name: str) -> str | None:
-    """A further file of the folder or repository that a model was loaded from.
-
-    Args:
-        model (`PreTrainedModel`): From `load`.
-        name (`str`): Of the file.
-
-    Returns:
-        `str` or `None`: Where it lies on this machine; None if there is none, or the model was never saved.
-    """
+    """Return the path of another file in the folder or repository that a model was loaded from, or None."""
     source = model.config._name_or_path
     if not source:
         return None
@@ -372,8 +383,3 @@ def file_beside(model: PreTrainedModel, name: str) -> str | None:
         "_raise_exceptions_for_connection_errors": False,
     }
     return cached_file(source, name, revision=getattr(model.config, "_commit_hash", None), **options)
-
-
-def _known() -> str:
-    """The names of the bundled checkpoints, for messages."""
-    return ", ".join(sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))) or "none"

@@ -1,11 +1,14 @@
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import HfApi, constants
 from safetensors.torch import load_file, save_file
 
 import mer_hf
-from mer_hf.loading import load, name_of
+from mer_hf.loading import load, name_of, snapshot
 from tests.models.tiny import tiny_model, tiny_processor
 
 
@@ -35,23 +38,23 @@ def test_a_damaged_folder_is_refused_in_one_line(folder, file, kept):
     refused(folder)
 
 
-def test_missing_tensors_are_not_made_up(folder):
+def test_missing_tensors_are_not_initialized(folder):
     weights = load_file(folder / "model.safetensors")
     del weights["classifier.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    assert "lack 1 tensors" in refused(folder)
+    assert "lacks 1 tensors of the network in config.json, such as classifier.weight" in refused(folder)
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
         ({"model_type": "bert", "auto_map": {}}, "'bert'; this package runs htnet"),
-        ({"model_type": "bert"}, "code of its own for a model of type 'bert', which was not run"),
+        ({"model_type": "bert"}, "its own code for a model of type 'bert', which was not run"),
         ({"hidden_size": 64}, "another shape"),
         ({"hidden_size": "wide"}, "expected int, got str"),
         ({"patch_size": 5}, "image_size must be a multiple of patch_size"),
-        ({"depths": [1, 1, 1]}, "tensors that its network has not"),
-        ({"depths": [1, 1, 3]}, "lack"),
+        ({"depths": [1, 1, 1]}, "unexpected tensors, such as"),
+        ({"depths": [1, 1, 3]}, "the checkpoint lacks"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused_in_one_line(folder, change, words):
@@ -61,7 +64,7 @@ def test_a_config_that_does_not_fit_is_refused_in_one_line(folder, change, words
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "", "a b", "/no/such/folder", "./a/b/c", "-a/b c"])
-def test_what_cannot_be_a_model_is_refused_without_asking_the_network(name, monkeypatch):
+def test_a_name_that_cannot_be_a_model_is_refused_without_asking_the_network(name, monkeypatch):
     def asked(*_, **__):
         raise AssertionError("the network was asked")
 
@@ -70,7 +73,7 @@ def test_what_cannot_be_a_model_is_refused_without_asking_the_network(name, monk
 
 
 @pytest.mark.parametrize("name", ["a/b@", "@v1", "a@v1", "a/b/c@v1", "a/b @v1"])
-def test_a_revision_of_what_has_none_is_no_name(name, monkeypatch):
+def test_a_revision_without_a_repository_is_not_a_name(name, monkeypatch):
     monkeypatch.setattr("mer_hf.loading.snapshot", lambda *_: pytest.fail("the network was asked"))
     assert "owner/name@revision" in refused(name)
 
@@ -140,3 +143,98 @@ def test_only_the_command_line_leaves_registration_to_later(argv, orig_argv, exp
     monkeypatch.setattr("sys.argv", argv)
     monkeypatch.setattr("sys.orig_argv", orig_argv)
     assert mer_hf._is_the_command_line() is expected
+
+
+COMMIT = "0123456789" * 4
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A commit's place in the cache, offline."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    place = tmp_path / "models--me--net"
+    cached = place / "snapshots" / COMMIT
+    cached.mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
+    (cached / "config.json").write_text("{}")
+    return cached
+
+
+@pytest.mark.parametrize("revision", [None, COMMIT])
+def test_settings_without_weights_are_not_a_checkpoint(cached, revision):
+    with pytest.raises(ValueError, match=r"me/net.* is not \(or not completely\) in the cache"):
+        snapshot("me/net", revision)
+    (cached / "model.safetensors").write_bytes(b"x")
+    assert snapshot("me/net", revision) == cached
+
+
+def test_a_missing_shard_is_noticed(cached):
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    (cached / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict(zip("ab", shards, strict=True))})
+    )
+    (cached / shards[0]).write_bytes(b"x")
+    with pytest.raises(ValueError, match="not completely"):
+        snapshot("me/net")
+    (cached / shards[1]).write_bytes(b"x")
+    assert snapshot("me/net") == cached
+
+
+def test_weights_without_settings_are_not_a_checkpoint(cached):
+    (cached / "config.json").unlink()
+    (cached / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ValueError, match="not completely"):
+        snapshot("me/net")
+
+
+class OneRepository:
+    """A client whose Hub has one repository; it notes what is downloaded."""
+
+    endpoint = "http://hub"
+
+    def __init__(self, **sizes):
+        self.sizes, self.downloaded = sizes, None
+
+    def model_info(self, repo_id, **options):
+        assert options["files_metadata"] and options["timeout"] > 0
+        files = [SimpleNamespace(rfilename=name, size=size) for name, size in self.sizes.items()]
+        return SimpleNamespace(siblings=files)
+
+    def snapshot_download(self, repo_id, revision, allow_patterns):
+        self.downloaded = set(allow_patterns)
+        return f"/cache/{repo_id}"
+
+
+FILES = {
+    "config.json": 10, "model.safetensors": 90, "modeling_x.py": 5, "x.bin": 10_000,
+    "folds/a/model.safetensors": 90, "folds/a/b/config.json": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"config.json", "model.safetensors"}),
+        ({"code": True}, {"config.json", "model.safetensors", "modeling_x.py"}),
+        ({"patterns": ("config.json", "folds/*/*")}, {"config.json", "folds/a/model.safetensors"}),
+    ],
+)
+def test_a_snapshot_holds_only_the_chosen_files(options, expected):
+    api = OneRepository(**FILES)
+    assert snapshot("me/net", api=api, **options) == Path("/cache/me/net")
+    assert api.downloaded == expected
+
+
+def test_a_repository_above_the_limit_is_refused_before_anything_is_downloaded(cached):
+    (cached / "model.safetensors").write_bytes(b"x")  # with a limit the cache is not enough
+    api = OneRepository(**FILES | {"config.json": 5_000_000})
+    for revision in (None, COMMIT):
+        with pytest.raises(ValueError, match=r"me/net.* has 5 MB; at most 1 MB are downloaded\.$"):
+            snapshot("me/net", revision, max_bytes=1_000_000, api=api)
+    assert api.downloaded is None
+    snapshot("me/net", max_bytes=5_000_090, api=api)
+    assert api.downloaded == {"config.json", "model.safetensors"}
+    with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9 was not reached \(\w+\)\.$"):
+        snapshot("me/net", max_bytes=100, api=HfApi(endpoint="http://127.0.0.1:9"))

@@ -139,7 +139,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path, hub):
         path_in_repo="model.safetensors",
     )
     ((said, _),), _, _ = get(tmp_path, url, "me/tiny")
-    assert "could not be loaded: its weights lack 1 tensors" in said and str(tmp_path) not in said
+    assert "could not be loaded: the checkpoint lacks 1 tensors" in said and str(tmp_path) not in said
 
 
 @pytest.mark.slow
