@@ -177,15 +177,14 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Drop what native code writes to standard error: mediapipe's logging has no working switch."""
-    with _stderr_lock:
-        saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    with _stderr_lock, open(os.devnull, "wb") as null:
+        saved = os.dup(2)
         try:
-            os.dup2(null, 2)
+            os.dup2(null.fileno(), 2)
             yield
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-            os.close(null)
 
 
 def _solutions():
