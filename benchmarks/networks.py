@@ -1,12 +1,11 @@
-"""How quick the networks are beside their base lines, at the published sizes and with the same weights.
+"""Speed of the networks compared with their baselines, at the published sizes and with the same weights.
 
     python -m benchmarks networks
     python -m benchmarks.networks --architectures mmnet --batches 1 8     # a part of it
 
-Ours and the base line take turns in one process. Batch 1 is also held against what the machine can do at
-best: reading the weights once, or doing the multiplications at the rate of a matrix product or a convolution
-measured in the same run. On a GPU, where there is one, float32 and bfloat16 apart. Imports nothing that reads
-videos or finds faces.
+Our network, as `optimize_for_inference` returns it, and the baseline take turns in one process. Batch 1 is
+also compared with the best that the machine can do: read the weights once, or multiply at the rate of a
+matrix product or a convolution measured in the same run. On a GPU, float32 and bfloat16 are measured.
 """
 
 import argparse
@@ -22,21 +21,22 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from mer_hf.inference.optimize import optimize_for_inference
 from mer_hf.registry import ARCHITECTURES
 
 THREADS = 2
 SECONDS = 40.0
-"""About how long one comparison may take; at least three turns are made, at most thirty."""
+"""Approximate length of one comparison, which has three to thirty turns."""
 
 CONVOLUTIONAL = {"mmnet", "facesleuth"}
-"""Architectures that are held against the rate of a convolution, the others against a matrix product's."""
+"""Architectures that are compared with the rate of a convolution; the others with a matrix product."""
 
 LARGEST_DIFFERENCE = 1e-4
-"""Of logits, relative to the largest one."""
+"""Largest accepted difference of logits, relative to the largest logit."""
 
 
 def base_line(key: str, config) -> torch.nn.Module:
-    """The base line of an architecture at the sizes of a configuration, with random weights."""
+    """Return the baseline of an architecture at the sizes of a configuration, with random weights."""
     module = importlib.import_module(f"benchmarks.baseline.{key}")
     name = ARCHITECTURES[key].classifier_class.__name__.removesuffix("ForVideoClassification")
     build = getattr(module, f"{name}Baseline")
@@ -47,7 +47,7 @@ def base_line(key: str, config) -> torch.nn.Module:
 
 
 def both(key: str) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Our published network and its base line, with the same weights."""
+    """Return our network at the published size and its baseline, with the same weights."""
     architecture = ARCHITECTURES[key]
     config = architecture.config_class()
     base = base_line(key, config)
@@ -58,7 +58,7 @@ def both(key: str) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def inputs_of(key: str, config, batch: int) -> dict[str, torch.Tensor]:
-    """Random inputs of an architecture."""
+    """Return random inputs of an architecture."""
     generator = torch.Generator().manual_seed(1)
     size = config.image_size
     frames = {"htnet": (), "hsta": (getattr(config, "num_frames", 0) + 2,)}.get(key, (2,))
@@ -70,7 +70,7 @@ def inputs_of(key: str, config, batch: int) -> dict[str, torch.Tensor]:
 
 
 def rates() -> dict[str, float]:
-    """What this machine does at best: read, multiply matrices, convolve."""
+    """Return the best rates of this machine: reading, matrix products, convolutions."""
     numbers = torch.randn(100_000_000)
     square = torch.randn(2048, 2048)
     picture = torch.randn(4, 128, 56, 56).contiguous(memory_format=torch.channels_last)
@@ -97,11 +97,7 @@ def _seconds(call) -> float:
 
 
 def compare(ours, base, inputs: dict[str, torch.Tensor], tolerance: float = LARGEST_DIFFERENCE) -> dict:
-    """Both in turns on the same inputs.
-
-    Raises:
-        RuntimeError: If their logits differ.
-    """
+    """Time both in turns on the same inputs; raise a RuntimeError if their logits differ."""
     batch = len(inputs["pixel_values"])
     with torch.inference_mode():
         expected, found = base(**inputs), ours(**inputs).logits
@@ -126,14 +122,14 @@ def compare(ours, base, inputs: dict[str, torch.Tensor], tolerance: float = LARG
 
 
 def flops_of(base, inputs: dict[str, torch.Tensor]) -> int:
-    """Multiplications and additions of the base line, 2 for each product."""
+    """Return the multiplications and additions of the baseline."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         base(**inputs)
     return counter.get_total_flops()
 
 
 def floor(key: str, ours, flops: int, speed: dict[str, float]) -> tuple[float, str]:
-    """The least time of one clip, in seconds, and what sets it."""
+    """Return the shortest possible time of one clip in seconds, and what limits it."""
     size = sum(p.numel() * p.element_size() for p in ours.parameters())
     rate = "convolution" if key in CONVOLUTIONAL else "matrix_product"
     times = {
@@ -145,7 +141,7 @@ def floor(key: str, ours, flops: int, speed: dict[str, float]) -> tuple[float, s
 
 
 def peak_memory_mb(key: str, who: str, batch: int) -> float:
-    """Memory that one forward pass takes on top of the loaded network, measured in a process of its own."""
+    """Return the memory that a forward pass needs beside the network, measured in a separate process."""
     code = "import sys; from benchmarks.networks import _child; _child(*sys.argv[1:])"
     run = subprocess.run(
         [sys.executable, "-c", code, key, who, str(batch)], capture_output=True, text=True, check=False
@@ -158,10 +154,11 @@ def peak_memory_mb(key: str, who: str, batch: int) -> float:
 def _child(key: str, who: str, batch: str) -> None:
     torch.set_num_threads(THREADS)
     ours, base = both(key)
-    model, inputs = {"ours": ours, "base": base}[who], inputs_of(key, ours.config, int(batch))
+    inputs = inputs_of(key, ours.config, int(batch))
+    model = optimize_for_inference(ours) if who == "ours" else base
     del ours, base
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak is counted anew
+        file.write("5")  # resets the peak
     before = _status("VmRSS")
     with torch.inference_mode():
         model(**inputs)
@@ -174,7 +171,7 @@ def _status(name: str) -> float:
 
 
 def run(architectures: list[str] | None = None, batches: tuple[int, ...] = (1, 32)) -> dict:
-    """All comparisons, as flat numbers."""
+    """Return all comparisons, as flat numbers."""
     torch.set_num_threads(THREADS)
     speed = rates()
     result = {"threads": THREADS} | {name: round(value, 1) for name, value in speed.items()}
@@ -184,7 +181,7 @@ def run(architectures: list[str] | None = None, batches: tuple[int, ...] = (1, 3
         result[f"{key}_parameters"] = ours.num_parameters()
         result[f"{key}_gflop_per_clip"] = round(flops / 1e9, 2)
         for batch in batches:
-            found = compare(ours, base, inputs_of(key, ours.config, batch))
+            found = compare(optimize_for_inference(ours), base, inputs_of(key, ours.config, batch))
             name = f"{key}_batch{batch}"
             result |= {f"{name}_{field}": _short(value) for field, value in found.items()}
             result[f"{name}_achieved_gflop_per_s"] = _short(flops / 1e9 * found["clips_per_s"])
@@ -203,14 +200,14 @@ def run(architectures: list[str] | None = None, batches: tuple[int, ...] = (1, 3
 
 
 def _on_gpu(key: str, ours, base, batches: tuple[int, ...]) -> dict:
-    """The same on a GPU, float32 and bfloat16 apart."""
+    """Return the comparisons on a GPU, in float32 and in bfloat16."""
     result = {}
     for dtype, tolerance in ((torch.float32, 1e-3), (torch.bfloat16, 0.3)):
         ours, base = ours.to("cuda", dtype), base.to("cuda", dtype)
         for batch in batches:
             inputs = {n: t.to("cuda", dtype) for n, t in inputs_of(key, ours.config, batch).items()}
             torch.cuda.reset_peak_memory_stats()
-            found = compare(ours, base, inputs, tolerance)
+            found = compare(optimize_for_inference(ours), base, inputs, tolerance)
             name = f"{key}_gpu_{str(dtype).removeprefix('torch.')}_batch{batch}"
             result |= {f"{name}_{field}": _short(value) for field, value in found.items()}
             result[f"{name}_peak_mb_of_both"] = round(torch.cuda.max_memory_allocated() / 2**20)
@@ -223,7 +220,7 @@ def _short(value: float) -> float:
 
 
 def main() -> None:
-    """Prints a part of the comparison as JSON."""
+    """Print a part of the comparison as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--architectures", nargs="+", choices=list(ARCHITECTURES))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])

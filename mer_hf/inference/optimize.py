@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 
 from mer_hf.models.hsta.modeling_hsta import HSTACrossAttention, HSTASelfAttention
@@ -176,8 +177,9 @@ def use_onednn(model: nn.Module) -> None:
 
 def split_batches(model: nn.Module) -> None:
     """Compute large batches in parts, so that what lies between layers stays in the cache."""
-    model_type = getattr(getattr(model, "config", None), "model_type", None)
-    for name, samples in SAMPLES_AT_ONCE.get(model_type, {}).items():
+    if not isinstance(model, PreTrainedModel):
+        return
+    for name, samples in SAMPLES_AT_ONCE.get(model.config.model_type, {}).items():
         part = model.base_model.get_submodule(name)
         if "forward" not in vars(part):
             part.forward = partial(in_parts, part.forward, samples)

@@ -1,6 +1,6 @@
-"""Loads a folder as Hub code in a process without the package; run by test_remote_code.py.
+"""Loads folders as Hub code in a process without the package; run by test_remote_code.py.
 
-python stranger.py FOLDER CLIP.npy FOUND.npz
+python stranger.py ROOT CLIP.npy FOUND.npz     # ROOT/<key> is a saved folder
 """
 
 import json
@@ -25,31 +25,44 @@ def import_error() -> str | None:
     return None
 
 
-def main(folder: str, clip: str, found: str) -> None:
+def answers_of(folder: str, clip) -> tuple[dict, dict]:
+    """Return the arrays that a folder's classes give, and their names and the files they save."""
+    import torch
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
+
+    trusted = {"trust_remote_code": True}
+    classifier = AutoModelForVideoClassification.from_pretrained(folder, **trusted)
+    features = AutoModel.from_pretrained(folder, **trusted)
+    processor = AutoImageProcessor.from_pretrained(folder, **trusted)
+    config = AutoConfig.from_pretrained(folder, **trusted)
+    inputs = processor(images=clip, onset=0, apex=3, return_tensors="pt")
+    with torch.no_grad():
+        logits, pooled = classifier(**inputs).logits, features(**inputs).pooler_output
+    heat = processor.to_face(classifier.relevance(target=1, **inputs))
+    again = f"again-{os.path.basename(folder)}"
+    features.save_pretrained(again)  # whichever class saves, the folder names all of them
+    classifier.save_pretrained(again)
+    processor.save_pretrained(again)
+    reloaded = AutoModelForVideoClassification.from_pretrained(again, **trusted)
+    with torch.no_grad():
+        torch.testing.assert_close(reloaded(**inputs).logits, logits, rtol=1e-6, atol=1e-6)
+    arrays = {"pixel_values": inputs["pixel_values"], "logits": logits, "pooled": pooled, "heat": heat}
+    classes = [type(each).__name__ for each in (config, features, classifier, processor)]
+    return arrays, {"classes": classes, "resaved": sorted(os.listdir(again))}
+
+
+def main(root: str, clip: str, found: str) -> None:
     sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
     sys.meta_path.insert(0, WithoutThePackage)
     report = {"import_error": import_error()}
 
     import numpy as np
-    import torch
-    from transformers import AutoImageProcessor, AutoModel, AutoModelForVideoClassification
 
-    classifier = AutoModelForVideoClassification.from_pretrained(folder, trust_remote_code=True)
-    features = AutoModel.from_pretrained(folder, trust_remote_code=True)
-    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
-    inputs = processor(images=np.load(clip), onset=0, apex=3, return_tensors="pt")
-    with torch.no_grad():
-        logits, pooled = classifier(**inputs).logits, features(**inputs).pooler_output
-    heat = processor.to_face(classifier.relevance(target=1, **inputs))
-    np.savez(found, pixel_values=inputs["pixel_values"], logits=logits, pooled=pooled, heat=heat)
-
-    classifier.save_pretrained("again")
-    processor.save_pretrained("again")
-    again = AutoModelForVideoClassification.from_pretrained("again", trust_remote_code=True)
-    with torch.no_grad():
-        assert torch.equal(again(**inputs).logits, logits)
-    report["resaved"] = sorted(os.listdir("again"))
-    report["classes"] = [type(each).__name__ for each in (classifier, features, processor)]
+    everything = {}
+    for key in sorted(os.listdir(root)):
+        arrays, report[key] = answers_of(os.path.join(root, key), np.load(clip))
+        everything |= {f"{key}_{name}": array for name, array in arrays.items()}
+    np.savez(found, **everything)
     report["mer_hf_modules"] = [name for name in sys.modules if name.partition(".")[0] == "mer_hf"]
     print(json.dumps(report))
 

@@ -103,7 +103,7 @@ class HSTAConfig(PreTrainedConfig):
             raise ValueError("depths needs at least one stage.")
         if max(self.patch_sizes) > self.image_size:
             raise ValueError(
-                f"a frame must hold a patch, got image_size={self.image_size} and patch_sizes={self.patch_sizes}."
+                f"a frame must hold a patch, got {self.image_size} pixels for patch_sizes={self.patch_sizes}."
             )
         if min(self.num_frames, self.num_key_frames) < self.tubelet_size:
             raise ValueError(

@@ -152,8 +152,8 @@ class HSTAImageProcessor(BaseImageProcessor):
         """Take maps of the network's input back to the face, which is the same square.
 
         Args:
-            heatmap (`np.ndarray` or `torch.Tensor` of shape `(B, T, h, w)` or `(B, h, w)`): At any resolution,
-                such as from `HSTAForVideoClassification.relevance`.
+            heatmap (`np.ndarray` or `torch.Tensor` of shape `(B, T, h, w)` or `(B, h, w)`): At any
+                resolution, such as from `HSTAForVideoClassification.relevance`.
             geometry (`dict` or an object with the attribute `size`, *optional*): Of the aligned faces; by
                 default `face_geometry`.
             landmarks_xy (*optional*): Not used by HSTA.

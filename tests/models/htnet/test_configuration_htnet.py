@@ -28,11 +28,8 @@ def test_depths_become_a_list_and_give_the_tokens_of_a_block(given, depths, toke
     "given, message",
     [
         ({"patch_size": 5}, "image_size=28 and patch_size=5"),
-        ({"depths": [1, 1, 1, 1]}, "28 / 7 = 4 patches a side and 4 hierarchies"),
-        (
-            {"image_size": 56, "patch_size": 8, "depths": [1, 1]},
-            "56 / 8 = 7 patches a side and 2 hierarchies",
-        ),
+        ({"depths": [1, 1, 1, 1]}, "image_size=28 and patch_size=7 with 4 hierarchies"),
+        ({"image_size": 56, "patch_size": 8, "depths": [1, 1]}, "image_size=56 and patch_size=8 with 2"),
         ({"depths": [1, 1], "num_hierarchies": 3}, r"depths=\[1, 1\] and num_hierarchies=3"),
         ({"depths": []}, "depths"),
         ({"hidden_size": 2}, "hidden_size=2 and num_attention_heads=3"),

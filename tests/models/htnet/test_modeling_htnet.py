@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from mer_hf.models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetModel
-from mer_hf.models.htnet.modeling_htnet import HTNetAttention
 
 ONE_TOKEN = {"hidden_size": 20, "num_attention_heads": 3, "depths": [1, 1, 2]}
 FOUR_TOKENS = {"hidden_size": 20, "num_attention_heads": 3, "depths": [1, 2]}
@@ -17,25 +16,6 @@ def classifier(**given) -> HTNetForVideoClassification:
 
 def pictures(count: int = 2) -> torch.Tensor:
     return 255 * torch.rand(count, 3, 28, 28, generator=torch.Generator().manual_seed(1))
-
-
-def test_one_token_blocks_compute_neither_queries_nor_keys():
-    model, pixel_values = classifier(**ONE_TOKEN), pictures()
-    expected = model(pixel_values).logits
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("qkv.weight"):
-                parameter[: 2 * len(parameter) // 3] = torch.nan
-    torch.testing.assert_close(model(pixel_values).logits, expected, rtol=0, atol=0)
-
-
-def test_queries_and_keys_of_one_token_blocks_get_gradients_of_zero():
-    model = classifier(**ONE_TOKEN)
-    model(pictures(), labels=torch.tensor([0, 1])).loss.backward()
-    for name, parameter in model.named_parameters():
-        if name.endswith("qkv.weight"):
-            query_key, value = parameter.grad.split([2 * len(parameter) // 3, len(parameter) // 3])
-            assert query_key.abs().max() == 0 < value.abs().max()
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
@@ -58,21 +38,6 @@ def test_fused_and_written_out_attention_agree():
     asked = model(pixel_values, output_attentions=True)  # sdpa is set; the weights are given all the same
     assert [tuple(a.shape) for a in asked.attentions] == [(8, 3, 4, 4), (2, 6, 4, 4), (2, 6, 4, 4)]
     torch.testing.assert_close(asked.logits, found["sdpa"], rtol=0, atol=1e-5)
-
-
-def test_attention_dropout_drops_whole_heads_of_one_token_blocks():
-    config = HTNetConfig(hidden_size=32, num_attention_heads=4, depths=[1], patch_size=28)
-    config.attention_probs_dropout_prob = 0.5
-    torch.manual_seed(0)
-    attention = HTNetAttention(config, 0).train()
-    torch.nn.init.eye_(attention.projection.weight)
-    torch.nn.init.zeros_(attention.projection.bias)
-    tokens = torch.randn(64, 1, 32)
-    kept = attention(tokens)[0] / torch.nn.functional.linear(tokens, attention.qkv.weight[64:])
-    heads = kept.detach().view(64, 4, 8)
-    torch.testing.assert_close(heads, heads[..., :1].expand_as(heads))  # one fate for a head
-    torch.testing.assert_close(heads, 2 * (heads > 1).float())  # dropped, or doubled
-    assert 0.3 < (heads > 1).float().mean() < 0.7
 
 
 def test_hidden_states_are_the_maps_of_each_level():
@@ -133,18 +98,11 @@ def test_relevance_is_the_effect_of_scaling_each_patch(given):
     assert found.max() > 0
 
 
-def test_relevance_asks_for_the_highest_class_by_default_and_leaves_the_model_as_it_was():
-    model, pixel_values = classifier(**ONE_TOKEN).train(), pictures(3)
-    own = model.eval()(pixel_values).logits.argmax(-1)
-    model.train()
+def test_relevance_asks_for_the_highest_class_by_default():
+    model, pixel_values = classifier(**ONE_TOKEN), pictures(3)
+    own = model(pixel_values).logits.argmax(-1).tolist()
     with torch.inference_mode():
-        found = model.relevance(pixel_values=pixel_values)
-    torch.testing.assert_close(found, model.relevance(target=own, pixel_values=pixel_values))
-    torch.testing.assert_close(found, model.relevance(own.tolist(), pixel_values=pixel_values))
-    assert model.training and all(p.grad is None for p in model.parameters())
-
-
-@pytest.mark.parametrize("target", [3, -1, [0, 1, 2], 0.5])
-def test_relevance_refuses_what_is_no_class(target):
-    with pytest.raises(ValueError, match="target must"):
-        classifier(**ONE_TOKEN).relevance(target, pixel_values=pictures(2))
+        heat = model.relevance(pixel_values=pixel_values)
+    for i, target in enumerate(own):
+        alone = model.relevance(target, pixel_values=pixel_values[i : i + 1])
+        torch.testing.assert_close(heat[i : i + 1], alone, rtol=1e-4, atol=1e-5 * alone.max().item())
