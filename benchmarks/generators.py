@@ -37,7 +37,8 @@ def agreement(clips: int = CLIPS) -> dict[str, float]:
     for index in range(clips):
         known = known_clip(Case(), HELD_OUT_SEED, index)
         track = pipe.track(known.clip)
-        true = pipe.spot(track, known.clip.timestamps_s, known.onset, known.apex, known.offset)
+        phases = {name: getattr(known, name) for name in ("onset", "apex", "offset")}
+        true = pipe.spot(track, known.clip.timestamps_s, **phases)
         spotted = pipe.spot(track, known.clip.timestamps_s)
         for name, phases in (("true", true), ("spotted", spotted)):
             said = pipe.classify(track, phases, known.clip.timestamps_s)

@@ -1,12 +1,12 @@
-"""How much of what happens in minutes of video `spot_long` finds, what else it reports, and how quick it is.
+"""Measure how many expressions `spot_long` finds in minutes of video, what else it reports, and its speed.
 
 python -m benchmarks long_video
 
 python -m benchmarks.long_video --seconds 60 --people 6 --windows 3/1 4/1 6/1.5     # other windows
 
 People who do not exist sit in front of a camera: now and then a micro-expression of 0.2 to 0.5 s, blinks,
-and stretches of speech, which are where the false intervals come from. An expression counts as found where
-an interval overlaps it by half of their union, the field's rule. Real recordings are harder.
+and stretches of speech, which cause the false intervals. An expression counts as found where the overlap with
+an interval is at least half of their union, the field's rule. Real recordings are harder.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mer_hf import MicroExpressionPipeline
 from mer_hf.evaluation.spotting import interval_counts
 from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long
-from mer_hf.inference.pipeline import MicroExpressionPipeline
 from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
 from mer_hf.video.clip import write_clip
 
@@ -35,7 +35,7 @@ _FADE = 5
 
 @dataclass
 class Scene:
-    """What happens in a video.
+    """The events of a video.
 
     Attributes:
         segments (`list[tuple[float, Motion]]`): Length in seconds and motion, one after the other.
@@ -47,7 +47,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, seconds: float) -> Scene:
-    """Half of the time micro-expressions, one in a few seconds; the rest is speech, or rest with blinks."""
+    """Draw a scene: half of the time micro-expressions, else speech, or rest with blinks."""
     scene, at_s = Scene(), 0.0
     still = {"noise": 0.0, "drift_px": 0.0, "turn_deg": 0.0}  # head and camera come later, without seams
     while at_s < seconds:
@@ -70,7 +70,7 @@ def draw_scene(rng: np.random.Generator, seconds: float) -> Scene:
 
 
 def frames_of(scene: Scene, name: str, seed: int) -> Iterator[np.ndarray]:
-    """The frames of a scene: skin first, then the head's slow path, then the sensor's noise."""
+    """Render the frames of a scene: skin first, then the head's slow path, then the sensor's noise."""
     rng = np.random.default_rng([SEED, seed])
     speed, phase = rng.uniform(0.05, 0.25, 3), rng.uniform(0, 2 * np.pi, 3)
     at = 0
@@ -98,7 +98,7 @@ def frames_of(scene: Scene, name: str, seed: int) -> Iterator[np.ndarray]:
 
 
 def write_videos(folder: Path, people: int, seconds: float) -> list[tuple[Path, Scene]]:
-    """One video for each person."""
+    """Write one video for each person."""
     videos = []
     for person in range(people):
         scene = draw_scene(np.random.default_rng([SEED, person]), seconds)
@@ -111,14 +111,14 @@ def write_videos(folder: Path, people: int, seconds: float) -> list[tuple[Path, 
 def measure(
     videos: list[tuple[Path, Scene]], pipeline: MicroExpressionPipeline, window_s: float, overlap_s: float
 ) -> dict[str, float]:
-    """Recall, false intervals and time, of all that moved and of what the network takes for an expression."""
+    """Return recall, false intervals and time, for all motion and for what is taken for an expression."""
     counts, seconds = {"any": np.zeros(3), "believed": np.zeros(3)}, 0.0
     started, worked = time.perf_counter(), time.process_time()
     for path, scene in videos:
-        found = spot_long(path, pipeline, window_s, overlap_s)
-        seconds += found.duration_s
-        for name, wanted in (("any", None), ("believed", "micro_expression")):
-            spans = [(i.onset_s, i.offset_s) for i in found.intervals if wanted in (None, i.outcome)]
+        video = spot_long(path, pipeline, window_s, overlap_s)
+        seconds += video.duration_s
+        for name, outcome in (("any", None), ("believed", "micro_expression")):
+            spans = [(i.onset_s, i.offset_s) for i in video.intervals if outcome in (None, i.outcome)]
             counts[name] += interval_counts(spans, scene.truth_s)
     result = {
         "wall_s_per_s": (time.perf_counter() - started) / seconds,
@@ -138,7 +138,7 @@ def run(
     windows: tuple[tuple[float, float], ...] = ((WINDOW_S, OVERLAP_S),),
     model: str = "htnet",
 ) -> dict:
-    """What `make bench` records.
+    """Measure what `make bench` records.
 
     Args:
         people (`int`, *optional*, defaults to 3): Videos, of one person each.

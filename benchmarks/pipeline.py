@@ -1,15 +1,15 @@
-"""Seconds from a file to an answer, stage by stage, warm.
+"""Measure the seconds from a file to an answer, stage by stage, warm.
 
 Two clips of 2 seconds, 640 x 360: one at 30 frames per second, one at 200. They are generated (a
-photograph whose mouth corners are pulled up), written as H.264 and read back. Everything is loaded and has
-answered once before the clock starts; each number is the median of the repeats.
+photograph whose mouth corners are pulled up), written as H.264 and read back. The pipeline has answered once
+before the clock starts; each number is the median of the repeats.
 """
 
 import tempfile
 from pathlib import Path
 from statistics import median
 
-from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf import MicroExpressionPipeline
 from mer_hf.synthetic.clips import example_clip
 from mer_hf.video.clip import write_clip
 
@@ -17,7 +17,7 @@ STAGES = ("read", "track", "spot", "classify", "relevance")
 
 
 def measure(pipeline: MicroExpressionPipeline, path: Path, repeats: int) -> dict[str, float]:
-    """Median seconds of each stage and of the sum."""
+    """Return the median seconds of each stage and of their sum."""
     pipeline(path)
     runs = [pipeline(path).timings_s for _ in range(repeats)]
     seconds = {stage: median(run[stage] for run in runs) for stage in STAGES}

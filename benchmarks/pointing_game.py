@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from mer_hf.inference.relevance import face_relevance
+from mer_hf.inference.pipeline import face_relevance
 from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, render_face
 from mer_hf.synthetic.muscles import PULLS, vertex_displacement
 from mer_hf.synthetic.template import interpolation_operator

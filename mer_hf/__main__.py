@@ -1,4 +1,4 @@
-"""`python -m mer_hf` is `mer-hf`."""
+"""Run the command line with `python -m mer_hf`, the same as `mer-hf`."""
 
 import sys
 

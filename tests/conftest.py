@@ -44,3 +44,20 @@ def example_file(example, tmp_path_factory):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tracked(example):
+    """Kind and geometry -> the track of an example clip and the phases in it, computed once."""
+    from functools import cache
+
+    from mer_hf.face.spotting import spot
+    from mer_hf.face.tracking import track_face
+
+    @cache
+    def track(kind: str, geometry):
+        clip = example(kind).clip
+        faces = track_face(clip, geometry)
+        return faces, spot(faces, clip.timestamps_s)
+
+    return track

@@ -30,6 +30,14 @@ def faceless(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def smile_track(tracked, monkeypatch):
+    """Whatever clip is tracked, it is the smile: its track is computed once for all tests."""
+    monkeypatch.setattr(
+        "mer_hf.inference.pipeline.track_face", lambda clip, geometry: tracked("positive", geometry)[0]
+    )
+
+
 def run(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "mer_hf", *map(str, arguments)], capture_output=True, text=True, check=False
@@ -54,7 +62,7 @@ def refused(capfd, *arguments) -> str:
     return errors
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["--version"], ["predict"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["predict"]])
 def test_parsing_imports_nothing_heavy(arguments):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "mer_hf", *arguments], capture_output=True, text=True
@@ -77,7 +85,7 @@ def test_predict_without_a_face_gives_the_reason(faceless, checkpoint, capfd):
     assert "face" in refused(capfd, *predict(faceless, checkpoint), "--json")
 
 
-def test_the_summary_is_for_reading(smile, checkpoint, capfd):
+def test_the_summary_is_for_reading(smile, smile_track, checkpoint, capfd):
     assert main([*predict(smile, checkpoint), "--onset", "20", "--apex", "27", "--offset", "35"]) == 0
     output, errors = capfd.readouterr()
     assert errors == ""
@@ -86,7 +94,7 @@ def test_the_summary_is_for_reading(smile, checkpoint, capfd):
     assert "phases  given, of 60 frames" in output
 
 
-def test_files_are_written_whole(smile, checkpoint, tmp_path, capfd):
+def test_files_are_written_whole(smile, smile_track, checkpoint, tmp_path, capfd):
     npz, overlay = tmp_path / "arrays.npz", tmp_path / "overlay.png"
     npz.write_text("old")
     assert main([*predict(smile, checkpoint), "--npz", str(npz), "--overlay", str(overlay)]) == 0
@@ -97,7 +105,7 @@ def test_files_are_written_whole(smile, checkpoint, tmp_path, capfd):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["arrays.npz", "overlay.png"]
 
 
-def test_replay_report_and_curve_are_written(smile, checkpoint, tmp_path, capfd):
+def test_replay_report_and_curve_are_written(smile, smile_track, checkpoint, tmp_path, capfd):
     files = {name: tmp_path / f"out.{name}" for name in ("html", "mp4", "csv")}
     files["mp4"].write_text("old")
     options = ["--report", files["html"], "--replay", files["mp4"], "--curve", files["csv"]]
@@ -119,7 +127,7 @@ def test_a_failed_run_leaves_old_files_alone(faceless, checkpoint, tmp_path, cap
     assert list(tmp_path.iterdir()) == [npz]
 
 
-def test_a_full_disk_leaves_old_files_alone(smile, checkpoint, tmp_path, capfd, monkeypatch):
+def test_a_full_disk_leaves_old_files_alone(smile, smile_track, checkpoint, tmp_path, capfd, monkeypatch):
     def full(path, **_):
         Path(path).write_text("half")
         raise OSError("No space left on device")
@@ -168,7 +176,7 @@ def test_a_full_disk_leaves_old_files_alone(smile, checkpoint, tmp_path, capfd, 
         (["convert", "htnet", "TMP/text.mp4", "TMP/out", "--config", "depths=[1"], "JSON value"),
     ],
 )
-def test_mistakes_end_in_one_line(arguments, words, smile, checkpoint, tmp_path, capfd):
+def test_mistakes_end_in_one_line(arguments, words, smile, smile_track, checkpoint, tmp_path, capfd):
     (tmp_path / "text.mp4").write_text("not a video")
     (tmp_path / "folder.png").mkdir()
     places = {"CLIP": smile, "GOOD": checkpoint}
@@ -207,7 +215,7 @@ def test_evaluate_scores_a_file_of_flow_maps(checkpoint, tmp_path, capfd):
     assert "uar" in capfd.readouterr().out
 
 
-def test_convert_writes_a_folder_that_predict_takes(smile, tmp_path, capfd):
+def test_convert_writes_a_folder_that_predict_takes(smile, smile_track, tmp_path, capfd):
     shapes = json.loads((FIXTURES / "htnet" / "state_dict.json").read_text())["small_one_token"]
     torch.save(seeded.from_shapes(shapes), tmp_path / "original.pth")
     convert = ["convert", "htnet", str(tmp_path / "original.pth"), str(tmp_path / "ours")]
@@ -217,7 +225,7 @@ def test_convert_writes_a_folder_that_predict_takes(smile, tmp_path, capfd):
     assert main([*predict(smile, tmp_path / "ours"), "--onset", "20", "--apex", "27"]) == 0
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["models"]])
+@pytest.mark.parametrize("arguments", [["--help"], pytest.param(["models"], marks=pytest.mark.slow)])
 def test_a_reader_that_has_enough_is_no_traceback(arguments, tmp_path):
     reading, writing = os.pipe()
     os.close(reading)  # as head does, early
@@ -252,9 +260,10 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch, capfd):
 
 @pytest.fixture(scope="module")
 def two_examples(example, tmp_path_factory):
-    """A smile, and two seconds later a still face."""
+    """A smile, and then two seconds of a still face."""
     path = tmp_path_factory.mktemp("long") / "long.mp4"
-    write_clip(path, np.concatenate([example(kind).clip.frames for kind in ("positive", "still")]), 30)
+    frames = example("positive").clip.frames
+    write_clip(path, np.concatenate([frames, np.repeat(frames[-1:], 60, axis=0)]), 30)
     return path
 
 
@@ -287,11 +296,19 @@ def test_spot_lists_what_is_taken_for_no_expression_on_request():
     assert "no micro-expression" in every and "--all" not in every
 
 
-def test_spot_prints_one_json_object(two_examples, checkpoint, capfd):
-    assert main(["spot", str(two_examples), "--model", str(checkpoint), "--json", "--window", "2"]) == 0
+def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
+    from mer_hf.inference.long_video import Interval, LongVideo
+
+    def spot_long(path, pipeline, window_s, overlap_s, progress):
+        assert (path, window_s, overlap_s) == (Path("any.mp4"), 1.5, 0.75)
+        progress(1.0, 4.0)
+        interval = Interval(0.8, 0.9, 1.0, 2.0)
+        return LongVideo(4.0, (interval,), (), (), np.zeros(1), np.zeros(1), model=pipeline.name)
+
+    monkeypatch.setattr("mer_hf.inference.long_video.spot_long", spot_long)
+    assert main(["spot", "any.mp4", "--model", str(checkpoint), "--json", "--window", "1.5"]) == 0
     answer = json.loads(capfd.readouterr().out)
-    assert answer["duration_s"] == pytest.approx(4.0)
-    assert answer["intervals"][0]["apex_s"] == pytest.approx(0.9, abs=0.1)
+    assert answer["duration_s"] == 4.0 and answer["intervals"][0]["apex_s"] == 0.9
     assert answer["model"] == str(checkpoint)
 
 

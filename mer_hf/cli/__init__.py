@@ -1,7 +1,7 @@
-"""The command line, one file per theme.
+"""The command line: parse, import what the command needs, call it, print.
 
-It parses, imports what the command needs, calls it and prints. Mistakes of the user end with exit code 2
-and one line on stderr that begins `mer-hf: error:`.
+A user's mistake ends with exit code 2 and one line on stderr that begins `mer-hf: error:`. A command is a
+function of the parsed arguments that returns what is printed. `mer-hf --help` shows its name and docstring.
 """
 
 import argparse
@@ -10,29 +10,33 @@ import sys
 
 from mer_hf import __version__
 
-from . import clips, data, deploy, hub, models, networks, predict, publish_data, score, spot
-from .terminal import Parser, quiet
+from . import convert, data, evaluation, hub, predict, spot  # noqa: F401 (importing them registers commands)
+from .terminal import COMMANDS, Parser, quiet
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command; building it imports nothing heavy."""
+    """Build the parser of every command, without importing anything heavy."""
     parser = Parser(prog="mer-hf", description="Micro-expression recognition.")
     parser.add_argument("--version", action="version", version=f"mer-hf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for theme in (predict, spot, score, clips, networks, data, models, hub, publish_data, deploy):
-        theme.register(commands)
+    for name, (run, arguments) in sorted(COMMANDS.items()):
+        about = run.__doc__ or name
+        command = commands.add_parser(name, help=about.rstrip("."), description=about)
+        for argument, options in arguments:
+            command.add_argument(argument, **options)
+        command.set_defaults(run=run)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         argv (`list[str]`, *optional*): Arguments; those of the process by default.
 
     Returns:
-        `int`: Exit code: 0, or 1 where what was compared differs, or 2 where the user has something to mend,
-        or 130 after Ctrl-C, or 141 where nobody reads its output any more, both as a shell counts.
+        `int`: Exit code: 0; 1 where compared numbers differ; 2 after a user's mistake; 130 after Ctrl-C and
+        141 where the reader of the output has left, both as in a shell.
     """
     try:
         try:
@@ -40,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has enough, such as head. What is left in the buffer is then written to nobody.
+        # The reader has enough, such as head. The rest of the buffer is then written to nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

@@ -1,74 +1,95 @@
-"""`mer-hf push` and `reproduce`: the Hugging Face Hub."""
+"""`mer-hf models`, `push`, `reproduce`, `push-synthetic` and `deploy-space`: the Hugging Face Hub."""
 
 import argparse
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .terminal import bar, seen_stderr
+from .terminal import JSON, SEVERAL, argument, bar, command, flag, options_of, visible_stderr
 
-
-def register(commands: argparse._SubParsersAction) -> None:
-    """Adds the commands of this file."""
-    _add_push(commands)
-    _add_reproduce(commands)
+REPO_ID = argument("repo_id", "REPO_ID", "owner/name")
+PRIVATE = flag("--private", "make a new repository private")
+DRY_RUN = flag("--dry-run", "show what would be done, and do nothing")
+PUBLISHING = (REPO_ID, PRIVATE, argument("--revision", "TAG", "a tag for the commit"), DRY_RUN)
+DATA = "folders made by mer-hf prepare, joined by commas, or flows:FILE.npz"
+SAMPLES = "a file of synth-flows, or a folder of train.py --cache-dir"
 
 
 @contextlib.contextmanager
-def _bars_seen() -> Iterator[None]:
-    """Lets the bars of transfers be seen, and not one for each file of weights that is read."""
+def _transfers_shown() -> Iterator[None]:
+    """Show the bars of transfers, but not one for each file of weights that is read."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    with open(os.dup(seen_stderr()), "w") as seen, contextlib.redirect_stderr(seen):
+    with visible_stderr() as file, contextlib.redirect_stderr(file):
         yield
 
 
-def _add_push(commands: argparse._SubParsersAction) -> None:
-    push = commands.add_parser("push", help="publish a checkpoint, or a run with all its folds, on the Hub")
-    push.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT_OR_RUN", help="its folder; of a run with --protocol"
-    )
-    push.add_argument("repo_id", metavar="REPO_ID", help="owner/name")
-    push.add_argument("--private", action="store_true", help="of a repository that is made")
-    push.add_argument("--revision", metavar="TAG", help="a tag for the commit")
-    push.add_argument(
-        "--benchmark", metavar="OWNER/NAME", help="data set of the Hub that the run's report was measured on"
-    )
-    push.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
-    push.set_defaults(run=_push)
+@command(argument("owner", "OWNER", "a user or organisation whose models to list", nargs="?"), JSON)
+def models(args: argparse.Namespace) -> str:
+    """List the checkpoints of the package, of the cache, and of an owner on the Hub."""
+    from mer_hf.hub.listing import list_models
+
+    listing = list_models(args.owner)
+    return listing.to_json() if args.json else str(listing)
 
 
-def _push(args: argparse.Namespace) -> str:
+@command(
+    argument("checkpoint", "CHECKPOINT_OR_RUN", "its folder; of a run with --protocol", type=Path),
+    *PUBLISHING,
+    argument("--benchmark", "OWNER/NAME", "dataset on the Hub that the report was measured on"),
+)
+def push(args: argparse.Namespace) -> str:
+    """Publish a checkpoint, or a run with all its folds, on the Hub."""
     from mer_hf.hub.push import push
 
-    with _bars_seen():
-        options = {name: getattr(args, name) for name in ("private", "revision", "benchmark", "dry_run")}
+    options = options_of(args, "private", "revision", "benchmark", "dry_run")
+    with _transfers_shown():
         return str(push(args.checkpoint, args.repo_id, **options))
 
 
-def _add_reproduce(commands: argparse._SubParsersAction) -> None:
-    reproduce = commands.add_parser(
-        "reproduce", help="compute the numbers of a published run again; exit code 1 if they do not match"
-    )
-    reproduce.add_argument("source", metavar="REPO_ID_OR_DIR", help="owner/name on the Hub, or a folder")
-    reproduce.add_argument(
-        "--data",
-        required=True,
-        metavar="DATA",
-        help="your own copy: folders made by mer-hf prepare, joined by commas, or flows:FILE.npz",
-    )
-    reproduce.add_argument("--revision", metavar="R", help="branch, tag or commit")
-    reproduce.add_argument("--json", action="store_true", help="print one JSON object")
-    reproduce.set_defaults(run=_reproduce)
-
-
-def _reproduce(args: argparse.Namespace) -> str:
+@command(
+    argument("source", "REPO_ID_OR_DIR", "owner/name on the Hub, or a folder"),
+    argument("--data", "DATA", f"your own copy: {DATA}", required=True),
+    argument("--revision", "R", "branch, tag or commit"),
+    JSON,
+)
+def reproduce(args: argparse.Namespace) -> str:
+    """Compute the numbers of a published run again; exit code 1 if they do not match."""
     from mer_hf.hub.reproduce import reproduce
 
-    with _bars_seen(), bar("asking the folds", "clip") as progress:
-        found = reproduce(args.source, args.data, revision=args.revision, progress=progress)
-    args.exit_code = 0 if found.matches else 1
-    return json.dumps(found.to_dict()) if args.json else str(found)
+    with _transfers_shown(), bar("asking the folds", "clip") as progress:
+        result = reproduce(args.source, args.data, revision=args.revision, progress=progress)
+    args.exit_code = 0 if result.matches else 1
+    return json.dumps(result.to_dict()) if args.json else str(result)
+
+
+@command(argument("path", "PATH", SAMPLES, type=Path), *PUBLISHING)
+def push_synthetic(args: argparse.Namespace) -> str:
+    """Publish generated data on the Hub."""
+    from mer_hf.hub.push_synthetic import push_synthetic
+
+    options = options_of(args, "private", "revision", "dry_run")
+    with _transfers_shown(), bar("checking", "file") as done:
+        return str(push_synthetic(args.path, args.repo_id, done=done, **options))
+
+
+@command(
+    REPO_ID,
+    PRIVATE,
+    argument("--hardware", "NAME", "a machine of the Hub, such as cpu-upgrade"),
+    argument("--secret", "NAME", "its value is read from the environment variable NAME", **SEVERAL),
+    argument("--variable", "NAME=VALUE", "everybody sees it", **SEVERAL),
+    DRY_RUN,
+)
+def deploy_space(args: argparse.Namespace) -> str:
+    """Deploy the page as a Space on the Hub."""
+    from mer_hf.hub.space import deploy_space
+
+    if wrong := [variable for variable in args.variable if "=" not in variable]:
+        raise ValueError(f"expected --variable NAME=VALUE, got {wrong[0]}")
+    options = options_of(args, "private", "hardware", "dry_run")
+    variables = dict(variable.split("=", 1) for variable in args.variable)
+    with _transfers_shown():
+        return str(deploy_space(args.repo_id, secrets=args.secret, variables=variables, **options))

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -11,76 +10,58 @@ from typing import TYPE_CHECKING
 
 from mer_hf.utils.files import replacing
 
-from .terminal import add_model, bar, check_output, positive
+from .terminal import IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
 
 if TYPE_CHECKING:
     from mer_hf.face.tracking import FaceTrack
     from mer_hf.inference.pipeline import Prediction
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+PHASES = ("onset", "apex", "offset")
+UNITS = "estimated (default), none, or a person's annotation such as AU4,L12 (L12: the left side only)"
 OUTPUTS = {
     "npz": ((".npz",), "write curve, relevance and faces"),
-    "overlay": (PICTURE_SUFFIXES, "write a picture: relevance on the face"),
+    "overlay": (IMAGE_SUFFIXES, "write a picture: relevance on the face"),
     "replay": ((".mp4",), "write the slowed replay: the face beside its magnified motion"),
     "report": ((".html", ".htm"), "write a report in one file that opens offline, with pictures and replay"),
     "curve": ((".csv",), "write the motion curve as a table, one row per frame"),
 }
-"""Flag of a file that one clip gives -> its endings and what is in it."""
+"""Flag of a file that one clip gives -> its suffixes and its contents."""
 
 
-def register(commands: argparse._SubParsersAction) -> None:
-    """Adds the commands of this file."""
-    _add_predict(commands)
-
-
-def _add_predict(commands: argparse._SubParsersAction) -> None:
-    predict = commands.add_parser("predict", help="analyse a clip of a face, or all clips of a folder")
-    predict.add_argument(
-        "clip",
-        type=Path,
-        metavar="CLIP",
-        help="a video file, or a folder of numbered frames; with --out a folder of such clips",
-    )
-    predict.add_argument(
-        "--out", type=Path, metavar="FILE", help="predict every clip in CLIP into a .parquet or .csv table"
-    )
-    predict.add_argument("--overwrite", action="store_true", help="replace the table of --out")
-    add_model(predict)
-    for phase in ("onset", "apex", "offset"):
-        predict.add_argument(f"--{phase}", metavar="FRAME", help="0-based index, or a frame's file name")
-    predict.add_argument("--fps", type=positive, metavar="F", help="frames per second of a folder of frames")
-    predict.add_argument(
-        "--action-units",
-        default="estimated",
-        metavar="AUS",
-        help="what a network that takes them is given: estimated (default), none, or a person's "
-        "annotation such as AU4,AU7 (L12 for the left side)",
-    )
-    predict.add_argument("--json", action="store_true", help="print one JSON object")
-    for name, (_, what) in OUTPUTS.items():
-        predict.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
-    predict.set_defaults(run=_predict)
-
-
-def _predict(args: argparse.Namespace) -> str:
+@command(
+    argument("clip", "CLIP", "a video or a folder of frames; with --out a folder of clips", type=Path),
+    argument("--out", "FILE", "predict every clip in CLIP into a .parquet or .csv table", type=Path),
+    flag("--overwrite", "replace the table of --out"),
+    *MODEL,
+    *(argument(f"--{name}", "FRAME", "0-based index, or a frame's file name") for name in PHASES),
+    argument("--fps", "F", "frames per second of a folder of frames", type=positive(float)),
+    argument("--action-units", "AUS", UNITS, default="estimated"),
+    JSON,
+    *(argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in OUTPUTS.items()),
+)
+def predict(args: argparse.Namespace) -> str:
+    """Analyse a clip of a face, or all clips of a folder."""
     if args.out or args.overwrite:
         return _predict_many(args)
     for name, (suffixes, _) in OUTPUTS.items():
         check_output(getattr(args, name), suffixes)
-    _refuse_many(args.clip)
+    from mer_hf.inference.bulk import find_clips
     from mer_hf.inference.pipeline import MicroExpressionPipeline
 
+    if args.clip.is_dir() and next(find_clips(args.clip), ".") != ".":
+        raise ValueError(
+            f"{args.clip} holds several clips. Add --out predictions.parquet (or .csv), or name one."
+        )
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
-    frames = {name: getattr(args, name) for name in ("onset", "apex", "offset")}
-    prediction, track = pipeline.with_track(
-        args.clip, **frames, fps=args.fps, action_units=_action_units(args.action_units)
-    )
+    options = {name: getattr(args, name) for name in (*PHASES, "fps")}
+    options["action_units"] = _action_units(args.action_units)
+    prediction, track = pipeline.with_track(args.clip, **options)
     _write_files(args, prediction, track)
     return prediction.to_json() if args.json else summary(prediction)
 
 
 def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:
-    """The files that were asked for; each appears whole or not at all."""
+    """Write the requested files, each whole or not at all."""
     if args.npz:
         import numpy as np
 
@@ -91,105 +72,80 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
 
         from mer_hf.visualization.figures import overlay_picture
 
+        picture = Image.fromarray(overlay_picture(prediction.apex_face, prediction.apex_relevance))
         with replacing(args.overlay) as temporary:
-            Image.fromarray(overlay_picture(prediction.apex_face, prediction.apex_relevance)).save(temporary)
+            picture.save(temporary)
     if args.curve:
         from mer_hf.visualization.report import write_curve_csv
 
-        with replacing(args.curve) as temporary:
-            write_curve_csv(temporary, prediction)
+        write_curve_csv(args.curve, prediction)
     if args.replay or args.report:
-        _write_replay_and_report(args, prediction, track)
+        from mer_hf.visualization.replay import write_replay
+        from mer_hf.visualization.report import html_report
 
-
-def _write_replay_and_report(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:
-    """The replay is made once: it is also in the report."""
-    from mer_hf.visualization.replay import write_replay
-    from mer_hf.visualization.report import html_report
-
-    with tempfile.TemporaryDirectory(dir=(args.replay or args.report).parent, prefix=".mer-hf-") as folder:
-        replay = Path(folder) / "replay.mp4"
-        write_replay(replay, track, prediction)
-        if args.report:
-            with replacing(args.report) as temporary:
-                html_report(temporary, prediction, replay, source=args.clip.resolve().name)
-        if args.replay:
-            os.replace(replay, args.replay)
-
-
-def _refuse_many(path: Path) -> None:
-    """Refuses a folder of clips where one clip is wanted."""
-    from mer_hf.inference.bulk_table import find_clips
-
-    if path.is_dir() and next(find_clips(path), ".") != ".":
-        raise ValueError(f"{path} holds several clips. Add --out predictions.parquet (or .csv), or name one.")
+        with tempfile.TemporaryDirectory() as folder:
+            replay = args.replay or Path(folder) / "replay.mp4"
+            write_replay(replay, track, prediction)
+            if args.report:
+                html_report(args.report, prediction, replay, source=args.clip.resolve().name)
 
 
 def _predict_many(args: argparse.Namespace) -> str:
-    for name in ("onset", "apex", "offset", *OUTPUTS):
+    for name in (*PHASES, *OUTPUTS):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
     if args.out is None:
         raise ValueError("--overwrite is for the table of --out FILE.")
-    from mer_hf.inference.bulk import BulkRun, FirstProcessFailed, is_first_process
-    from mer_hf.inference.bulk_table import format_summary
+    check_output(args.out, (".parquet", ".csv"))
+    from mer_hf.inference.bulk import RANK, BulkRun, OtherProcessFailed, format_summary
 
     options = {"fps": args.fps, "action_units": _action_units(args.action_units)}
     run = BulkRun(args.clip, args.out, args.model, options, args.overwrite, args.trust_remote_code)
     try:
-        with bar("predicting", "clip") if is_first_process() else contextlib.nullcontext() as progress:
-            summary = run.work(progress)
-    except FirstProcessFailed:
+        with bar("predicting", "clip") if RANK == 0 else contextlib.nullcontext() as progress:
+            counts = run.work(progress)
+    except OtherProcessFailed:
         sys.exit(2)
-    if summary is None:
-        alone = "WORLD_SIZE" not in os.environ
-        return f"Nothing is left to do here; others are at work for {args.out}." if alone else ""
-    if args.json:
-        return json.dumps(summary)
-    return f"{format_summary(summary)}\nWritten to {args.out}."
+    if counts is None:
+        return ""
+    return json.dumps(counts) if args.json else f"{format_summary(counts)}\nWritten to {args.out}."
 
 
 def _action_units(text: str) -> str | list[str] | None:
-    """`estimated`, `none`, or a list of names."""
+    """Parse `estimated`, `none`, or a list of names."""
     if text in ("estimated", "none"):
         return None if text == "none" else text
     return [name.strip() for name in text.split(",")]
 
 
 def summary(prediction: "Prediction") -> str:
-    """A prediction as a few lines for a reader.
-
-    Args:
-        prediction (`Prediction`): From the pipeline.
-
-    Returns:
-        `str`: Without a newline at the end.
-    """
+    """Write a prediction as a few lines for a reader."""
     answer = prediction.to_dict()
     verdict = answer["outcome"].replace("_", "-" if answer["label"] else " ")
     if answer["label"]:
         verdict += f": {answer['label']} ({answer['scores'][answer['label']]:.0%})"
     lines = [("verdict", verdict)]
-    for name in ("onset", "apex", "offset"):
+    for name in PHASES:
         frame, seconds = answer["phases"][name], answer["phases"][f"{name}_s"]
         if frame is not None:
             lines.append((name, f"frame {frame}" + ("" if seconds is None else f" at {seconds:.3f} s")))
-    lines.append(("phases", f"{answer['phases']['source']}, of {len(prediction.phases.curve)} frames"))
-    lines.append(("scores", "  ".join(f"{name} {score:.3f}" for name, score in answer["scores"].items())))
-    lines.append(("AUs", _shown_action_units(answer)))
-    lines.append(("model", answer["model"]))
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in answer["timings_s"].items())
-    lines.append(("took", f"{sum(answer['timings_s'].values()):.2f} s ({stages})"))
-    lines += [("warning", warning) for warning in answer["warnings"]]
+    lines += [
+        ("phases", f"{answer['phases']['source']}, of {len(prediction.phases.curve)} frames"),
+        ("scores", "  ".join(f"{name} {score:.3f}" for name, score in answer["scores"].items())),
+        ("AUs", f"{_present_units(answer['action_units'])} ({answer['action_units_source']})"),
+        ("model", answer["model"]),
+        ("took", f"{sum(answer['timings_s'].values()):.2f} s ({stages})"),
+        *(("warning", warning) for warning in answer["warnings"]),
+    ]
     return "\n".join(f"{name:<8}{text}" for name, text in lines)
 
 
-def _shown_action_units(answer: dict) -> str:
-    """The action units that are present, strongest first, with the side where it is one; and their source."""
-    present = {name: found for name, found in answer["action_units"].items() if found and found[2] >= 0.5}
+def _present_units(units: dict) -> str:
+    """List the action units that are present, strongest first, with the side where it is one side."""
     shown = []
-    for name in sorted(present, key=lambda name: -present[name][2]):
-        left, right, intensity = present[name]
+    present = {name: sides for name, sides in units.items() if sides and sides[2] >= 0.5}
+    for name, (left, right, intensity) in sorted(present.items(), key=lambda item: -item[1][2]):
         side = "" if min(left, right) >= 0.5 * max(left, right) else " left" if left > right else " right"
         shown.append(f"{name}{side} {intensity:.2f}")
-    return f"{', '.join(shown) or 'none'} ({answer['action_units_source']})"
+    return ", ".join(shown) or "none"

@@ -6,107 +6,82 @@ from typing import TYPE_CHECKING
 
 from mer_hf.utils.files import replacing
 
-from .terminal import add_model, bar, check_output, positive
+from .terminal import IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
 
 if TYPE_CHECKING:
     from mer_hf.inference.long_video import LongVideo
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-
-def register(commands: argparse._SubParsersAction) -> None:
-    """Adds the commands of this file."""
-    spot = commands.add_parser("spot", help="search a long video for expressions (experimental)")
-    spot.add_argument("video", type=Path, metavar="VIDEO", help="a video file of any length")
-    add_model(spot)
-    spot.add_argument("--window", type=positive, metavar="S", help="seconds that are looked at together")
-    spot.add_argument("--all", action="store_true", help="list also what is taken for no micro-expression")
-    spot.add_argument("--json", action="store_true", help="print one JSON object")
-    spot.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the time line")
-    spot.add_argument("--csv", type=Path, metavar="FILE", help="write a row for each interval")
-    spot.set_defaults(run=_spot)
-
-
-def _spot(args: argparse.Namespace) -> str:
-    check_output(args.plot, PICTURE_SUFFIXES)
+@command(
+    argument("video", "VIDEO", "a video file of any length", type=Path),
+    *MODEL,
+    argument("--window", "S", "seconds that are searched together", type=positive(float)),
+    flag("--all", "list motions that are not micro-expressions as well"),
+    JSON,
+    argument("--plot", "FILE", "write a picture of the time line", type=Path),
+    argument("--csv", "FILE", "write a row for each interval", type=Path),
+)
+def spot(args: argparse.Namespace) -> str:
+    """Search a long video for expressions (experimental)."""
+    check_output(args.plot, IMAGE_SUFFIXES)
     check_output(args.csv, (".csv",))
     from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long, write_intervals_csv
     from mer_hf.inference.pipeline import MicroExpressionPipeline
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     window_s = args.window or WINDOW_S
+    overlap_s = min(OVERLAP_S, window_s / 2)
     with bar("searching", "s") as show:
-        found = spot_long(
-            args.video,
-            pipeline,
-            window_s,
-            min(OVERLAP_S, window_s / 2),
-            lambda done_s, total_s: show(round(done_s), round(total_s)),
+        video = spot_long(
+            args.video, pipeline, window_s, overlap_s, lambda *seconds: show(*map(round, seconds))
         )
     if args.csv:
-        with replacing(args.csv) as temporary:
-            write_intervals_csv(temporary, found)
+        write_intervals_csv(args.csv, video)
     if args.plot:
-        from PIL import Image
-
-        with replacing(args.plot) as temporary:
-            Image.fromarray(_picture(found)).save(temporary)
-    return found.to_json() if args.json else summary(found, args.all)
+        _write_plot(args.plot, video)
+    return video.to_json() if args.json else summary(video, args.all)
 
 
-def _picture(found: "LongVideo"):
-    from mer_hf.visualization.timeline import timeline_picture
+def _write_plot(path: Path, video: "LongVideo") -> None:
+    from PIL import Image
 
-    return timeline_picture(
-        found.curve_s,
-        found.curve,
-        [(each.onset_s, each.offset_s, each.label) for each in found.intervals],
-        found.labels,
-        found.duration_s,
-        [(gap.start_s, gap.end_s) for gap in found.gaps],
-        found.blinks,
+    from mer_hf.visualization.figures import timeline_picture
+
+    intervals = [(interval.onset_s, interval.offset_s, interval.label) for interval in video.intervals]
+    gaps = [(gap.start_s, gap.end_s) for gap in video.gaps]
+    picture = timeline_picture(
+        video.curve_s, video.curve, intervals, video.labels, video.duration_s, gaps, video.blinks
     )
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary)
 
 
-def summary(found: "LongVideo", every: bool = False) -> str:
-    """What was found as a table for a reader, and what to know before believing it.
-
-    Args:
-        found (`LongVideo`): From `spot_long`.
-        every (`bool`, *optional*, defaults to `False`): Whether what is taken for no micro-expression is
-            listed too.
-
-    Returns:
-        `str`: Without a newline at the end.
-    """
+def summary(video: "LongVideo", every: bool = False) -> str:
+    """Write the intervals as a table for a reader, all motions or the expressions only, and the warnings."""
     from mer_hf.inference.long_video import LEVEL_OF_THE_ART
 
-    believed = [each for each in found.intervals if each.outcome == "micro_expression"]
-    listed = list(found.intervals) if every else believed
-    rest = "" if len(listed) == len(found.intervals) else " --all lists the others."
+    expressions = [interval for interval in video.intervals if interval.outcome == "micro_expression"]
+    listed = video.intervals if every else expressions
+    rest = "" if len(listed) == len(video.intervals) else " --all lists the others."
     lines = [
-        f"{len(believed)} of {len(found.intervals)} motions in {_clock(found.duration_s)} look like "
-        f"micro-expressions to {found.model}; {len(found.blinks)} blinks.{rest}"
+        f"{len(expressions)} of {len(video.intervals)} motions in {_clock(video.duration_s)} look like "
+        f"micro-expressions to {video.model}; {len(video.blinks)} blinks.{rest}"
     ]
     if listed:
         lines.append(f"{'onset':>10}{'apex':>10}{'offset':>10}  {'label':<22}{'probability':>11}")
-    for each in listed:
-        likely = each.expression_probability
-        lines.append(
-            "".join(f"{_clock(at_s):>10}" for at_s in (each.onset_s, each.apex_s, each.offset_s))
-            + f"  {each.label or 'no micro-expression':<22}{'-' if likely is None else f'{likely:.2f}':>11}"
-        )
-    lines += [f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {gap.reason}" for gap in _long(found)]
-    lines += [f"warning  {warning}" for warning in found.warnings]
+    for interval in listed:
+        seconds = (interval.onset_s, interval.apex_s, interval.offset_s)
+        probability = interval.expression_probability
+        number = "-" if probability is None else f"{probability:.2f}"
+        label = interval.label or "no micro-expression"
+        lines.append("".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"  {label:<22}{number:>11}")
+    gaps = [gap for gap in video.gaps if gap.end_s - gap.start_s >= 0.5]  # shorter ones are in the JSON
+    lines += [f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {gap.reason}" for gap in gaps]
+    lines += [f"warning  {warning}" for warning in video.warnings]
     return "\n".join([*lines, LEVEL_OF_THE_ART])
 
 
-def _long(found: "LongVideo") -> list:
-    """The gaps worth a line: shorter ones are in the JSON."""
-    return [gap for gap in found.gaps if gap.end_s - gap.start_s >= 0.5]
-
-
 def _clock(at_s: float) -> str:
-    """Minutes, seconds and hundredths."""
+    """Write minutes, seconds and hundredths."""
     hundredths = round(100 * at_s)
     return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

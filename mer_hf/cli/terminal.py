@@ -1,15 +1,16 @@
-"""What the commands share: one-line errors, a quiet stderr, progress bars, files written at once."""
+"""What the commands share: arguments, one-line errors, a quiet stderr and progress bars."""
 
 import argparse
 import contextlib
 import io
-import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 _kept_stderr: list[int] = []
 """Descriptors of stderr while messages of libraries are kept off it, the latest last."""
@@ -19,78 +20,72 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, the same for every command."""
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong in one line, and ends the process with code 2."""
+        """Report an error in one line, and end the process with code 2."""
         self.exit(2, f"mer-hf: error: {message}. Run {self.prog} --help.\n")
 
 
-@contextlib.contextmanager
-def bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on the stderr that the user sees, which `quiet` has put aside."""
-    from tqdm.auto import tqdm
-
-    with (
-        open(os.dup(seen_stderr()), "w") as seen,
-        tqdm(desc=title, unit=unit, file=seen, leave=False) as bar,
-    ):
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
+Argument = tuple[str, dict[str, Any]]
+COMMANDS: dict[str, tuple[Callable, tuple[Argument, ...]]] = {}
+"""Name of a command -> the function that runs it, and its arguments."""
 
 
-def seen_stderr() -> int:
-    """Descriptor of the stderr that the process was started with."""
-    return _kept_stderr[-1] if _kept_stderr else 2
+def command(*arguments: Argument) -> Callable:
+    """Register a function that runs a command under its own name."""
+
+    def register(run: Callable) -> Callable:
+        COMMANDS[run.__name__.replace("_", "-")] = run, arguments
+        return run
+
+    return register
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model` and `--trust-remote-code`, which mean the same wherever a network is used."""
-    parser.add_argument(
-        "--model",
-        default="htnet",
-        metavar="NAME_OR_DIR",
-        help="a bundled checkpoint, a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub; "
-        "mer-hf models lists some (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--trust-remote-code",
-        action="store_true",
-        help="run the code that comes with a checkpoint whose architecture this package has not",
-    )
+def argument(name: str, metavar: str, help: str, **options: Any) -> Argument:
+    """Describe an argument with a value, as for `ArgumentParser.add_argument`."""
+    return name, {"metavar": metavar, "help": help, **options}
 
 
-def positive(text: str) -> float:
-    """A number above zero."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
+def flag(name: str, help: str) -> Argument:
+    """Describe an argument without a value."""
+    return name, {"action": "store_true", "help": help}
 
 
-def field(text: str) -> tuple[str, object]:
-    """`field=value` with the value in JSON."""
-    name, equals, value = text.partition("=")
-    if not (name.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        raise argparse.ArgumentTypeError(
-            f"expected a JSON value for {name}, such as 3, [2, 2, 8] or '\"gelu\"', got {value!r}"
-        ) from None
+def positive(kind: type) -> Callable[[str], Any]:
+    """Return a parser of numbers above zero of a type."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < float("inf"):
+            whole = "whole " if kind is int else ""
+            raise argparse.ArgumentTypeError(f"expected a {whole}number above 0, got {text!r}")
+        return value
+
+    return parse
+
+
+SEVERAL = {"nargs": "+", "action": "extend", "default": []}
+JSON = flag("--json", "print one JSON object")
+MODELS = "a bundled checkpoint (default: %(default)s), a folder, or OWNER/NAME[@REVISION] on the Hub"
+MODEL = (
+    argument("--model", "NAME_OR_DIR", MODELS, default="htnet"),
+    flag("--trust-remote-code", "run the code of a checkpoint whose architecture this package does not have"),
+)
+"""The arguments that mean the same wherever a network is used."""
+
+
+def options_of(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the parsed arguments of these names."""
+    return {name: getattr(args, name) for name in names}
 
 
 def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
-    """Refuses a file that cannot be written before the work is done for it."""
+    """Refuse a file that cannot be written before the work for it is done."""
     if path is None:
         return
     if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path} must end in one of {', '.join(suffixes)}.")
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Give the name of a file.")
     if not path.parent.is_dir():
@@ -100,15 +95,37 @@ def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
+def visible_stderr() -> Iterator[TextIO]:
+    """Open the stderr that the process was started with, which `quiet` has put aside."""
+    with open(os.dup(_kept_stderr[-1] if _kept_stderr else 2), "w") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on the visible stderr; yield a function of what is done and of all."""
+    from tqdm.auto import tqdm
+
+    with visible_stderr() as file, tqdm(desc=title, unit=unit, file=file, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the libraries' own messages off stderr, those of C++ too; what is raised passes through.
+    """Keep the libraries' own messages off stderr, those of C++ too; exceptions pass through.
 
     A [`~mer_hf.utils.provenance.Note`] is shown, once and in one line.
     """
     from mer_hf.utils.provenance import Note
 
     def show(message: Warning | str, *_, **__) -> None:
-        os.write(seen_stderr(), f"mer-hf: note: {message}\n".encode())
+        with visible_stderr() as file:
+            file.write(f"mer-hf: note: {message}\n")
 
     sys.stderr.flush()
     kept = os.dup(2)
@@ -116,7 +133,7 @@ def quiet() -> Iterator[None]:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        # Handlers made in here keep the buffer: a file would be closed under them.
+        # Handlers that libraries make meanwhile keep the buffer: a file would be closed under them.
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", Note)

@@ -69,7 +69,7 @@ def report(answers: Answers, note: str, without: Answers | None = None) -> dict:
     Args:
         answers (`list`): From [`look`] with [`tasks`].
         note (`str`): Which command, seed and commit gave them.
-        without (`list`, *optional*): The same from which action units were withheld.
+        without (`list`, *optional*): The same from which action units were hidden.
 
     Returns:
         `dict`: `summary` name -> value, and `tables`, each with title, columns, rows and note.

@@ -16,7 +16,7 @@ from mer_hf.inference.pipeline import MicroExpressionPipeline, Prediction
 from .clip_sets import Case, KnownClip, known_clip
 
 WITHOUT = " without action units"
-"""Behind the name of a network from which action units were withheld."""
+"""Behind the name of a network from which action units were hidden."""
 
 Task = tuple[Any, Case]
 """A key that says what a clip is for, and its kind."""

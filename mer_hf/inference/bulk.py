@@ -1,27 +1,29 @@
-"""Predictions of many clips into one table, by any number of processes on machines that share a folder.
+"""Predictions of many clips into one table, by one process or by several that share a folder.
 
-    OUT.parts/plan.json        the model, the options and the clips, as they were when the run began
-    OUT.parts/queue/           which clips are done
-    OUT.parts/begun/<clip>     a process is at this clip, or was when it died
-    OUT.parts/results/<clip>   the row of a clip, as JSON
-    OUT.parts/merge/           whether the rows have been joined
+    OUT.parts/run.json       settings and clips, as they were when the run began
+    OUT.parts/0000007.json   the row of clip 7
+    OUT.parts/0000007.begun  a process is at clip 7, or died at it
 
-Processes claim clips through the queue and exchange nothing while they work; whoever does the last clip
-joins the rows to OUT and removes OUT.parts. A run that was killed goes on when the same command is given.
+Process r of n predicts the clips r, r + n, r + 2n and so on, and skips those whose row exists. So the same
+command resumes a killed run, on any number of processes. Whoever finds all rows joins them to OUT and removes
+OUT.parts.
 """
 
-import glob
+import csv
 import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
+import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +32,36 @@ import torch
 import torch.distributed
 
 from mer_hf import __version__
-from mer_hf.face.action_units import given_action_units
+from mer_hf.face.action_units import VOCABULARY, given_action_units
 from mer_hf.loading import weights_sha256
-from mer_hf.utils.work_queue import WorkQueue
+from mer_hf.utils.files import replacing, write_text
 from mer_hf.video.container import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
-from .bulk_table import failed_row, find_clips, predict_row, printable, summarize, table_columns, write_table
-from .pipeline import ESTIMATED, MicroExpressionPipeline
+from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
 
 TABLE_SUFFIXES = (".parquet", ".csv")
-_BETWEEN_LOOKS_S = 1.0
+REASONS_SHOWN = 3
+RANK, WORLD_SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+"""Number of this process in its launch, and how many there are; set by torchrun and accelerate."""
 
 
-class FirstProcessFailed(RuntimeError):
-    """The first process of a launch could not begin, and says why; the others have nothing to add."""
+class OtherProcessFailed(RuntimeError):
+    """Another process of the launch could not begin; it says why, and this one has nothing to add."""
 
 
 @dataclass
 class BulkRun:
-    """Bulk prediction as one process sees it.
+    """Bulk prediction, as one process of it sees the work.
 
     Args:
-        root (`Path`): Where the clips are.
+        root (`Path`): A folder of clips, or one clip.
         out (`Path`): The table to write, `.parquet` or `.csv`.
         model (`str`, *optional*, defaults to `"htnet"`): Name or folder of the checkpoint.
         options (`dict`, *optional*): Further arguments of the pipeline, for every clip: `fps`,
             `action_units`.
         overwrite (`bool`, *optional*, defaults to `False`): Whether a finished table may be replaced.
-        trust_remote_code (`bool`, *optional*, defaults to `False`): Whether code that comes with the
-            checkpoint may be run, where its architecture is not one of this package's.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): Whether to run code that comes with the
+            checkpoint, for an architecture that this package does not have.
     """
 
     root: Path
@@ -67,77 +70,48 @@ class BulkRun:
     options: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     trust_remote_code: bool = False
-    plan: dict[str, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root, self.out = Path(self.root), Path(self.out)
         self.parts = self.out.with_name(f"{self.out.name}.parts")
-        self._pipeline: MicroExpressionPipeline | None = None
+        self.run_file = self.parts / "run.json"
 
-    @property
+    @cached_property
     def pipeline(self) -> MicroExpressionPipeline:
-        """Loaded when it is first needed."""
-        if self._pipeline is None:
-            self._pipeline = MicroExpressionPipeline.from_pretrained(
-                self.model, trust_remote_code=self.trust_remote_code
-            )
-        return self._pipeline
+        """Load the pipeline when it is first needed."""
+        return MicroExpressionPipeline.from_pretrained(self.model, trust_remote_code=self.trust_remote_code)
 
-    def begin(self) -> dict[str, Any]:
-        """Make the folder of parts, or check that the one there was begun by the same command.
+    def begin(self) -> dict[str, dict[str, Any]]:
+        """Make the folder of parts, or check that the run in it had the same settings and clips.
 
         Returns:
-            `dict`: The plan of the run.
+            `dict`: `settings`, and `clips` (path -> fingerprint).
 
         Raises:
-            ValueError: If there are no clips or no model, the table is there already, or the model, an option
-                or a clip has changed since the parts were begun.
+            ValueError: If there are no clips or no model, the table exists already, or a setting or a clip
+                changed since the run began.
             ImportError: If parquet is asked for and pyarrow is missing.
         """
-        self._check_out()
-        began = self.parts.exists()
-        self._check_table()
-        plan = self._make_plan()
-        # While the model was loaded another process may have ended the run, or begun it.
-        if not self.parts.exists():
-            if began:
-                raise ValueError(
-                    f"another process has just finished {self.out}. There is nothing left to do."
-                )
-            self._check_table()
-            self._make_parts(plan)
-        try:
-            before = json.loads((self.parts / "plan.json").read_text())
-        except FileNotFoundError:
-            raise ValueError(f"{self.parts} is no folder of parts. Delete it to start.") from None
-        changed = _changed(before, plan)
-        if changed:
+        if not self.run_file.exists():
+            if self.out.exists() and not self.overwrite:
+                raise ValueError(f"{self.out} exists. Add --overwrite to replace it, or name another file.")
+            if any(self.parts.glob("[!.]*")):
+                raise ValueError(f"{self.parts} is not a folder of parts. Delete it to start.")
+        run = self._describe()
+        if not self.run_file.exists():
+            self.parts.mkdir(exist_ok=True)
+            write_text(self.run_file, json.dumps(run))
+        elif change := _change(json.loads(self.run_file.read_text()), run):
             raise ValueError(
-                f"{changed} since {self.parts} was begun. Undo that to go on, or delete {self.parts} "
-                "to start anew."
+                f"{change} since {self.parts} was begun. Undo that to resume, or delete {self.parts} to "
+                "start again."
             )
-        return plan
+        return run
 
-    def _check_table(self) -> None:
-        if not self.parts.exists() and self.out.exists() and not self.overwrite:
-            raise ValueError(f"{self.out} exists. Add --overwrite to replace it, or name another file.")
-
-    def _check_out(self) -> None:
-        if self.out.suffix.lower() not in TABLE_SUFFIXES:
-            raise ValueError(f"--out {self.out} must end in {' or '.join(TABLE_SUFFIXES)}.")
-        if self.out.is_dir():
-            raise ValueError(f"--out {self.out} is a folder. Give the name of a file.")
-        if not self.out.parent.is_dir():
-            raise ValueError(f"the folder {self.out.parent} does not exist. Make it first.")
-        if self.out.suffix.lower() == ".parquet":
-            try:
-                import pyarrow.parquet  # noqa: F401
-            except ImportError as error:
-                raise ImportError(
-                    "parquet needs pyarrow. Run pip install mer_hf[train], or name a .csv file."
-                ) from error
-
-    def _make_plan(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, dict[str, Any]]:
+        """Return all that the table depends on."""
+        if self.out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+            raise ImportError("parquet needs pyarrow. Run pip install mer_hf[train], or name a .csv file.")
         if not self.root.exists():
             raise ValueError(f"{self.root}: no such file or folder. Check the path.")
         clips = sorted(find_clips(self.root))
@@ -148,231 +122,111 @@ class BulkRun:
             )
         if self.options.get("action_units") not in (None, ESTIMATED):
             given_action_units(self.options["action_units"])
-        settings = [self.pipeline.model.config.to_dict(), self.pipeline.processor.to_dict()]
-        return {
-            "mer_hf": __version__,
+        model, processor = self.pipeline.model, self.pipeline.processor
+        config = json.dumps([model.config.to_dict(), processor.to_dict()], sort_keys=True, default=str)
+        settings = self.options | {
             "model": self.pipeline.name,
-            "weights_sha256": weights_sha256(self.pipeline.model),
-            "config_sha256": hashlib.sha256(
-                json.dumps(settings, sort_keys=True, default=str).encode()
-            ).hexdigest(),
-            "classes": list(self.pipeline.model.config.id2label.values()),
-            "options": self.options,
-            "root": str(self.root.resolve()),
-            "clips": {clip: _fingerprint(self._path(clip)) for clip in clips},
+            "weights_sha256": weights_sha256(model),
+            "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
+            "mer_hf": __version__,
+            "clips": str(self.root.resolve()),
         }
-
-    def _make_parts(self, plan: dict[str, Any]) -> None:
-        part = self.parts.with_name(f".{self.parts.name}.{socket.gethostname()}.{os.getpid()}")
-        try:
-            for name in ("begun", "results"):
-                (part / name).mkdir(parents=True)
-            (part / "plan.json").write_text(json.dumps(plan))
-            WorkQueue(part / "queue", _names(plan)).fill()
-            WorkQueue(part / "merge", ["merge"]).fill()
-            part.rename(self.parts)
-        except OSError:
-            if not self.parts.is_dir():  # else another process was quicker
-                raise
-        for path in self.parts.parent.glob(f".{glob.escape(self.parts.name)}.*"):  # of processes killed here
-            shutil.rmtree(path, ignore_errors=True)
+        return {"settings": settings, "clips": {clip: _fingerprint(self._path(clip)) for clip in clips}}
 
     def _path(self, clip: str) -> Path:
         return self.root if self.root.is_file() else self.root / clip
 
     def work(self, progress: Callable[[int, int], None] | None = None) -> dict[str, Any] | None:
-        """Predict clips until none is left for this process; the process that is last joins the rows.
+        """Predict this process's clips; whoever finds all rows joins them to the table.
 
         Args:
-            progress (`Callable[[int, int], None]`, *optional*): Called with the clips that are done, by all
-                processes, and the number of clips.
+            progress (`Callable[[int, int], None]`, *optional*): Called after each clip with the number of
+                this process's clips that are done, and of all its clips.
 
         Returns:
-            `dict` or `None`: The summary; None where other processes are still at work or were last.
+            `dict` or `None`: The summary; None where other processes are still at work.
 
         Raises:
-            FirstProcessFailed: In all but the first process of a launch, where that could not begin.
-            ValueError: As `begin`.
-            ImportError: As `begin`.
+            OtherProcessFailed: If another process of the launch could not begin.
+            ValueError: See `begin`.
+            ImportError: See `begin`.
         """
-        self.plan = _told_by_the_first(self.begin, self.parts)
+        run = self._begin_together()
         _share_cores()
-        names = _names(self.plan)
-        clips = dict(zip(names, self.plan["clips"], strict=True))
-        queue = WorkQueue(self.parts / "queue", names)
-        begun, before, looked = time.perf_counter(), self._count_done(), float("-inf")
-        for name in queue.claims():
-            if progress and time.perf_counter() > looked + _BETWEEN_LOOKS_S:
-                progress(self._count_done(), len(names))
-                looked = time.perf_counter()
-            self._do(name, self._path(clips[name]))
-        if progress:
-            progress(self._count_done(), len(names))
-        if queue.left():
-            return None
-        for _ in WorkQueue(self.parts / "merge", ["merge"]).claims():
-            rows = self._merge(clips)
-            # Away at once: a part of it must never be taken for a run to go on with.
-            gone = self.parts.with_name(f".{self.parts.name}.{os.getpid()}")
-            self.parts.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
-            return summarize(rows, len(rows) - before, time.perf_counter() - begun)
-        return None
-
-    def _count_done(self) -> int:
+        clips = list(run["clips"])
+        started, done_before = time.perf_counter(), len(self._rows())
+        mine = range(RANK, len(clips), WORLD_SIZE)
+        for done, number in enumerate(mine, 1):
+            self._predict(number, self._path(clips[number]), run["settings"]["model"])
+            if progress:
+                progress(done, len(mine))
         try:
-            return sum(name[0] != "." for name in os.listdir(self.parts / "results"))
+            if len(self._rows()) < len(clips):
+                return None
+            rows = self._join(run["settings"], clips)
+            # Whoever moves the parts away was the last.
+            with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=".mer-hf-") as folder:
+                self.parts.rename(Path(folder) / "parts")
         except FileNotFoundError:  # another process has joined the rows
-            return len(self.plan["clips"])
+            return None
+        return summarize(rows, len(rows) - done_before, time.perf_counter() - started)
 
-    def _do(self, name: str, path: Path) -> None:
-        """Predict one clip. One at which a process died before gets a process of its own, to die alone."""
-        begun = self.parts / "begun" / name
+    def _begin_together(self) -> dict[str, dict[str, Any]]:
+        """Begin in the first process of a launch, then in the others.
+
+        All wait for each other, so that none comes late and takes the finished table for that of another run.
+        """
+        if WORLD_SIZE == 1:
+            return self.begin()
+        patience = timedelta(hours=12)  # a large folder is slow to list
+        torch.distributed.init_process_group("gloo", timeout=patience)
+        try:
+            if RANK == 0:
+                self.begin()
+            _wait_for_the_others()
+            run = json.loads(self.run_file.read_text())
+            _wait_for_the_others()
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"process {RANK} does not see {self.parts}. Let --out lie in a folder that all share."
+            ) from error
+        finally:
+            torch.distributed.destroy_process_group()
+        return run
+
+    def _rows(self) -> list[str]:
+        return [name for name in os.listdir(self.parts) if name[0].isdigit() and name.endswith(".json")]
+
+    def _predict(self, number: int, path: Path, model: str) -> None:
+        """Write a clip's row, unless it exists; a clip at which a process died gets a process of its own."""
+        part = self.parts / f"{number:07d}.json"
+        begun = part.with_suffix(".begun")
+        if part.exists():
+            return
         if begun.exists():
-            # By the name that is pinned to a commit: a branch of the Hub may have moved since.
-            model = (self.plan["model"], self.trust_remote_code)
-            row = run_alone(_do_again, self.parts, name, model, path, self.options)
-            if row:
-                _write_json(self.parts / "results" / name, row)
+            # By the name that is pinned to a commit: a branch on the Hub may have moved since.
+            if row := run_alone(_predict_alone, path, part, model, self.trust_remote_code, self.options):
+                write_text(part, json.dumps(row))
         else:
             begun.touch()
-            _write_json(self.parts / "results" / name, predict_row(self.pipeline, path, self.options))
+            write_text(part, json.dumps(predict_row(self.pipeline, path, self.options), allow_nan=False))
         begun.unlink(missing_ok=True)
 
-    def _merge(self, clips: dict[str, str]) -> list[dict[str, Any]]:
-        same = {key: self.plan[key] for key in ("model", "weights_sha256", "mer_hf")}
+    def _join(self, settings: dict[str, Any], clips: list[str]) -> list[dict[str, Any]]:
+        same = {name: settings[name] for name in ("model", "weights_sha256", "mer_hf")}
         rows = [
-            {"path": printable(clip), **json.loads((self.parts / "results" / name).read_text()), **same}
-            for name, clip in clips.items()
+            {"path": printable(clip), **json.loads((self.parts / f"{number:07d}.json").read_text()), **same}
+            for number, clip in enumerate(clips)
         ]
-        write_table(self.out, rows, table_columns(self.plan["classes"]))
+        write_table(self.out, rows, list(self.pipeline.model.config.id2label.values()))
         return rows
 
 
-def _names(plan: dict[str, Any]) -> list[str]:
-    """What the clips are called in the queue."""
-    return [f"{number:07d}" for number in range(len(plan["clips"]))]
-
-
-def _fingerprint(path: Path) -> list[int]:
-    """Files, bytes and the time of the last change in ns, which show that a clip is another one."""
+def _wait_for_the_others() -> None:
     try:
-        files = [path]
-        if path.is_dir():
-            files = [
-                file
-                for file in path.iterdir()
-                if file.name[0] != "." and file.name.lower().endswith(PICTURE_SUFFIXES)
-            ]
-        stats = [os.stat(file) for file in files if file.exists()]  # a link may lead nowhere
-    except PermissionError:
-        stats = []
-    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
-
-
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """What differs between two plans, in words; the first thing only."""
-    if before["mer_hf"] != now["mer_hf"]:
-        return f"mer_hf changed from {before['mer_hf']} to {now['mer_hf']}"
-    if before["model"] != now["model"]:
-        return f"--model changed from {before['model']} to {now['model']}"
-    if before["weights_sha256"] != now["weights_sha256"]:
-        return f"the weights of {now['model']} changed"
-    if before["config_sha256"] != now["config_sha256"]:
-        return f"the configuration of {now['model']} changed"
-    for name, value in now["options"].items():
-        if before["options"].get(name) != value:
-            flag = name.replace("_", "-")
-            return f"--{flag} changed from {before['options'].get(name)} to {value}"
-    if before["root"] != now["root"]:
-        return f"the folder of clips changed from {before['root']} to {now['root']}"
-    for what, some, others in (("is gone", before, now), ("was added", now, before)):
-        for clip in some["clips"]:
-            if clip not in others["clips"]:
-                return f"the clip {printable(clip)} {what}"
-    for clip, found in now["clips"].items():
-        if before["clips"][clip] != found:
-            return f"the clip {printable(clip)} changed"
-    return None
-
-
-def _write_json(path: Path, row: dict[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(row, allow_nan=False))
-    part.replace(path)
-
-
-def run_alone(target: Callable, parts: Path, name: str, *args: Any) -> dict[str, Any] | None:
-    """Let a new process make a clip's row.
-
-    Args:
-        target (`Callable`): A function of a module, called with the file of the row and `args`.
-        parts (`Path`): The folder of parts.
-        name (`str`): Of the clip in the queue.
-        args: For `target`.
-
-    Returns:
-        `dict` or `None`: The row that says how the process died; None if it lived and the row is written.
-    """
-    begun = time.perf_counter()
-    child = multiprocessing.get_context("spawn").Process(
-        target=target, args=(parts / "results" / name, *args)
-    )
-    child.start()
-    child.join()
-    if child.exitcode == 0:
-        return None
-    code = child.exitcode
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    row = failed_row(f"the process that read it died ({how}), twice", Path(name))
-    return row | {
-        "seconds": round(time.perf_counter() - begun, 3),
-        "process": f"{socket.gethostname()}:{child.pid}",
-    }
-
-
-def _do_again(result: Path, model: tuple[str, bool], path: Path, options: dict[str, Any]) -> None:
-    pipeline = MicroExpressionPipeline.from_pretrained(model[0], trust_remote_code=model[1])
-    _write_json(result, predict_row(pipeline, path, options))
-
-
-def is_first_process() -> bool:
-    """Whether this is the first process of a launch, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _told_by_the_first(make: Callable[[], dict[str, Any]], parts: Path) -> dict[str, Any]:
-    """What the first process of a launch makes, in all of them, once all have seen the folder of parts.
-
-    So none comes late, to find the table finished and take it for that of another run.
-    """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        return make()
-    made, error, seen = None, None, [False] * world
-    torch.distributed.init_process_group(
-        "gloo", timeout=timedelta(hours=12)
-    )  # a large folder is slow to list
-    try:
-        if is_first_process():
-            try:
-                made = make()
-            except Exception as raised:
-                error = raised
-        told = [made]
-        torch.distributed.broadcast_object_list(told)
-        torch.distributed.all_gather_object(seen, parts.is_dir())
-    finally:
-        torch.distributed.destroy_process_group()
-    if made and not all(seen):
-        error = ValueError(
-            f"process {seen.index(False)} does not see {parts}. Let --out lie in a folder that all share."
-        )
-    if error:
-        raise error
-    if not all(seen) or told[0] is None:
-        raise FirstProcessFailed("the first process could not begin.")
-    return told[0]
+        torch.distributed.barrier()
+    except RuntimeError as error:
+        raise OtherProcessFailed from error
 
 
 def _share_cores() -> None:
@@ -383,3 +237,179 @@ def _share_cores() -> None:
     threads = max(1, cores // int(os.environ["LOCAL_WORLD_SIZE"]))
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+
+
+# --- clips --------------------------------------------------------------------------------------------------
+
+
+def find_clips(root: str | os.PathLike) -> Iterator[str]:
+    """Find the clips in a folder and the folders in it: videos, and folders of pictures without a video.
+
+    Args:
+        root (`str` or `os.PathLike`): A folder, or one video file. Hidden files and folders are skipped.
+
+    Yields:
+        `str`: Paths from `root`, with `/`; `"."` for `root` itself. In no particular order.
+    """
+    root = Path(root)
+    if root.is_file():
+        yield root.name
+        return
+    visited, unreadable = set(), []
+    for top, folders, files in os.walk(root, followlinks=True, onerror=unreadable.append):
+        real_path = os.path.realpath(top)
+        if real_path in visited:  # a link that leads back
+            folders.clear()
+            continue
+        visited.add(real_path)
+        folders[:] = [name for name in folders if name[0] != "."]
+        names = [name for name in files if name[0] != "."]
+        videos = [name for name in names if name.lower().endswith(VIDEO_SUFFIXES)]
+        pictures = any(name.lower().endswith(PICTURE_SUFFIXES) for name in names)
+        # Beside videos a picture is a poster, not a frame of a clip.
+        for name in videos or [""] * pictures:
+            yield (Path(top) / name).relative_to(root).as_posix()
+    for error in unreadable:  # its contents are unknown: a row shall say so
+        yield Path(error.filename).relative_to(root).as_posix()
+
+
+def _fingerprint(path: Path) -> str:
+    """Describe a clip by files, bytes and the time of its last change, which show that it was replaced."""
+    try:
+        frames = [path]
+        if path.is_dir():
+            names = (name for name in os.listdir(path) if name[0] != ".")
+            frames = [path / name for name in names if name.lower().endswith(PICTURE_SUFFIXES)]
+        stats = [os.stat(frame) for frame in frames if frame.exists()]  # a link may lead nowhere
+    except PermissionError:
+        stats = []
+    newest = max((stat.st_mtime_ns for stat in stats), default=0)
+    return f"{len(stats)} files of {sum(stat.st_size for stat in stats)} bytes from {newest} ns"
+
+
+def _change(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> str | None:
+    """Say what differs between two descriptions of a run; the first thing only."""
+    before, now = (
+        run["settings"] | {f"the clip {printable(clip)}": state for clip, state in run["clips"].items()}
+        for run in (before, now)
+    )
+    for name in before | now:
+        if before.get(name) != now.get(name):
+            return f"{name} changed from {before.get(name)} to {now.get(name)}"
+    return None
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def predict_row(pipeline: MicroExpressionPipeline, path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Predict one clip and return its row; any error becomes the row's reason.
+
+    The columns that are the same for all clips are missing. A failed clip has `status`, `reason`, `seconds`
+    and `process` only.
+    """
+    started = time.perf_counter()
+    try:
+        row = _answer_columns(pipeline(path, **options).to_dict())
+    except Exception as error:
+        expected = isinstance(error, (ValueError, OSError)) and str(error)
+        row = _failure(str(error) if expected else f"{type(error).__name__}: {error}", path)
+    seconds = round(time.perf_counter() - started, 3)
+    return row | {"seconds": seconds, "process": f"{socket.gethostname()}:{os.getpid()}"}
+
+
+def run_alone(function: Callable, path: Path, *args: Any) -> dict[str, Any] | None:
+    """Call a function in a process of its own; return the row of a clip at which the process died."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=(path, *args))
+    process.start()
+    process.join()
+    if process.exitcode == 0:
+        return None
+    code = process.exitcode
+    cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return _failure(f"the process that read it died ({cause}), twice", path)
+
+
+def _predict_alone(
+    path: Path, part: Path, model: str, trust_remote_code: bool, options: dict[str, Any]
+) -> None:
+    pipeline = MicroExpressionPipeline.from_pretrained(model, trust_remote_code=trust_remote_code)
+    write_text(part, json.dumps(predict_row(pipeline, path, options), allow_nan=False))
+
+
+def _failure(reason: str, path: Path) -> dict[str, Any]:
+    return {"status": "failed", "reason": printable(" ".join(reason.split()).removeprefix(f"{path}: "))}
+
+
+def printable(text: str) -> str:
+    """Escape what is not Unicode in a file's name: a table's text must be."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _answer_columns(answer: dict[str, Any]) -> dict[str, Any]:
+    phases = answer["phases"]
+    return {
+        "status": "ok",
+        "outcome": answer["outcome"],
+        "label": answer["label"],
+        **{f"score_{name}": score for name, score in answer["scores"].items()},
+        **{key: phases[key] for name in PHASE_NAMES for key in (name, f"{name}_s")},
+        "phases_source": phases["source"],
+        **{name: sides and sides[2] for name, sides in answer["action_units"].items()},
+        "action_units_source": answer["action_units_source"],
+        "warnings": " | ".join(answer["warnings"]),
+    }
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+
+def write_table(out: Path, rows: list[dict[str, Any]], classes: list[str]) -> None:
+    """Write rows as parquet or CSV, whole or not at all; a column that a row lacks is empty."""
+    columns = {
+        **dict.fromkeys(("path", "status", "reason", "outcome", "label"), "string"),
+        **{f"score_{name}": "float64" for name in classes},
+        **{key: kind for name in PHASE_NAMES for key, kind in ((name, "int64"), (f"{name}_s", "float64"))},
+        "phases_source": "string",
+        **dict.fromkeys(VOCABULARY, "float64"),
+        **dict.fromkeys(("action_units_source", "warnings", "model", "weights_sha256", "mer_hf"), "string"),
+        "seconds": "float64",
+        "process": "string",
+    }
+    with replacing(out) as temporary:
+        if out.suffix.lower() == ".csv":
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            import pyarrow
+            import pyarrow.parquet
+
+            schema = pyarrow.schema(list(columns.items()))
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary)
+
+
+def summarize(rows: list[dict[str, Any]], clips_done: int, seconds: float) -> dict[str, Any]:
+    """Count clips, failures with the first reasons, outcomes and labels, and the clips done per second."""
+    failed = {row["path"]: row["reason"] for row in rows if row["status"] == "failed"}
+    return {
+        "clips": len(rows),
+        "failed": len(failed),
+        "reasons": dict(list(failed.items())[:REASONS_SHOWN]),
+        "outcomes": dict(Counter(row["outcome"] for row in rows if row["status"] == "ok").most_common()),
+        "labels": dict(Counter(row["label"] for row in rows if row.get("label")).most_common()),
+        "clips_per_s": round(clips_done / seconds, 3),
+    }
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """Write a summary as a few lines for a reader."""
+    lines = [f"{summary['clips']} clips, {summary['failed']} failed, {summary['clips_per_s']:.2f} clips/s"]
+    for name in ("outcomes", "labels"):
+        counts = ", ".join(f"{key} {count}" for key, count in summary[name].items())
+        lines.append(f"{name:<10}{counts or 'none'}")
+    lines += [f"failed    {path}: {reason}" for path, reason in summary["reasons"].items()]
+    if summary["failed"] > len(summary["reasons"]):
+        lines.append(f"          and {summary['failed'] - len(summary['reasons'])} more: see column reason")
+    return "\n".join(lines)

@@ -1,10 +1,10 @@
-"""How sure to be: calibrated probabilities, and whether there is a micro-expression at all.
+"""Calibrated probabilities, and the decision whether there is a micro-expression at all.
 
 A flow map is scaled to its own range, so noise looks like motion to a network, and its answer on noise is
-as confident as any. What it cannot know is read from the clip: how far the strongest motion rises above the
+as confident as any. The clip shows what the network cannot know: how far the strongest motion rises above the
 clip's own noise, how large it is, how long it lasts, how much moves elsewhere in the clip, and whether a
-blink is near. A logistic regression on these and the network's confidence says how likely an expression is.
-It was fitted on synthetic clips and lies beside the weights as `calibration.json`.
+blink is near. A logistic regression on these features and the network's confidence gives the probability of
+an expression. It was fitted on synthetic clips and lies beside the weights as `calibration.json`.
 """
 
 import json
@@ -26,12 +26,12 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was fitted for one checkpoint.
+    """The calibration of one checkpoint.
 
     Attributes:
-        temperature (`float`): Logits are divided by it.
-        bias (`float`): Of the logistic regression.
-        weights (`dict[str, float]`): Of `FEATURES`.
+        temperature (`float`): Divisor of the logits.
+        bias (`float`): Bias of the logistic regression.
+        weights (`dict[str, float]`): Feature -> weight, for all `FEATURES`.
         threshold (`float`): Least probability of an expression that is reported as one.
         record (`dict`): How it was fitted: clips, seed, errors before and after.
 
@@ -57,58 +57,34 @@ class Calibration:
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
-        """Read `calibration.json`.
-
-        Args:
-            path (`Path`): The file.
-
-        Returns:
-            [`Calibration`]
-
-        Raises:
-            ValueError: In one line, if the file is damaged.
-        """
+        """Read `calibration.json`, or refuse a damaged one in one line."""
         try:
             return cls(**json.loads(Path(path).read_text()))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is no calibration ({error}). Run mer-hf calibrate again.") from error
+            raise ValueError(f"{path} is not a calibration ({error}). Run mer-hf calibrate again.") from error
 
     def to_json(self) -> str:
-        """As it is stored."""
+        """Return the text of `calibration.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Class probabilities.
-
-        Args:
-            logits (`np.ndarray` of shape `(..., num_classes)`): The network's.
-
-        Returns:
-            `np.ndarray`: Same shape, float64; the last axis sums to 1.
-        """
+        """Return class probabilities for logits `(..., num_classes)`; the last axis sums to 1."""
         return softmax(np.asarray(logits, np.float64) / self.temperature)
 
     def expression_probability(self, features: Mapping[str, float]) -> float:
-        """How likely a motion is an expression.
-
-        Args:
-            features (`Mapping[str, float]`): From [`features_of`].
-
-        Returns:
-            `float`: In [0, 1].
-        """
+        """Return the probability that a motion with these `FEATURES` is an expression."""
         score = self.bias + sum(self.weights[name] * features[name] for name in FEATURES)
         return float(1 / (1 + math.exp(-min(max(score, -60.0), 60.0))))
 
 
 def log_odds(probability: float) -> float:
-    """Logarithm of p / (1 - p), with p kept a thousandth away from 0 and 1."""
-    sure = min(max(probability, 1e-3), 1 - 1e-3)
-    return math.log(sure / (1 - sure))
+    """Return the logarithm of p / (1 - p), with p kept a thousandth away from 0 and 1."""
+    kept = min(max(probability, 1e-3), 1 - 1e-3)
+    return math.log(kept / (1 - kept))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
+    """Return the softmax over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
@@ -116,17 +92,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def features_of(
     phases: Phases, timestamps_s: np.ndarray | None, interocular_px: float, confidence: float
 ) -> dict[str, float]:
-    """What a clip says about its strongest motion.
-
-    Args:
-        phases (`Phases`): Spotted in the clip, with an apex.
-        timestamps_s (`np.ndarray` of shape `(T,)`, *optional*): Seconds; None or NaN where they are unknown.
-        interocular_px (`float`): Distance between the eyes in the aligned face.
-        confidence (`float`): The network's highest class probability.
-
-    Returns:
-        `dict[str, float]`: `FEATURES`.
-    """
+    """Return the `FEATURES` of a clip's strongest motion, whose highest class probability is `confidence`."""
     curve = np.asarray(phases.curve, np.float64)
     top = max(float(curve[phases.apex]), 1e-6)
     outside = np.ones(len(curve), dtype=bool)
@@ -147,26 +113,17 @@ def features_of(
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """How far confidence and accuracy lie apart (ECE; Guo et al. 2017, with bins of equal width).
+    """Return the mean gap between confidence and accuracy (ECE; Guo et al. 2017, bins of equal width).
 
     Args:
-        probabilities (`np.ndarray` of shape `(N, num_classes)`): Of the classes.
+        probabilities (`np.ndarray` of shape `(N, num_classes)`): Class probabilities.
         labels (`np.ndarray` of shape `(N,)`): Class indices.
-        bins (`int`, *optional*, defaults to 15): Of confidence.
+        bins (`int`, *optional*, defaults to 15): Number of bins of confidence.
 
     Returns:
         `float`: In [0, 1].
-
-    Raises:
-        ValueError: If there is nothing to measure.
     """
-    if not len(labels):
-        raise ValueError("expected at least one answer.")
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    surplus = (probabilities.argmax(axis=1) == labels) - confidence
     place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        (place == each).sum() * abs(right[place == each].mean() - confidence[place == each].mean())
-        for each in np.unique(place)
-    ]
-    return float(sum(gaps) / len(labels))
+    return float(np.abs(np.bincount(place, weights=surplus)).sum() / len(labels))

@@ -1,12 +1,12 @@
 """Spotting over minutes of video, window by window, in memory that does not grow with the video.
 
-from mer_hf.long_video import cut, spot_long
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf import MicroExpressionPipeline
+from mer_hf.inference.long_video import cut, spot_long
 
-found = spot_long("interview.mp4", MicroExpressionPipeline.from_pretrained("htnet"))
-for interval in found.intervals:
+video = spot_long("interview.mp4", MicroExpressionPipeline.from_pretrained("htnet"))
+for interval in video.intervals:
     print(f"{interval.apex_s:.2f} s", interval.outcome, interval.label)
-cut("interview.mp4", found.intervals[0].onset_s - 0.5, found.intervals[0].offset_s + 0.5, "first.mp4")
+cut("interview.mp4", video.intervals[0].onset_s - 0.5, video.intervals[0].offset_s + 0.5, "first.mp4")
 
 Experimental: in long recordings the published methods find few of the micro-expressions, and much else.
 """
@@ -15,14 +15,16 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from mer_hf.face.spotting import Phases, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
+from mer_hf.utils.files import replacing
 from mer_hf.video.clip import MAX_BYTES, Clip, iter_clips, write_clip
 from mer_hf.video.container import CutShort, VideoInfo, frames_between, survey_video
 
@@ -35,21 +37,20 @@ LEVEL_OF_THE_ART = (
     "the baseline of the 2025 challenge scores below 0.01 at spotting and recognising together (MEGC2025, "
     "arXiv 2506.15298). Expect misses and false finds."
 )
-"""What a reader of any such list should know; shown beside it."""
+"""Shown beside every list of intervals."""
 CANDIDATE = "candidate"
-"""Outcome of an interval that no network was asked about."""
+"""Outcome of an interval that was not classified."""
 
 _LEAST_MARGIN_S = 0.25
 _SHORTEST_PIECE_S = 1.0
 _PAUSE_S = 0.5
+_PAUSE = "the video holds no pictures"
 _REASONS = {
     "none": "no face was found",
     "brief": "no face was found",
     "small": "the face is too small",
-    "lost": "no face was found",
-    "unsteady": "the head turned or moved too fast",
-    "pause": "the video holds no pictures",
 }
+_LOST, _UNSTEADY = "no face was found", "the head turned or moved too fast"
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class Interval:
     Attributes:
         onset_s, apex_s, offset_s (`float`): Seconds from the beginning of the video.
         peak_px (`float`): Motion at the apex, in pixels of the aligned face.
-        outcome (`str`): `micro_expression` or `no_micro_expression`, as the network's calibration decides;
-            `candidate` where no network was asked.
+        outcome (`str`): `micro_expression` or `no_micro_expression`, as the checkpoint's calibration decides;
+            `candidate` where it was not classified.
         label (`str` or `None`): The class with the highest score, for a `micro_expression`.
-        scores (`dict[str, float]`): Class -> probability; empty where no network was asked.
-        expression_probability (`float` or `None`): How likely the motion is a micro-expression; None without
-            a calibration.
+        scores (`dict[str, float]`): Class -> probability; empty where it was not classified.
+        expression_probability (`float` or `None`): Probability that the motion is a micro-expression; None
+            without a calibration.
     """
 
     onset_s: float
@@ -79,7 +80,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch in which nothing could be looked for.
+    """A stretch that could not be searched.
 
     Attributes:
         start_s, end_s (`float`): Seconds from the beginning of the video.
@@ -93,18 +94,18 @@ class Gap:
 
 @dataclass(frozen=True, eq=False)
 class LongVideo:
-    """What was found in a long video.
+    """The motions found in a long video.
 
     Attributes:
-        duration_s (`float`): How much of it was looked at, in seconds from its beginning.
-        intervals (`tuple[Interval, ...]`): In order of time; none overlaps another.
-        gaps (`tuple[Gap, ...]`): In order of time.
+        duration_s (`float`): Length of the part that was searched, in seconds from the beginning.
+        intervals (`tuple[Interval, ...]`): In order of time; they do not overlap.
+        gaps (`tuple[Gap, ...]`): In order of time; they do not overlap.
         blinks (`tuple[tuple[float, float], ...]`): Start and end of each, in seconds.
         curve (`np.ndarray` of shape `(N,)`): Largest motion in each of N stretches of equal length, in pixels
             of the aligned face; NaN in gaps. N is at most `CURVE_POINTS`.
         curve_s (`np.ndarray` of shape `(N,)`): The middle of each stretch, in seconds.
-        warnings (`tuple[str, ...]`): What to know before believing it, one line each.
-        model (`str` or `None`): The checkpoint that classified; None where none did.
+        warnings (`tuple[str, ...]`): Reasons to doubt the result, one line each.
+        model (`str` or `None`): The checkpoint that classified; None without one.
     """
 
     duration_s: float
@@ -117,11 +118,11 @@ class LongVideo:
     model: str | None = None
 
     def to_dict(self) -> dict:
-        """Everything but the curve, as values that JSON has."""
+        """Return everything but the curve, as values that JSON has."""
         return {
             "duration_s": round(self.duration_s, 4),
-            "intervals": [_rounded(asdict(each)) for each in self.intervals],
-            "gaps": [_rounded(asdict(each)) for each in self.gaps],
+            "intervals": [_rounded(asdict(interval)) for interval in self.intervals],
+            "gaps": [_rounded(asdict(gap)) for gap in self.gaps],
             "blinks": [[round(a, 4), round(b, 4)] for a, b in self.blinks],
             "warnings": list(self.warnings),
             "model": self.model,
@@ -129,11 +130,11 @@ class LongVideo:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes of the network, in its order; empty where none was asked or nothing was found."""
-        return next((tuple(each.scores) for each in self.intervals if each.scores), ())
+        """Return the classes of the network, in its order; empty where nothing was classified."""
+        return next((tuple(interval.scores) for interval in self.intervals if interval.scores), ())
 
     def to_json(self, indent: int | None = None) -> str:
-        """`to_dict` as one JSON object."""
+        """Return `to_dict` as one JSON object."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
@@ -147,8 +148,8 @@ def spot_long(
 ) -> LongVideo:
     """Find the motions of a face in a video of any length, and classify each.
 
-    The face is tracked and its motion judged in windows that overlap; what two windows both saw is taken from
-    the one that saw it farther from its ends. Stretches without a usable face are reported, not refused.
+    The video is searched in windows that overlap. Of a motion that two windows saw, the result is taken from
+    the window whose ends are farther away. Stretches without a usable face are reported as gaps.
 
     Args:
         path (`str` or `os.PathLike`): A video file.
@@ -157,15 +158,16 @@ def spot_long(
         window_s (`float`, *optional*, defaults to 4.0): Length of a window in seconds.
         overlap_s (`float`, *optional*, defaults to 1.0): How much of a window the next one repeats.
         progress (`Callable[[float, float], object]`, *optional*): Called after each window with the seconds
-            done and those in the file. Where it returns False the search ends there, with what was found.
-        max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that the frames of a window may
-            take. The frames of larger videos are made smaller as they are read.
+            searched and those in the file. Where it returns False the search ends, and what was found so far
+            is returned.
+        max_bytes (`int`, *optional*, defaults to 1,000,000,000): Memory limit for the frames of a window. The
+            frames of larger videos are reduced as they are read.
 
     Returns:
-        `LongVideo`: Of a file that breaks off, what lies before the break, and a warning that names it.
+        `LongVideo`: For a file that breaks off, what lies before the break, and a warning that names it.
 
     Raises:
-        ClipError: If the file is no video or none of its frames can be read, or the windows do not fit.
+        ClipError: If the file is not a video or none of its frames can be read, or the windows do not fit.
     """
     path = Path(path)
     info = survey_video(path)
@@ -174,16 +176,16 @@ def spot_long(
     clips = iter_clips(path, window_s, overlap_s, None, max_bytes, most_pixels, until_damage=True)
     try:
         for clip in clips:
-            search.look_at(clip)
+            search.add_window(clip)
             if progress and progress(search.end_s, max(info.duration_s, search.end_s)) is False:
-                notes.append(f"stopped at {search.end_s:.1f} s of {info.duration_s:.1f} s, as was asked.")
+                notes.append(f"stopped at {search.end_s:.1f} s of {info.duration_s:.1f} s by the caller.")
                 break
     except CutShort as damage:
         if not search.end_s:
             raise
+        reason = str(damage).removeprefix(f"{path}: ").removeprefix("cut short or damaged: ").split(". ")[0]
         notes.append(
-            f"the video breaks off at {search.end_s:.2f} s ({_what_broke(damage, path)}); only what lies "
-            "before was looked at."
+            f"the video breaks off at {search.end_s:.2f} s ({reason}); only the part before was searched."
         )
     finally:
         clips.close()
@@ -193,60 +195,59 @@ def spot_long(
 def cut(path: str | os.PathLike, start_s: float, end_s: float, out_mp4: str | os.PathLike) -> None:
     """Write a stretch of a video as a clip of its own, in a quality that keeps small motions (H.264, crf 10).
 
-    Frames are decoded and written one by one. An mp4 of one steady rate is written: a phone's changing rate
-    becomes its mean over the stretch, so that the clip lasts as long, and single frames shift by less than
-    the rate changes.
+    Frames are decoded and written one by one. The mp4 has a constant rate: a phone's changing rate becomes
+    its mean over the stretch. The clip lasts as long, and single frames shift by less than the rate changes.
 
     Args:
         path (`str` or `os.PathLike`): A video file.
-        start_s (`float`): Seconds from the beginning of the video; before it means the beginning.
-        end_s (`float`): As `start_s`; after the end means the end.
-        out_mp4 (`str` or `os.PathLike`): Where to write, ending in `.mp4`.
+        start_s (`float`): Seconds from the beginning of the video; below 0 means the beginning.
+        end_s (`float`): Seconds from the beginning of the video; after the end means the end.
+        out_mp4 (`str` or `os.PathLike`): The file to write, ending in `.mp4`.
 
     Raises:
-        ClipError: If no frame lies between the two, the video cannot be read, or the path is no mp4's.
+        ClipError: If no frame lies between the two, the video cannot be read, or the path does not end in
+            `.mp4`.
     """
     fps, frames = frames_between(path, start_s, end_s)
     write_clip(out_mp4, frames, fps, crf=10)
 
 
-def write_intervals_csv(path: str | os.PathLike, found: LongVideo) -> None:
-    """A row for each interval, in order of time, with the score of each class in a column of its own.
+def write_intervals_csv(path: str | os.PathLike, video: LongVideo) -> None:
+    """Write a row for each interval, in order of time, with a column for the score of each class.
 
     Args:
-        path (`str` or `os.PathLike`): Where to write.
-        found ([`LongVideo`]): From [`spot_long`].
+        path (`str` or `os.PathLike`): The file to write; a failure leaves what was there.
+        video ([`LongVideo`]): From [`spot_long`].
     """
-    columns = ["onset_s", "apex_s", "offset_s", "peak_px", "outcome", "label", "expression_probability"]
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, [*columns, *found.labels], lineterminator="\n", restval="")
+    columns = [name for name in Interval.__dataclass_fields__ if name != "scores"]
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, [*columns, *video.labels], lineterminator="\n")
         writer.writeheader()
-        for each in found.intervals:
-            values = _rounded({name: getattr(each, name) for name in columns} | each.scores)
-            writer.writerow({name: "" if value is None else value for name, value in values.items()})
+        for interval in video.intervals:
+            values = {name: getattr(interval, name) for name in columns} | interval.scores
+            writer.writerow(_rounded(values))
 
 
-def _what_broke(damage: CutShort, path: Path) -> str:
-    """The message of a damage without the path before it and the advice after it."""
-    return str(damage).removeprefix(f"{path}: ").removeprefix("cut short or damaged: ").split(". ")[0]
+def _rounded(values: dict) -> dict:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _pixels_that_fit(info: VideoInfo, window_s: float, max_bytes: int) -> tuple[int | None, list[str]]:
-    """How many pixels a frame may have so that a window fits, None for all, and a note about it."""
+    """Return how many pixels a frame may have for a window to fit, None for all, and a note about it."""
     # A quarter more than the mean: rates are not always steady.
     frames = math.ceil(1.25 * window_s * info.frames / max(info.duration_s, 1e-3))
     pixels = max_bytes // (3 * max(1, min(frames, info.frames)))
     if pixels >= info.width * info.height:
         return None, []
     share = math.sqrt(pixels / (info.width * info.height))
-    return pixels, [f"the frames of {info.width}x{info.height} were made smaller, to {share:.0%} of a side."]
+    return pixels, [f"the frames of {info.width}x{info.height} were reduced to {share:.0%} of a side."]
 
 
 # --- the search ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Sighting:
     """An interval, and the window that saw it, which begins at minus infinity where the video does."""
 
     interval: Interval
@@ -254,120 +255,99 @@ class _Found:
     end_s: float
 
     def margin_s(self, video_end_s: float) -> float:
-        """How far the apex lies from the ends of its window that are not those of the video."""
+        """Return the distance of the apex from the ends of its window, those of the video apart."""
         after_s = math.inf if self.end_s > video_end_s - 1e-6 else self.end_s - self.interval.apex_s
         return min(self.interval.apex_s - self.start_s, after_s)
 
 
 class _Search:
-    """What has been found up to a window; its size depends on what was found, not on the frames.
-
-    Args:
-        pipeline ([`MicroExpressionPipeline`], *optional*): Classifies.
-        overlap_s (`float`): Of the windows.
-    """
+    """The state of a search after some windows; its size depends on what was found, not on the frames."""
 
     def __init__(self, pipeline: MicroExpressionPipeline | None, overlap_s: float) -> None:
         self.pipeline = pipeline
         self.overlap_s = overlap_s
         self.end_s = 0.0
-        self.found: list[_Found] = []
-        self.blinks: list[tuple[float, float]] = []
-        self.seen: list[tuple[float, float]] = []
-        self.unseen: list[Gap] = []
-        self.curve = _ThinCurve(CURVE_POINTS)
+        self.sightings: list[_Sighting] = []
+        self.blinks: list[Gap] = []
+        self.searched: list[tuple[float, float]] = []
+        self.gaps: list[Gap] = []
+        self.curves: list[tuple[np.ndarray, np.ndarray]] = []
         self.notes: dict[str, None] = {}
 
-    def look_at(self, clip: Clip) -> None:
+    def add_window(self, clip: Clip) -> None:
         """Search one window."""
         times_s = clip.timestamps_s
         first = self.end_s == 0.0
         if not first and times_s[0] - self.end_s > _PAUSE_S:
-            self.unseen.append(Gap(self.end_s, float(times_s[0]), _REASONS["pause"]))
-        self._look_at_piece(clip, first)
-        self.end_s = max(self.end_s, float(times_s[-1]) + _frame_s(times_s))
+            self.gaps.append(Gap(self.end_s, float(times_s[0]), _PAUSE))
+        self._add_piece(clip, first)
+        self.end_s = max(self.end_s, _end_s(times_s))
 
-    def _look_at_piece(self, clip: Clip, first: bool) -> None:
-        """Track and spot; where the face is there for less than half the time, look at both halves."""
+    def _add_piece(self, clip: Clip, first: bool) -> None:
+        """Track and spot; where the face is there for less than half of the time, search both halves."""
         times_s = clip.timestamps_s
         try:
             track = self.pipeline.track(clip) if self.pipeline else track_face(clip)
         except FaceError as error:
             if error.kind == "brief" and times_s[-1] - times_s[0] >= 2 * _SHORTEST_PIECE_S:
                 half = len(times_s) // 2
-                for part in (slice(None, half), slice(half, None)):
-                    self._look_at_piece(Clip(clip.frames[part], times_s[part], source=clip.source), first)
-                    first = False
-                return
-            end_s = float(times_s[-1]) + _frame_s(times_s)
-            self.unseen.append(Gap(float(times_s[0]), end_s, _REASONS[error.kind]))
+                for begins, part in ((first, slice(None, half)), (False, slice(half, None))):
+                    self._add_piece(Clip(clip.frames[part], times_s[part], source=clip.source), begins)
+            else:
+                self.gaps.append(Gap(float(times_s[0]), _end_s(times_s), _REASONS[error.kind]))
             return
-        for note in track.warnings:
-            if note.startswith(("the face is small", "2 faces", "3 faces")):
-                self.notes[note] = None
-        phases = spot(track, times_s)
-        self._remember(track, phases, times_s, first)
+        worth_telling = ("the face is small", "2 faces", "3 faces")
+        self.notes |= dict.fromkeys(note for note in track.warnings if note.startswith(worth_telling))
+        self._add_phases(track, spot(track, times_s), times_s, first)
 
-    def _remember(self, track: FaceTrack, phases: Phases, times_s: np.ndarray, first: bool) -> None:
-        frame_s = _frame_s(times_s)
-        start_s, end_s = -math.inf if first else float(times_s[0]), float(times_s[-1]) + frame_s
+    def _add_phases(self, track: FaceTrack, phases: Phases, times_s: np.ndarray, first: bool) -> None:
+        start_s, end_s = -math.inf if first else float(times_s[0]), _end_s(times_s)
         for onset, apex, offset in phases.candidates:
-            interval = self._judged(track, replace(phases, onset=onset, apex=apex, offset=offset), times_s)
-            self.found.append(_Found(interval, start_s, end_s))
-        self.blinks += [(float(times_s[a]), float(times_s[b]) + frame_s) for a, b in phases.blinks]
+            candidate = replace(phases, onset=onset, apex=apex, offset=offset)
+            self.sightings.append(_Sighting(self._classified(track, candidate, times_s), start_s, end_s))
+        step_s = _step_s(times_s)
+        self.blinks += [Gap(times_s[a], times_s[b] + step_s, "blink") for a, b in phases.blinks]
         lost = unusable(track)
-        self._remember_gaps(track, lost, times_s)
-        keep = slice(0 if first else int(np.searchsorted(times_s, times_s[0] + self.overlap_s / 2)), None)
-        self.curve.add(times_s[keep], np.where(lost, np.nan, phases.curve)[keep])
+        self._add_gaps(track, lost, times_s)
+        new = slice(0 if first else int(np.searchsorted(times_s, times_s[0] + self.overlap_s / 2)), None)
+        self.curves.append((times_s[new], np.where(lost, np.nan, phases.curve)[new]))
 
-    def _judged(self, track: FaceTrack, phases: Phases, times_s: np.ndarray) -> Interval:
+    def _classified(self, track: FaceTrack, phases: Phases, times_s: np.ndarray) -> Interval:
         seconds = [float(times_s[frame]) for frame in (phases.onset, phases.apex, phases.offset)]
         interval = Interval(*seconds, peak_px=float(phases.curve[phases.apex]))
         if self.pipeline is None:
             return interval
         answer = self.pipeline.classify(track, phases, times_s)
-        return replace(
-            interval,
-            outcome=answer.outcome,
-            label=answer.label,
-            scores=dict(answer.scores),
-            expression_probability=answer.expression_probability,
-        )
+        names = ("outcome", "label", "scores", "expression_probability")
+        return replace(interval, **{name: getattr(answer, name) for name in names})
 
-    def _remember_gaps(self, track: FaceTrack, lost: np.ndarray, times_s: np.ndarray) -> None:
-        """Stretches of a window in which the face was lost or shook, and the pauses between its frames."""
-        frame_s = _frame_s(times_s)
-        found = np.ones(len(lost), dtype=bool) if track.found is None else track.found
-        kinds = np.where(found, np.where(lost, "unsteady", ""), "lost")
-        borders = np.flatnonzero(kinds[1:] != kinds[:-1]) + 1
-        for part in np.split(np.arange(len(kinds)), borders):
-            start_s = float(times_s[part[0]])
-            end_s = (
-                float(times_s[part[-1] + 1]) if part[-1] + 1 < len(kinds) else float(times_s[-1]) + frame_s
-            )
-            kind = str(kinds[part[0]])
-            if kind:
-                self.unseen.append(Gap(start_s, end_s, _REASONS[kind]))
+    def _add_gaps(self, track: FaceTrack, lost: np.ndarray, times_s: np.ndarray) -> None:
+        """Note where the face was lost or shook, and the pauses between frames."""
+        present = np.ones(len(lost), dtype=bool) if track.found is None else track.found
+        reasons = np.where(present, np.where(lost, _UNSTEADY, ""), _LOST)
+        ends_s = np.append(times_s[1:], _end_s(times_s))
+        for reason, frames in groupby(range(len(reasons)), key=lambda frame: str(reasons[frame])):
+            frames = list(frames)
+            span = float(times_s[frames[0]]), float(ends_s[frames[-1]])
+            if reason:
+                self.gaps.append(Gap(*span, reason))
             else:
-                self.seen.append((start_s, end_s))
-        for pause in np.flatnonzero(np.diff(times_s) > _PAUSE_S):
-            gap = Gap(float(times_s[pause]) + frame_s, float(times_s[pause + 1]), _REASONS["pause"])
-            self.unseen.append(gap)
+                self.searched.append(span)
+        step_s = _step_s(times_s)
+        for frame in np.flatnonzero(np.diff(times_s) > _PAUSE_S):
+            self.gaps.append(Gap(float(times_s[frame]) + step_s, float(times_s[frame + 1]), _PAUSE))
 
     def result(self, notes: list[str]) -> LongVideo:
-        """Everything that was found, in order."""
-        pauses = [gap for gap in self.unseen if gap.reason == _REASONS["pause"]]
-        others = [gap for gap in self.unseen if gap.reason != _REASONS["pause"]]
-        seen = _joined(self.seen)
-        gaps = _joined_gaps([*pauses, *(part for gap in others for part in _less(gap, seen))])
-        curve_s, curve = self.curve.points(gaps)
-        if not self.seen:
-            notes = [*notes, "no face could be looked at anywhere in the video."]
+        """Put the windows together."""
+        gaps = _remaining_gaps(self.gaps, self.searched)
+        curve_s, curve = _thin_curve(self.curves, self.end_s, gaps)
+        if not self.searched:
+            notes = [*notes, "no usable face was found anywhere in the video."]
         return LongVideo(
             duration_s=self.end_s,
-            intervals=_merged(self.found, self.end_s, min(_LEAST_MARGIN_S, self.overlap_s / 2)),
+            intervals=_best(self.sightings, self.end_s, min(_LEAST_MARGIN_S, self.overlap_s / 2)),
             gaps=tuple(gaps),
-            blinks=tuple(_joined(self.blinks)),
+            blinks=tuple((blink.start_s, blink.end_s) for blink in _remaining_gaps(self.blinks)),
             curve=curve,
             curve_s=curve_s,
             warnings=(*notes, *self.notes),
@@ -375,101 +355,75 @@ class _Search:
         )
 
 
-def _merged(found: list[_Found], video_end_s: float, least_margin_s: float) -> tuple[Interval, ...]:
-    """Of intervals that share a moment the one seen farthest from the ends of its window, by time.
+def _best(sightings: list[_Sighting], video_end_s: float, least_margin_s: float) -> tuple[Interval, ...]:
+    """Keep, of intervals that overlap, the one seen farthest from the ends of its window; in order of time.
 
-    Near an end rest is known from one side only, and much that is none looks like motion: what lies nearer
-    than `least_margin_s` is left to the window beside it.
+    Near an end rest is known from one side only, and much that is not an expression looks like motion. So
+    what lies nearer than `least_margin_s` is left to the window beside it.
     """
     kept: list[Interval] = []
-    for each in sorted(found, key=lambda each: -each.margin_s(video_end_s)):
-        one = each.interval
-        free = all(one.offset_s <= other.onset_s or one.onset_s >= other.offset_s for other in kept)
-        if free and each.margin_s(video_end_s) >= least_margin_s:
-            kept.append(one)
-    return tuple(sorted(kept, key=lambda one: one.apex_s))
+    for sighting in sorted(sightings, key=lambda sighting: -sighting.margin_s(video_end_s)):
+        interval = sighting.interval
+        apart = all(interval.offset_s <= one.onset_s or interval.onset_s >= one.offset_s for one in kept)
+        if apart and sighting.margin_s(video_end_s) >= least_margin_s:
+            kept.append(interval)
+    return tuple(sorted(kept, key=lambda interval: interval.apex_s))
 
 
 # --- stretches of time --------------------------------------------------------------------------------------
 
 
-def _frame_s(times_s: np.ndarray) -> float:
+def _step_s(times_s: np.ndarray) -> float:
     return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
 
 
-def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Spans in order, those that touch made one."""
-    joined: list[tuple[float, float]] = []
-    for start_s, end_s in sorted(spans):
-        if joined and start_s <= joined[-1][1] + 1e-6:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end_s))
-        else:
-            joined.append((start_s, end_s))
-    return joined
+def _end_s(times_s: np.ndarray) -> float:
+    """Return the end of the last frame."""
+    return float(times_s[-1]) + _step_s(times_s)
 
 
-def _less(gap: Gap, seen: list[tuple[float, float]]) -> Iterator[Gap]:
-    """What is left of a gap when another window saw a part of it."""
-    at_s = gap.start_s
-    for start_s, end_s in seen:
-        if end_s <= at_s or start_s >= gap.end_s:
-            continue
-        if start_s > at_s + 1e-6:
-            yield Gap(at_s, start_s, gap.reason)
-        at_s = max(at_s, end_s)
-    if at_s < gap.end_s - 1e-6:
-        yield Gap(at_s, gap.end_s, gap.reason)
+def _remaining_gaps(gaps: list[Gap], searched: Sequence[tuple[float, float]] = ()) -> list[Gap]:
+    """Return what no window could search, in order; where two reasons overlap, the earlier gap's counts.
 
-
-def _joined_gaps(gaps: list[Gap]) -> list[Gap]:
-    """Gaps in order, none over another; those that touch and have one reason made one."""
-    joined: list[Gap] = []
-    for gap in sorted(gaps, key=lambda gap: (gap.start_s, -gap.end_s)):
-        last = joined[-1] if joined else None
-        if last and gap.reason == last.reason and gap.start_s <= last.end_s + 1e-6:
-            joined[-1] = replace(last, end_s=max(last.end_s, gap.end_s))
-        elif last and gap.start_s < last.end_s:
-            if gap.end_s > last.end_s + 1e-6:
-                joined.append(replace(gap, start_s=last.end_s))
-        else:
-            joined.append(gap)
-    return joined
-
-
-def _rounded(values: dict) -> dict:
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
-
-
-class _ThinCurve:
-    """The largest value in each of a bounded number of stretches of equal length.
-
-    When the time outgrows them, two neighbours become one of twice the length.
-
-    Args:
-        most (`int`): Number of stretches, even.
+    A pause is a gap even within a window that was searched: the video holds no pictures there.
     """
+    gaps = sorted(gaps, key=lambda gap: (-gap.start_s, gap.end_s))
+    painted = [(gap.start_s, gap.end_s, gap.reason) for gap in gaps if gap.reason != _PAUSE]
+    painted += [(start_s, end_s, "") for start_s, end_s in searched]
+    painted += [(gap.start_s, gap.end_s, gap.reason) for gap in gaps if gap.reason == _PAUSE]
+    edges = np.unique(np.round([[start_s, end_s] for start_s, end_s, _ in painted], 6))
+    reasons = np.full(max(len(edges) - 1, 0), "", dtype=object)
+    for start_s, end_s, reason in painted:
+        first, last = np.searchsorted(edges, np.round([start_s, end_s], 6))
+        reasons[first:last] = reason
+    remaining = []
+    for reason, pieces in groupby(range(len(reasons)), key=lambda piece: reasons[piece]):
+        pieces = list(pieces)
+        if reason:
+            remaining.append(Gap(float(edges[pieces[0]]), float(edges[pieces[-1] + 1]), reason))
+    return remaining
 
-    def __init__(self, most: int) -> None:
-        self.step_s = 1 / 30
-        self.values = np.full(most, np.nan)
 
-    def add(self, times_s: np.ndarray, values: np.ndarray) -> None:
-        """Take values from a time on; what was there from the first of these times on is replaced."""
-        if not len(times_s):
-            return
-        times_s = np.maximum(times_s, 0.0)
-        while times_s[-1] >= self.step_s * len(self.values):
-            halves = np.fmax(self.values[::2], self.values[1::2])
-            self.values = np.concatenate([halves, np.full_like(halves, np.nan)])
-            self.step_s *= 2
-        at = (times_s / self.step_s).astype(int)
-        self.values[at[0] + 1 :] = np.nan
-        np.fmax.at(self.values, at, values)
+def _thin_curve(
+    windows: list[tuple[np.ndarray, np.ndarray]],
+    end_s: float,
+    gaps: Sequence[Gap],
+    points: int = CURVE_POINTS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return middles and maxima of at most `points` stretches from 0 to `end_s`; NaN in gaps.
 
-    def points(self, gaps: list[Gap]) -> tuple[np.ndarray, np.ndarray]:
-        """Middles of the stretches that hold a value or lie in a gap, and their values."""
-        middles_s = (np.arange(len(self.values)) + 0.5) * self.step_s
-        wanted = np.isfinite(self.values)
-        for gap in gaps:
-            wanted |= (middles_s >= gap.start_s) & (middles_s <= gap.end_s)
-        return middles_s[wanted], self.values[wanted].astype(np.float32)
+    The windows are pairs of times and values; where two overlap the later one counts.
+    """
+    step_s = max(1 / 30, 1.001 * end_s / points)
+    middles_s = (np.arange(int(end_s / step_s) + 1) + 0.5) * step_s
+    top = np.full(len(middles_s), np.nan, dtype=np.float32)
+    limit_s = math.inf
+    for times_s, values in reversed(windows):
+        kept = times_s < limit_s
+        stretches = (np.maximum(times_s[kept], 0.0) / step_s).astype(int)
+        np.fmax.at(top, stretches, values[kept].astype(np.float32))
+        limit_s = min([limit_s, *times_s[:1]])
+    shown = np.isfinite(top)
+    for gap in gaps:
+        shown |= (middles_s >= gap.start_s) & (middles_s <= gap.end_s)
+    return middles_s[shown], top[shown]

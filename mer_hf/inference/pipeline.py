@@ -1,6 +1,6 @@
 """The whole path in one call, or stage by stage: a clip of a face goes in, a `Prediction` comes out.
 
-from mer_hf.pipeline import MicroExpressionPipeline
+from mer_hf import MicroExpressionPipeline
 
 pipe = MicroExpressionPipeline.from_pretrained("htnet")
 prediction = pipe("clip.mp4")
@@ -34,7 +34,6 @@ from mer_hf.video.container import ClipError
 from .calibration import FILE as CALIBRATION_FILE
 from .calibration import Calibration, features_of, softmax
 from .optimize import optimize_for_inference
-from .relevance import face_relevance
 
 PHASE_NAMES = ("onset", "apex", "offset")
 ESTIMATED = "estimated"
@@ -43,45 +42,48 @@ UNSCORED = {
     "no_motion": "no motion stands out, so nothing was classified: the scores are equal by definition",
     "blink": "only a blink was found, so nothing was classified: the scores are equal by definition",
 }
-"""Outcome without an answer -> why its scores say nothing."""
+"""Outcome without a classification -> why its scores say nothing."""
 
 NOT_AN_EXPRESSION = (
     "something moved, but more like a blink, speech, a turn of the head or noise than like a "
     "micro-expression: the scores say what it would be if it were one"
 )
 
+ClipSource = str | Path | Clip | np.ndarray | Sequence[Image.Image]
+AnnotatedUnits = Collection[str] | Mapping | str | None
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one clip.
+    """The answer of the pipeline to one clip.
 
     Attributes:
-        outcome (`str`): `micro_expression`, `no_micro_expression` (something moved that is none),
-            `no_motion` or `blink`.
+        outcome (`str`): `micro_expression`, `no_micro_expression` (something else moved), `no_motion` or
+            `blink`.
         label (`str` or `None`): The class with the highest score; None unless the outcome is
             `micro_expression`.
         scores (`dict[str, float]`): Class -> probability; they sum to 1. All equal where nothing was
             classified.
-        phases (`Phases`): Onset, apex and offset as frame indices, the motion curve, and where they come
-            from.
+        phases (`Phases`): Onset, apex and offset as frame indices, the motion curve, and their source.
         timestamps_s (`np.ndarray` of shape `(T,)`): Seconds of the clip's frames; NaN where they are unknown.
-        action_units (`dict`): Action unit -> (left, right, intensity), each in [0, 1], or None where motion
-            in the picture cannot show it.
-        action_units_source (`str`): `estimated` from the motion, `given` by the caller, or `withheld`:
-            estimated, but kept from the network.
-        relevance (`np.ndarray` of shape `(S, S)` or `(T, S, S)`): What the network looked at, float32 in
+        action_units (`dict`): Action unit -> (left, right, intensity), each in [0, 1], or None where 2-D
+            motion cannot show it.
+        action_units_source (`str`): `estimated` from the motion, `annotated` by a person, or `hidden`:
+            estimated, but not shown to the network.
+        relevance (`np.ndarray` of shape `(S, S)` or `(T, S, S)`): Where the network looked, float32 in
             [0, 1], in the aligned face's pixels; zeros where nothing was classified.
         relevance_frames (`tuple[int, ...]`): The frame that each map of `relevance` belongs to, the apex
             last.
         onset_face (`np.ndarray` of shape `(S, S, 3)`): The aligned face at the onset, or the first frame;
             uint8, RGB.
-        apex_face (`np.ndarray` of shape `(S, S, 3)`): At the apex, or the middle frame; uint8, RGB.
-        warnings (`tuple[str, ...]`): What to know before believing the answer.
-        model (`str`): Name of the checkpoint, or its folder; `owner/name@commit` where it is of the Hub.
+        apex_face (`np.ndarray` of shape `(S, S, 3)`): The aligned face at the apex, or the middle frame;
+            uint8, RGB.
+        warnings (`tuple[str, ...]`): Reasons to doubt the answer, one line each.
+        model (`str`): Name of the checkpoint, or its folder; `owner/name@commit` where it is from the Hub.
         timings_s (`dict[str, float]`): Stage -> seconds: `read`, `track`, `spot`, `action_units`, `classify`
             and `relevance`.
-        expression_probability (`float`, *optional*): How likely the motion is a micro-expression, by the
-            checkpoint's calibration; None where it has none, nothing moved, or the phases were given.
+        expression_probability (`float`, *optional*): Probability that the motion is a micro-expression, by
+            the checkpoint's calibration; None without a calibration, without motion, and for known phases.
     """
 
     outcome: str
@@ -101,7 +103,7 @@ class Prediction:
     expression_probability: float | None = None
 
     def to_dict(self) -> dict:
-        """Everything but the arrays, as values that JSON has; a time that is not known is None."""
+        """Return everything but the arrays, as values that JSON has; an unknown time is None."""
         frames = {name: getattr(self.phases, name) for name in PHASE_NAMES}
         return {
             "outcome": self.outcome,
@@ -110,14 +112,14 @@ class Prediction:
             "expression_probability": self.expression_probability,
             "phases": {
                 **frames,
-                **{f"{name}_s": self._seconds(at) for name, at in frames.items()},
+                **{f"{name}_s": self._seconds(frame) for name, frame in frames.items()},
                 "source": self.phases.source,
                 "candidates": [list(interval) for interval in self.phases.candidates],
                 "blinks": [list(span) for span in self.phases.blinks],
             },
             "action_units": {
-                name: found if found is None else [round(value, 4) for value in found]
-                for name, found in self.action_units.items()
+                name: sides if sides is None else [round(value, 4) for value in sides]
+                for name, sides in self.action_units.items()
             },
             "action_units_source": self.action_units_source,
             "warnings": list(self.warnings),
@@ -126,16 +128,16 @@ class Prediction:
         }
 
     def to_json(self, indent: int | None = None) -> str:
-        """`to_dict` as one JSON object."""
+        """Return `to_dict` as one JSON object."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
     @property
     def apex_relevance(self) -> np.ndarray:
-        """The relevance map that belongs to `apex_face`, `(S, S)`."""
+        """Return the relevance map that belongs to `apex_face`, `(S, S)`."""
         return self.relevance if self.relevance.ndim == 2 else self.relevance[-1]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that `to_dict` leaves out: curve, times, relevance and its frames, and the two faces."""
+        """Return the arrays that `to_dict` leaves out: curve, times, relevance and its frames, both faces."""
         return {
             "curve": self.phases.curve,
             "timestamps_s": self.timestamps_s,
@@ -152,14 +154,14 @@ class Prediction:
 
 
 class MicroExpressionPipeline:
-    """From a clip to a `Prediction` with one network.
+    """Turn a clip into a `Prediction` with one network.
 
     Args:
         model (`PreTrainedModel`): A registered network with its classifier.
         processor (`BaseImageProcessor`): The image processor saved with it.
-        name (`str`): What `Prediction.model` says.
+        name (`str`): The text of `Prediction.model`.
         calibration ([`Calibration`], *optional*): Turns logits into probabilities and decides whether a
-            motion is an expression; without it every motion is taken as one.
+            motion is an expression; without it every motion counts as an expression.
     """
 
     def __init__(
@@ -184,16 +186,16 @@ class MicroExpressionPipeline:
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> "MicroExpressionPipeline":
-        """Loads a checkpoint: safetensors and, unless code is trusted, classes of this package only.
+        """Load a checkpoint: safetensors only and, unless code is trusted, classes of this package only.
 
         Args:
             name_or_path (`str` or `Path`, *optional*, defaults to `"htnet"`): A bundled checkpoint
                 (`"htnet-synthetic"`, or `"htnet"` for short), a folder, or a Hub repository (`"owner/name"`,
                 `"owner/name@revision"`).
-            device (`str`, *optional*, defaults to `"cpu"`): Where the network runs.
+            device (`str`, *optional*, defaults to `"cpu"`): The device the network runs on.
             revision (`str`, *optional*): A branch, tag or full commit hash of a Hub repository.
-            trust_remote_code (`bool`, *optional*, defaults to `False`): Whether code that comes with the
-                checkpoint may be run, where its architecture is not one of this package's.
+            trust_remote_code (`bool`, *optional*, defaults to `False`): Whether to run code that comes with
+                the checkpoint, for an architecture that this package does not have.
 
         Returns:
             `MicroExpressionPipeline`: Ready to be called.
@@ -208,22 +210,22 @@ class MicroExpressionPipeline:
 
     def __call__(
         self,
-        clip: str | Path | Clip | np.ndarray | Sequence[Image.Image],
+        clip: ClipSource,
         onset: int | str | None = None,
         apex: int | str | None = None,
         offset: int | str | None = None,
         fps: float | None = None,
-        action_units: Collection[str] | Mapping | str | None = "estimated",
+        action_units: AnnotatedUnits = ESTIMATED,
     ) -> Prediction:
-        """Reads, tracks, spots and classifies one clip.
+        """Read, track, spot and classify one clip.
 
         Args:
             clip (`str`, `Path`, `Clip`, `np.ndarray` or `list`): A video file, a folder of numbered
                 frames, frames of shape `(T, H, W, 3)` in uint8 RGB, a list of pictures, or a `Clip`.
-            onset (`int` or `str`, *optional*): 0-based frame index, or a frame's file name. Given frames
-                win over spotting.
-            apex (`int` or `str`, *optional*): As `onset`.
-            offset (`int` or `str`, *optional*): As `onset`.
+            onset (`int` or `str`, *optional*): The onset frame, where it is known: a 0-based index, or the
+                name of a frame's file. Known frames are kept, the others are spotted.
+            apex (`int` or `str`, *optional*): The apex frame, where it is known.
+            offset (`int` or `str`, *optional*): The offset frame, where it is known.
             fps (`float`, *optional*): Frames per second, for clips that do not carry their times.
             action_units (*optional*, defaults to `"estimated"`): See `classify`.
 
@@ -231,76 +233,67 @@ class MicroExpressionPipeline:
             `Prediction`: With the seconds of every stage.
 
         Raises:
-            ClipError: If the clip cannot be read, or a given frame is not in it.
+            ClipError: If the clip cannot be read, or does not have a known frame.
             FaceError: If no usable face is in it.
-            ValueError: If the given frames contradict each other, or an action unit is unknown.
+            ValueError: If the known frames contradict each other, or an action unit is unknown.
         """
         return self.with_track(clip, onset, apex, offset, fps, action_units)[0]
 
     def with_track(
         self,
-        clip: str | Path | Clip | np.ndarray | Sequence[Image.Image],
+        clip: ClipSource,
         onset: int | str | None = None,
         apex: int | str | None = None,
         offset: int | str | None = None,
         fps: float | None = None,
-        action_units: Collection[str] | Mapping | str | None = "estimated",
+        action_units: AnnotatedUnits = ESTIMATED,
     ) -> tuple[Prediction, FaceTrack]:
-        """As a call of the pipeline, which see; also gives the aligned faces, as a replay needs them.
+        """Like `__call__`, but also return the aligned faces, as a replay needs them.
 
         Returns:
             `tuple`: The [`Prediction`] and the [`FaceTrack`].
         """
         timings_s: dict[str, float] = {}
         if action_units not in (None, ESTIMATED):
-            action_units = given_action_units(action_units)
+            action_units = given_action_units(action_units)  # refused before the work starts
         with _timed(timings_s, "read"):
             clip = clip if isinstance(clip, Clip) else read_clip(clip, fps=fps)
-        given = {
-            name: frame_index(clip, value, name)
-            for name, value in zip(PHASE_NAMES, (onset, apex, offset), strict=True)
-        }
+        frames = zip(PHASE_NAMES, (onset, apex, offset), strict=True)
+        known = {name: frame_index(clip, frame, name) for name, frame in frames}
         with _timed(timings_s, "track"):
             track = self.track(clip)
         with _timed(timings_s, "spot"):
-            phases = self.spot(track, clip.timestamps_s, **given)
+            phases = self.spot(track, clip.timestamps_s, **known)
         prediction = self.classify(track, phases, clip.timestamps_s, action_units)
         return replace(prediction, timings_s=timings_s | prediction.timings_s), track
 
     def track(self, clip: Clip) -> FaceTrack:
-        """Finds the face and cuts it out aligned, in the geometry that this network was trained with."""
+        """Find the face and cut it out aligned, in the geometry that this network was trained with."""
         return track_face(clip, self.geometry)
 
-    def spot(
-        self,
-        track: FaceTrack,
-        timestamps_s: np.ndarray | None = None,
-        onset: int | None = None,
-        apex: int | None = None,
-        offset: int | None = None,
-    ) -> Phases:
-        """The motion curve and the phases; frames that are given are taken as they are."""
-        return spot(track, timestamps_s, onset=onset, apex=apex, offset=offset)
+    def spot(self, track: FaceTrack, timestamps_s: np.ndarray | None = None, **known: int | None) -> Phases:
+        """Measure the motion curve and find the phases; a known `onset`, `apex` or `offset` is kept."""
+        return spot(track, timestamps_s, **known)
 
     def classify(
         self,
         track: FaceTrack,
         phases: Phases,
         timestamps_s: np.ndarray | None = None,
-        action_units: Collection[str] | Mapping | str | None = "estimated",
+        action_units: AnnotatedUnits = ESTIMATED,
     ) -> Prediction:
-        """The network's answer, and where it looked.
+        """Ask the network for the class, and for where it looked.
 
-        Where the phases say `no_motion` or `blink` the network is not asked: on a map that holds only
+        Where the phases say `no_motion` or `blink` the network is not asked: on a flow map that holds only
         noise its answer would be confident and meaningless. All scores are then equal, and a warning says so.
 
         Args:
             track (`FaceTrack`): Aligned faces.
             phases (`Phases`): From `spot`.
             timestamps_s (`np.ndarray` of shape `(T,)`, *optional*): Seconds of the frames.
-            action_units (*optional*, defaults to `"estimated"`): What a network that takes action units is
-                given: those estimated from the motion, or a person's annotation (names such as `"AU4"`, or
-                `"L12"` for the left side, or a dict of intensities), or None.
+            action_units (*optional*, defaults to `"estimated"`): The input of a network that takes action
+                units: those estimated from the motion, a person's annotation (names such as `"AU4"`, or
+                `"L12"` for the left side, or a dict of intensities), or None to hide them.
 
         Returns:
             `Prediction`: `timings_s` holds `action_units`, `classify` and `relevance`.
@@ -308,66 +301,62 @@ class MicroExpressionPipeline:
         Raises:
             ValueError: If an action unit is unknown.
         """
-        frames = len(track.frames)
-        asked = phases.outcome not in UNSCORED
-        onset, apex = (phases.onset, phases.apex) if asked else (0, frames // 2)
+        count = len(track.frames)
+        classified = phases.outcome not in UNSCORED
+        onset, apex = (phases.onset, phases.apex) if classified else (0, count // 2)
         timings_s: dict[str, float] = {}
         with _timed(timings_s, "action_units"):
-            found, source = self._action_units(track, phases, action_units)
-        scores, relevance = (
-            self._ask(track, phases, None if source == "withheld" else found, timings_s)
-            if asked
-            else self._leave_open(track, timings_s)
-        )
-        outcome, likely = self._decide(phases, timestamps_s, max(scores.values()))
-        why = UNSCORED.get(outcome, NOT_AN_EXPRESSION)
+            intensities, source = _action_units(track, phases, action_units)
+        if classified:
+            shown = None if source == "hidden" else intensities
+            scores, relevance = self._ask(track, phases, shown, timings_s)
+        else:
+            timings_s |= {"classify": 0.0, "relevance": 0.0}
+            names = self._class_names()
+            scores = dict.fromkeys(names, 1.0 / len(names))
+            relevance = np.zeros(track.frames.shape[1:3], dtype=np.float32)
+        outcome, probability = self._decide(phases, timestamps_s, max(scores.values()))
+        expression = outcome == "micro_expression"
+        doubts = () if expression else (UNSCORED.get(outcome, NOT_AN_EXPRESSION),)
         return Prediction(
             outcome=outcome,
-            label=max(scores, key=scores.get) if outcome == "micro_expression" else None,
+            label=max(scores, key=scores.get) if expression else None,
             scores=scores,
             phases=phases,
-            timestamps_s=np.full(frames, np.nan) if timestamps_s is None else np.asarray(timestamps_s),
-            action_units=found,
+            timestamps_s=np.full(count, np.nan) if timestamps_s is None else np.asarray(timestamps_s),
+            action_units=intensities,
             action_units_source=source,
             relevance=relevance,
-            relevance_frames=self._relevance_frames(relevance, frames, phases),
+            relevance_frames=(apex,) if relevance.ndim == 2 else self._sampled_frames(count, phases),
             onset_face=track.frames[onset],
             apex_face=track.frames[apex],
-            warnings=(*track.warnings, *phases.warnings, *(() if outcome == "micro_expression" else (why,))),
+            warnings=(*track.warnings, *phases.warnings, *doubts),
             model=self.name,
             timings_s=timings_s,
-            expression_probability=likely,
+            expression_probability=probability,
         )
+
+    def _class_names(self) -> list[str]:
+        names = self.model.config.id2label
+        return [names[index] for index in range(len(names))]
 
     def _decide(
         self, phases: Phases, timestamps_s: np.ndarray | None, confidence: float
     ) -> tuple[str, float | None]:
-        """The outcome, and how likely an expression is; phases that somebody gave are not doubted."""
+        """Return the outcome and the probability of an expression; known phases are not doubted."""
         spotted = phases.outcome == "micro_expression" and phases.source == "spotted"
         if self.calibration is None or not spotted:
             return phases.outcome, None
         interocular_px = self.geometry.size * self.geometry.interocular_fraction
         features = features_of(phases, timestamps_s, interocular_px, confidence)
-        likely = self.calibration.expression_probability(features)
-        is_one = likely >= self.calibration.threshold
-        return "micro_expression" if is_one else "no_micro_expression", round(likely, 4)
+        probability = self.calibration.expression_probability(features)
+        expression = probability >= self.calibration.threshold
+        return "micro_expression" if expression else "no_micro_expression", round(probability, 4)
 
-    def _relevance_frames(self, relevance: np.ndarray, frames: int, phases: Phases) -> tuple[int, ...]:
-        """A network that looks at single frames has a map for each of them, all others one for the apex."""
-        if relevance.ndim == 3:
-            seen = self.processor.frame_indices(frames, phases.onset, phases.apex, phases.offset)
-            return tuple(-1 if index is None else index for index in seen)
-        return (frames // 2 if phases.apex is None else phases.apex,)
-
-    @staticmethod
-    def _action_units(track: FaceTrack, phases: Phases, wanted) -> tuple[Intensities, str]:
-        """What to show, and where it comes from."""
-        if wanted is not None and wanted != ESTIMATED:
-            return given_action_units(wanted), "given"
-        source = ESTIMATED if wanted else "withheld"
-        if phases.outcome in UNSCORED:
-            return resting_action_units(blink=phases.outcome == "blink"), source
-        return estimate_action_units(track.frames, phases.onset, phases.apex, track.landmarks_xy), source
+    def _sampled_frames(self, count: int, phases: Phases) -> tuple[int, ...]:
+        """Return the frames that a network of several frames looks at; -1 for one that is missing."""
+        frames = self.processor.frame_indices(count, phases.onset, phases.apex, phases.offset)
+        return tuple(-1 if frame is None else frame for frame in frames)
 
     def _ask(
         self,
@@ -376,82 +365,96 @@ class MicroExpressionPipeline:
         action_units: Intensities | None,
         timings_s: dict[str, float],
     ) -> tuple[dict[str, float], np.ndarray]:
-        """The network's scores and its relevance map."""
+        """Return the network's scores and its relevance map."""
         with _timed(timings_s, "classify"):
-            inputs = self.processor(
-                track.frames,
-                onset=phases.onset,
-                apex=phases.apex,
-                offset=phases.offset,
-                landmarks_xy=track.landmarks_xy,
-                action_units=action_units,
-                return_tensors="pt",
-            ).to(self.model.device)
+            frames = {name: getattr(phases, name) for name in PHASE_NAMES}
+            measured = {"landmarks_xy": track.landmarks_xy, "action_units": action_units}
+            inputs = self.processor(track.frames, **frames, **measured, return_tensors="pt")
+            inputs = inputs.to(self.model.device)
             with torch.inference_mode():
                 logits = self._network(**inputs).logits[0].cpu().double().numpy()  # mps has no float64
-            probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits).tolist()
-        names = self.model.config.id2label
-        scores = {names[index]: probability for index, probability in enumerate(probabilities)}
+            probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits)
+        scores = dict(zip(self._class_names(), probabilities.tolist(), strict=True))
         with _timed(timings_s, "relevance"):
-            relevance = face_relevance(
-                self._network,
-                self.processor,
-                inputs,
-                geometry=self.geometry,
-                landmarks_xy=track.landmarks_xy,
-            )
+            places = {"geometry": self.geometry, "landmarks_xy": track.landmarks_xy}
+            relevance = face_relevance(self._network, self.processor, inputs, **places)
         return scores, relevance
 
-    def _leave_open(
-        self, track: FaceTrack, timings_s: dict[str, float]
-    ) -> tuple[dict[str, float], np.ndarray]:
-        """Equal scores and an empty map, for a clip with nothing to classify."""
-        timings_s |= {"classify": 0.0, "relevance": 0.0}
-        names = self.model.config.id2label
-        scores = {names[index]: 1.0 / len(names) for index in range(len(names))}
-        return scores, np.zeros(track.frames.shape[1:3], dtype=np.float32)
+
+def _action_units(track: FaceTrack, phases: Phases, action_units: AnnotatedUnits) -> tuple[Intensities, str]:
+    """Return the action units and their source."""
+    if action_units is not None and action_units != ESTIMATED:
+        return given_action_units(action_units), "annotated"
+    source = ESTIMATED if action_units else "hidden"
+    if phases.outcome in UNSCORED:
+        return resting_action_units(blink=phases.outcome == "blink"), source
+    return estimate_action_units(track.frames, phases.onset, phases.apex, track.landmarks_xy), source
 
 
-def frame_index(clip: Clip, value: int | str | None, phase: str) -> int | None:
-    """The 0-based index of a frame that was given by its index or its file's name.
+def face_relevance(
+    model: PreTrainedModel,
+    processor: BaseImageProcessor,
+    inputs: Mapping,
+    target: int | None = None,
+    geometry: FaceGeometry | None = None,
+    landmarks_xy: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return a registered model's relevance for one clip, on the face and with a maximum of 1.
+
+    Args:
+        model (`PreTrainedModel`): A classifier of the registry.
+        processor (`BaseImageProcessor`): Its processor.
+        inputs (`Mapping`): The processor's tensors for one clip; `labels` are ignored.
+        target (`int`, *optional*): Class index; by default the model's own answer.
+        geometry (`FaceGeometry`, *optional*): Geometry of the aligned faces; by default the processor's.
+        landmarks_xy (`np.ndarray`, *optional*): The landmarks that the processor received for this clip.
+
+    Returns:
+        `np.ndarray` of shape `(S, S)` or `(T, S, S)`: float32 in [0, 1]; zeros where nothing speaks for the
+        class.
+    """
+    inputs = {name: value for name, value in inputs.items() if name != "labels"}
+    landmarks = {} if landmarks_xy is None else {"landmarks_xy": landmarks_xy}
+    relevance = processor.to_face(model.relevance(target=target, **inputs), geometry, **landmarks)[0]
+    relevance = np.clip(np.asarray(relevance, dtype=np.float32), 0, None)
+    peak = relevance.max()
+    return relevance / peak if peak > 0 else relevance
+
+
+def frame_index(clip: Clip, frame: int | str | None, phase: str) -> int | None:
+    """Return the 0-based index of a frame that is named by its index or its file.
 
     Digits alone are always an index, so that a name such as `0046.jpg` needs its ending.
 
     Args:
         clip (`Clip`): The clip.
-        value (`int`, `str` or `None`): An index, a frame's file name with or without its ending, or None.
-        phase (`str`): What the frame is, for the message.
+        frame (`int`, `str` or `None`): An index, a frame's file name with or without its ending, or None.
+        phase (`str`): What the message calls the frame.
 
     Returns:
-        `int` or `None`: The index; None where nothing was given.
+        `int` or `None`: The index; None for None.
 
     Raises:
         ClipError: If the clip has no such frame.
     """
-    if value is None:
+    if frame is None:
         return None
-    frames = len(clip.frames)
-    if isinstance(value, str) and not value.lstrip("-").isdigit():
-        names = {name: at for at, name in reversed(list(enumerate(clip.frame_names or ())))}
-        stems = {Path(name).stem: at for name, at in names.items()}
-        if value in names or value in stems:
-            return names.get(value, stems.get(value))
-        known = (
-            f"its frames are {next(iter(reversed(names)))} to {next(iter(names))}"
-            if names
-            else "it has no frame names"
-        )
-        raise ClipError(
-            f"{phase} {value!r} is not a frame of the clip: {known}. Give a name or an index from 0."
-        )
-    if not 0 <= int(value) < frames:
-        raise ClipError(f"{phase} {value} is outside the clip, which has frames 0 to {frames - 1}.")
-    return int(value)
+    count = len(clip.frames)
+    if not isinstance(frame, str) or frame.lstrip("-").isdigit():
+        if not 0 <= int(frame) < count:
+            raise ClipError(f"{phase} {frame} is outside the clip, which has frames 0 to {count - 1}.")
+        return int(frame)
+    names = list(clip.frame_names or ())
+    for candidates in (names, [Path(name).stem for name in names]):
+        if frame in candidates:
+            return candidates.index(frame)
+    known = f"its frames are {names[0]} to {names[-1]}" if names else "it has no frame names"
+    raise ClipError(f"{phase} {frame!r} is not a frame of the clip: {known}. Give a name or an index from 0.")
 
 
 @contextmanager
 def _timed(timings_s: dict[str, float], stage: str):
-    """Writes the seconds of the block under `stage`."""
+    """Write the seconds of the block under `stage`."""
     started = time.perf_counter()
     yield
     timings_s[stage] = time.perf_counter() - started

@@ -1,9 +1,9 @@
-"""Motion magnification: what a face did in a clip, drawn several times larger.
+"""Motion magnification: the motion of a face in a clip, drawn several times larger.
 
-Micro-expressions move skin by about a pixel for a fifth of a second: at normal speed nobody sees them. Here
-the motion is measured by dense flow from one frame to all others, freed of what the whole head did and of
-what the clip's own noise explains, and each picture is warped by a multiple of what is left. The warp is
-limited, so that a strong motion is drawn as a strong one and does not tear the face.
+Micro-expressions move skin by about a pixel for a fifth of a second: at normal speed nobody sees them. Dense
+flow measures the motion from one frame to all others. The motion of the whole head and the clip's own noise
+are removed, and each picture is warped by a multiple of what is left. The warp is limited, so that a strong
+motion does not tear the face.
 """
 
 import cv2
@@ -14,19 +14,19 @@ from mer_hf.face.flow import to_gray
 from mer_hf.face.registration import remove_similarity
 
 FACTOR = 8.0
-"""Times as large as it was: 0.7 pixels in a face of 224 become 5 to 6, which nobody overlooks."""
+"""Magnification by default: 0.7 pixels in a face of 224 become 5 to 6, which nobody overlooks."""
 
 _RASTER = 112
-"""Height of the picture on which motion is measured: half a face, a quarter of the work."""
+"""Height of the picture on which motion is measured: half of the face's, for a quarter of the work."""
 _MOST = 0.045
-"""Of the face's height: how far the warp moves a point at most, beyond where it already went."""
+"""Greatest additional displacement by the warp, as a fraction of the face's height."""
 _LEAST = 0.0007
-"""Of the face's height: less motion than this is never told from noise; 0.16 pixels of 224."""
+"""Least motion that is told from noise, as a fraction of the face's height; 0.16 pixels of 224."""
 _SIGMAS = 4.0
 _PLAIN = 6.0
-"""Squared gradient, as a multiple of the noise's variance, at which flow is half believed."""
+"""Squared gradient, as a multiple of the noise's variance, at which flow is trusted by half."""
 _SMOOTHING = 0.022
-"""Of the face's height: width of the blur over the flow. Skin moves together over about that distance."""
+"""Width of the blur over the flow, as a fraction of the face's height: over it skin moves together."""
 
 
 def magnify(
@@ -36,27 +36,26 @@ def magnify(
     most_px: float | None = None,
     least_px: float | None = None,
 ) -> np.ndarray:
-    """Aligned faces with their motion since the reference frame drawn `factor` times larger.
+    """Draw the motion of aligned faces since the reference frame `factor` times larger.
 
     Takes about 5 ms per frame of 224 x 224 on one core; pass the frames around the motion, not a long clip.
 
     Args:
-        frames (`np.ndarray` of shape `(T, H, W, 3)`): Aligned faces, uint8, RGB: the head holds still in
-            them.
+        frames (`np.ndarray` of shape `(T, H, W, 3)`): Aligned faces, uint8, RGB.
         reference (`int`, *optional*, defaults to 0): The frame that motion is measured from, usually the
             onset.
         factor (`float`, *optional*, defaults to 8.0): 1 leaves the frames as they are.
-        most_px (`float`, *optional*): How much further than it went a point is moved at most. Defaults to 4.5
-            hundredths of the height, 10 pixels of 224.
-        least_px (`float`, *optional*): Motion that is taken for noise whatever the clip's noise is. Defaults
-            to 0.7 thousandths of the height, 0.16 pixels of 224.
+        most_px (`float`, *optional*): Greatest additional displacement of a point. Defaults to 4.5 % of the
+            height, 10 pixels of 224.
+        least_px (`float`, *optional*): Motion below it always counts as noise. Defaults to 0.07 % of the
+            height, 0.16 pixels of 224.
 
     Returns:
         `np.ndarray` of shape `(T, H, W, 3)`: uint8, RGB.
 
     Raises:
-        ValueError: If the frames have another shape or type, the reference is none of them, or the factor is
-            under 1.
+        ValueError: If the frames have another shape or type, the reference lies outside them, or the factor
+            is below 1.
     """
     moved_xy = measure_motion(frames, reference, least_px)
     pictures = [exaggerate(*pair, factor, most_px) for pair in zip(frames, moved_xy, strict=True)]
@@ -64,7 +63,7 @@ def magnify(
 
 
 def measure_motion(frames: np.ndarray, reference: int = 0, least_px: float | None = None) -> np.ndarray:
-    """How far each point of the face went since the reference frame; 0 where only noise moved.
+    """Measure how far each point of the face moved since the reference frame; 0 where only noise moved.
 
     Args:
         frames (`np.ndarray` of shape `(T, H, W, 3)`): Aligned faces, uint8, RGB.
@@ -76,7 +75,7 @@ def measure_motion(frames: np.ndarray, reference: int = 0, least_px: float | Non
         frames; at the places of the reference frame.
 
     Raises:
-        ValueError: If the frames have another shape or type, or the reference is none of them.
+        ValueError: If the frames have another shape or type, or the reference lies outside them.
     """
     _check(frames, reference)
     height, width = frames.shape[1:3]
@@ -103,11 +102,11 @@ def measure_motion(frames: np.ndarray, reference: int = 0, least_px: float | Non
 def exaggerate(
     picture: np.ndarray, moved_xy: np.ndarray, factor: float = FACTOR, most_px: float | None = None
 ) -> np.ndarray:
-    """One face with its motion drawn `factor` times larger.
+    """Draw the motion of one face `factor` times larger.
 
-    A point that went by d since the reference goes on by (factor - 1) d, or by nearly `most_px` where that is
-    more. Where the motion around it is about as large as `most_px` it needs no magnifying, and flow that
-    large is not to be trusted: there the picture is left alone.
+    A point that moved by d since the reference moves on by (factor - 1) d, and never by more than `most_px`.
+    Where the motion around it is about as large as `most_px` the picture stays as it is: such a motion needs
+    no magnifying, and flow that large cannot be trusted.
 
     Args:
         picture (`np.ndarray` of shape `(H, W, 3)`): The face after the motion, uint8, RGB.
@@ -119,7 +118,7 @@ def exaggerate(
         `np.ndarray` of shape `(H, W, 3)`: uint8, RGB.
 
     Raises:
-        ValueError: If the factor is under 1.
+        ValueError: If the factor is below 1.
     """
     if not 1.0 <= factor < np.inf:
         raise ValueError(f"expected a factor of 1 or more, got {factor}. 1 leaves the motion as it is.")
@@ -142,11 +141,11 @@ def exaggerate(
 
 
 def _carried(values: np.ndarray, moved_xy: np.ndarray, height: int) -> np.ndarray:
-    """Values at the places of the reference, brought to where these places went."""
+    """Carry values at the places of the reference to where these places went."""
     shift = (moved_xy * (len(values) / height)).astype(np.float32)
     grid = _grid(*values.shape[:2])
     back = np.zeros_like(shift)
-    for _ in range(3):  # which place came here? guess, look where it went, correct
+    for _ in range(3):  # which place moved here? guess, see where that one moved, correct
         at = grid - back
         back = cv2.remap(shift, *cv2.split(at), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return cv2.remap(values, *cv2.split(grid - back), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -164,7 +163,7 @@ def _check(frames: np.ndarray, reference: int) -> None:
 
 
 def _solver():
-    """Dense inverse search as in `flow.optical_flow`; coarser and quicker, as the flow is smoothed anyway."""
+    """Return a dense inverse search, coarser and quicker than `flow.optical_flow`; its flow is blurred."""
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     solver.setFinestScale(0)
     solver.setPatchStride(4)
@@ -178,9 +177,9 @@ def _grid(height: int, width: int) -> np.ndarray:
 
 
 def _inside(width: int, height: int) -> np.ndarray:
-    """1 on the face, falling to 0 at the picture's border: what lies behind the head must not swim.
+    """Return weights that are 1 on the face and fall to 0 at the picture's border, where background begins.
 
-    Beside the chin that is the lower corners; brows and hair reach into the upper ones.
+    Beside the chin background fills the lower corners; brows and hair reach into the upper ones.
     """
     x, y = np.abs(np.linspace(-1, 1, width)), np.linspace(-1, 1, height)[:, None]
     power = np.where(y < 0, 8.0, 2.5)
@@ -189,15 +188,14 @@ def _inside(width: int, height: int) -> np.ndarray:
 
 
 def _trust(start: np.ndarray, grays: list[np.ndarray], sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """How much the flow at each place says, `(h, w, 1)`, and whether enough to be believed, 0 to 1, `(h, w)`.
+    """Return the weight of the flow at each place, `(h, w, 1)`, and how far to trust it, 0 to 1, `(h, w)`.
 
-    Motion shows at edges. Where a picture has none but its noise, dense flow is a guess from around or from
-    the noise.
+    Motion shows at edges. Where a picture has no edges but its noise, dense flow is a guess.
     """
     slopes = np.gradient(cv2.GaussianBlur(start, (0, 0), 0.7))
     power = np.square(slopes).sum(0)
-    some = np.linspace(0, len(grays) - 3, 8).astype(int) if len(grays) > 2 else []
-    bends = [np.abs(grays[i].astype(np.float32) - 2.0 * grays[i + 1] + grays[i + 2]) for i in some]
+    starts = np.linspace(0, len(grays) - 3, 8).astype(int) if len(grays) > 2 else []
+    bends = [np.abs(grays[i].astype(np.float32) - 2.0 * grays[i + 1] + grays[i + 2]) for i in starts]
     noise = (1.4826 * np.median(bends) / np.sqrt(6)) ** 2 if bends else 0.0
     around = cv2.GaussianBlur(power, (0, 0), 1.5 * sigma)
     known = around / (around + _PLAIN * (noise + 0.1))
@@ -217,7 +215,7 @@ def _without_head(moved_xy: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _noise(moved_xy: np.ndarray, sigma: float) -> np.ndarray:
-    """Standard deviation of smoothed flow at each place, from what changes between frames, `(h, w)`."""
+    """Estimate the standard deviation of smoothed flow at each place from frame to frame, `(h, w)`."""
     if len(moved_xy) < 4:
         return np.zeros(moved_xy.shape[1:3], dtype=np.float32)
     jitter = np.abs(np.diff(moved_xy[:, ::2, ::2], 2, axis=0)) / np.sqrt(6)
@@ -227,10 +225,10 @@ def _noise(moved_xy: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _cored(moved_xy: np.ndarray, least_px: np.ndarray, sigma: float) -> np.ndarray:
-    """Share of each motion that is more than noise, `(T, h, w)`: 0 up to `least_px`, 3/4 at twice that."""
+    """Return the share of each motion above noise, `(T, h, w)`: 0 up to `least_px`, 3/4 at twice that."""
     power = np.maximum((moved_xy**2).sum(-1), 1e-12)
     share = np.clip(1.0 - least_px**2 / power, 0.0, 1.0).astype(np.float32)
-    return np.stack([cv2.GaussianBlur(each, (0, 0), sigma) for each in share])
+    return np.stack([cv2.GaussianBlur(part, (0, 0), sigma) for part in share])
 
 
 __all__ = ["FACTOR", "exaggerate", "magnify", "measure_motion"]

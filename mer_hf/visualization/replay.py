@@ -1,9 +1,10 @@
-"""The slowed replay of a result: the face as it was beside the face with its motion magnified.
+"""The slowed replay of a result: the face as it was recorded beside the face with its motion magnified.
 
-from mer_hf.replay import write_replay
+from mer_hf import MicroExpressionPipeline
+from mer_hf.visualization.replay import write_replay
 
-track = pipe.track(clip)
-prediction = pipe.classify(track, pipe.spot(track, clip.timestamps_s), clip.timestamps_s)
+pipe = MicroExpressionPipeline.from_pretrained("htnet")
+prediction, track = pipe.with_track("clip.mp4")
 write_replay("replay.mp4", track, prediction)
 """
 
@@ -11,19 +12,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from mer_hf.face.tracking import FaceTrack
 from mer_hf.inference.pipeline import Prediction
 from mer_hf.video.clip import write_clip
 
-from .figures import PHASE_STYLES
+from .figures import PHASE_STYLES, heat_colors, smooth_relevance
 from .magnify import FACTOR, exaggerate, measure_motion
 
 SLOW = 0.25
@@ -33,11 +32,14 @@ SHORTEST_S, LONGEST_S = 3.0, 8.0
 MOST_FRAMES = int(FPS * LONGEST_S)
 
 _SIDE, _GAP, _TOP, _BOTTOM = 336, 4, 30, 76
+_WIDTH, _LINE_Y = 2 * _SIDE + _GAP, _TOP + _SIDE + 16
 _HOLD_S = 0.6
 """How long the replay rests at the apex, so that it can be looked at."""
 _OPACITY = 0.55
 _UNTIMED_HZ = 30.0
 _INK, _PAPER, _QUIET, _TRACK = (243, 244, 246), (17, 24, 39), (156, 163, 175), (55, 65, 81)
+_INTERVAL, _CURSOR = (86, 180, 233), (240, 228, 66)
+_TITLES = {"no_motion": "no motion above the noise", "blink": "no other motion"}
 
 
 def write_replay(
@@ -46,68 +48,56 @@ def write_replay(
     prediction: Prediction,
     factor: float = FACTOR,
     slow: float = SLOW,
-    crf: int = 23,
 ) -> None:
-    """Write the replay as an mp4 that browsers play.
+    """Write the replay as an mp4 that browsers play; a failure leaves what was there.
+
+    The replay shows 3 to 8 seconds around the motion. On the left stands the aligned face as it was recorded,
+    beside it the same face with its motion since the onset drawn larger. For a micro-expression the network's
+    relevance fades in towards the apex, where the replay rests for a moment. Below, a strip shows the place
+    in the clip. Without an expression no relevance is shown: the replay shows the interval in question, or
+    the whole clip (of a long clip, the stretch with the strongest motion).
 
     Args:
-        path (`str` or `os.PathLike`): Where to write, ending in `.mp4`.
-        track ([`FaceTrack`]): The aligned faces.
-        prediction ([`Prediction`]): What was found in them.
-        factor (`float`, *optional*, defaults to 8.0): How many times larger motion is drawn.
-        slow (`float`, *optional*, defaults to 0.25): See `replay_frames`.
-        crf (`int`, *optional*, defaults to 23): Strength of the compression, 0 to 51.
+        path (`str` or `os.PathLike`): The file to write, ending in `.mp4`.
+        track ([`FaceTrack`]): The aligned faces, from `MicroExpressionPipeline.with_track`.
+        prediction ([`Prediction`]): The prediction made from them.
+        factor (`float`, *optional*, defaults to 8.0): How many times larger motion is drawn, 1 or more.
+        slow (`float`, *optional*, defaults to 0.25): Speed of the replay, 1 being that of the clip. It is
+            adapted where the replay would last less than 3 or more than 8 seconds. A clip without times
+            counts as one of 30 frames per second.
 
     Raises:
-        ValueError: See `replay_frames`; also if the path does not end in `.mp4`.
+        ValueError: If track and prediction belong to different clips, a number is out of range, or the path
+            does not end in `.mp4`.
     """
-    _check(track, prediction, factor, slow)
-    write_clip(Path(path), _pictures(track, prediction, factor, slow), FPS, crf=crf, preset="veryfast")
+    write_clip(path, replay_frames(track, prediction, factor, slow), FPS, crf=23, preset="veryfast")
 
 
 def replay_frames(
     track: FaceTrack, prediction: Prediction, factor: float = FACTOR, slow: float = SLOW
-) -> tuple[np.ndarray, float]:
-    """The replay as pictures: 3 to 8 seconds around what was found.
-
-    On the image left the aligned face as it was recorded, beside it the same face with its motion since the
-    onset drawn larger; for a micro-expression the network's relevance fades in over it towards the apex,
-    where the replay rests for a moment. Below, a strip says where in the clip this is. Without an expression
-    there is no relevance: the interval in question is replayed, or the whole clip (of a clip too long for
-    that, the stretch with the strongest motion).
-
-    Args:
-        track ([`FaceTrack`]): The aligned faces.
-        prediction ([`Prediction`]): What was found in them.
-        factor (`float`, *optional*, defaults to 8.0): How many times larger motion is drawn, 1 or more.
-        slow (`float`, *optional*, defaults to 0.25): Speed, 1 being that of the clip; a replay that would be
-            shorter than 3 or longer than 8 seconds is slower or faster. A clip without times counts as one of
-            30 frames per second.
-
-    Returns:
-        `tuple`: frames uint8 `(N, 442, 676, 3)` RGB, N at most 240, and their rate per second.
-
-    Raises:
-        ValueError: If track and prediction belong to different clips, or a number is out of range.
-    """
-    _check(track, prediction, factor, slow)
-    return np.stack(list(_pictures(track, prediction, factor, slow))), FPS
-
-
-def _pictures(track: FaceTrack, prediction: Prediction, factor: float, slow: float) -> Iterator[np.ndarray]:
-    """One picture after the other: all of them together take 200 MB."""
-    plan = _plan(prediction, slow)
-    faces, used = _faces(track, plan.places)
-    moved_xy = measure_motion(faces, int(np.abs(used - plan.start).argmin()))
+) -> Iterator[np.ndarray]:
+    """Draw the frames of the replay, at most 240 of shape `(442, 676, 3)`, uint8 RGB, 30 per second."""
+    if len(track.frames) != len(prediction.phases.curve):
+        raise ValueError(
+            f"the track has {len(track.frames)} frames, the curve {len(prediction.phases.curve)}. "
+            "Pass the track that the prediction was made from."
+        )
+    if not 0.0 < slow <= 1.0:
+        raise ValueError(
+            f"expected slow above 0 and at most 1, got {slow}. 0.25 plays at a quarter of the speed."
+        )
+    board = _storyboard(prediction, slow)
+    faces, used = _faces(track, board.places)
+    moved_xy = measure_motion(faces, int(np.abs(used - board.start).argmin()))
     heat = _Heat(prediction) if prediction.outcome == "micro_expression" else None
-    still = _background(plan, factor)
-    at_used = np.interp(plan.places, used, np.arange(len(used)))
-    for place, at, overlay in zip(plan.places, at_used, plan.overlay(), strict=True):
-        picture, face = still.copy(), _between(faces, at)
-        larger = _sized(exaggerate(face, _between(moved_xy, at), factor))
+    background = _background(board, factor)
+    indices = np.interp(board.places, used, np.arange(len(used)))
+    for place, index, share in zip(board.places, indices, board.relevance_shares(), strict=True):
+        picture, face = background.copy(), _between(faces, index)
+        larger = _sized(exaggerate(face, _between(moved_xy, index), factor))
         picture[_TOP : _TOP + _SIDE, :_SIDE] = _sized(face)
-        picture[_TOP : _TOP + _SIDE, _SIDE + _GAP :] = heat.over(larger, place, overlay) if heat else larger
-        _write_now(picture, plan, place)
+        picture[_TOP : _TOP + _SIDE, _SIDE + _GAP :] = heat.over(larger, place, share) if heat else larger
+        _draw_cursor(picture, board, place)
         yield picture
 
 
@@ -115,17 +105,17 @@ def _pictures(track: FaceTrack, prediction: Prediction, factor: float, slow: flo
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """What the replay shows.
+class _Storyboard:
+    """The stretch of the clip that is replayed, frame by frame.
 
     Attributes:
         places: `(N,)`, the place in the clip of every picture, in frames with fractions.
         start: Frame that motion is measured from.
-        phases: Onset, apex and offset, {} where there are none.
+        phases: Onset, apex and offset; empty where there are none.
         blinks: First and last frame of each blink.
         times_s: `(T,)` seconds of the clip's frames, or None.
-        speed: Of the replay, 1 being that of the clip.
-        title: What the interval is called.
+        speed: Speed of the replay, 1 being that of the clip.
+        title: Name of a stretch without phases.
     """
 
     places: np.ndarray
@@ -136,30 +126,30 @@ class _Plan:
     speed: float
     title: str
 
-    def overlay(self) -> np.ndarray:
-        """How strong the relevance is in every picture, `(N,)`.
+    def relevance_shares(self) -> np.ndarray:
+        """Return how strong the relevance is in every picture, `(N,)`.
 
-        Faint on the way up, so that the motion is seen; full while the replay rests at the apex; gone some
-        time after the offset.
+        It is faint on the way up, so that the motion is seen, full while the replay rests at the apex, and
+        gone some time after the offset.
         """
         if not self.phases:
             return np.zeros(len(self.places))
-        onset, apex, offset = (self.phases[name] for name in PHASE_STYLES)
-        gone = max(offset, apex + 1) + 0.5 * max(offset - onset, 1)
+        onset, apex, offset = self.phases.values()
+        end = max(offset, apex + 1) + 0.5 * max(offset - onset, 1)
         share = np.interp(self.places, [onset, max(apex, onset + 0.5)], [0.0, 0.4])
         resting = np.flatnonzero(self.places == apex)
         share[resting] = np.interp(np.arange(len(resting)), [0, 0.6 * len(resting) + 1], [0.4, 1.0])
-        falling = np.interp(self.places, [max(offset, apex + 0.5), gone], [1.0, 0.0])
+        falling = np.interp(self.places, [max(offset, apex + 0.5), end], [1.0, 0.0])
         share = np.where(self.places > apex, falling, share)
         return 0.5 - 0.5 * np.cos(np.pi * share)
 
     def name_of(self, place: float) -> str:
-        """What is going on at a place."""
+        """Name the phase at a place."""
         if any(first <= place <= last for first, last in self.blinks):
             return "blink"
         if not self.phases:
             return self.title
-        onset, apex, offset = (self.phases[name] for name in PHASE_STYLES)
+        onset, apex, offset = self.phases.values()
         if abs(place - apex) < 0.5:
             return "apex"
         if abs(place - onset) < 0.5:
@@ -169,50 +159,45 @@ class _Plan:
         return "rising" if place < apex else "falling" if place < offset else "after"
 
 
-_TITLES = {"no_motion": "no motion above the noise", "blink": "no other motion"}
-
-
-def _plan(prediction: Prediction, slow: float) -> _Plan:
-    """Which stretch of the clip is replayed, and how fast."""
-    count, phases = len(prediction.phases.curve), prediction.phases
-    times_s = prediction.timestamps_s
-    known = (
-        len(times_s) == count and bool(np.isfinite(times_s).all()) and (count < 2 or times_s[-1] > times_s[0])
-    )
-    clock_s = np.asarray(times_s, dtype=float) if known else np.arange(count) / _UNTIMED_HZ
-    found = {name: getattr(phases, name) for name in PHASE_STYLES}
-    found = {} if None in found.values() else found
-    first_s, last_s = _stretch(prediction, clock_s, found, slow)
+def _storyboard(prediction: Prediction, slow: float) -> _Storyboard:
+    """Choose the stretch of the clip that is replayed, and its speed."""
+    phases, times_s = prediction.phases, np.asarray(prediction.timestamps_s, dtype=float)
+    count = len(phases.curve)
+    timed = bool(np.isfinite(times_s).all()) and (count < 2 or times_s[-1] > times_s[0])
+    clock_s = times_s if timed else np.arange(count) / _UNTIMED_HZ
+    frames = {name: getattr(phases, name) for name in PHASE_STYLES}
+    frames = {} if None in frames.values() else frames
+    first_s, last_s = _stretch(prediction, clock_s, frames, slow)
     length_s = max(last_s - first_s, 1e-3)
-    hold_s = _HOLD_S if found else 0.0
+    hold_s = _HOLD_S if frames else 0.0
     speed = float(np.clip(slow, length_s / (LONGEST_S - hold_s), length_s / (SHORTEST_S - hold_s)))
     seconds = np.linspace(first_s, last_s, max(2, int((length_s / speed) * FPS)))
     places = np.interp(seconds, clock_s, np.arange(count))
-    if found:
-        at = int(np.searchsorted(places, found["apex"]))
-        places = np.insert(places, at, np.full(round(hold_s * FPS), float(found["apex"])))
-    start = found["onset"] if found else int(places[0].round())
-    title = _TITLES.get(prediction.outcome, "")
-    return _Plan(places[:MOST_FRAMES], start, found, phases.blinks, clock_s if known else None, speed, title)
+    if frames:
+        apex = frames["apex"]
+        hold = np.full(round(hold_s * FPS), float(apex))
+        places = np.insert(places, int(np.searchsorted(places, apex)), hold)
+    start = frames["onset"] if frames else int(places[0].round())
+    title, times_s = _TITLES.get(prediction.outcome, ""), clock_s if timed else None
+    return _Storyboard(places[:MOST_FRAMES], start, frames, phases.blinks, times_s, speed, title)
 
 
 def _stretch(
-    prediction: Prediction, clock_s: np.ndarray, found: dict[str, int], slow: float
+    prediction: Prediction, clock_s: np.ndarray, frames: dict[str, int], slow: float
 ) -> tuple[float, float]:
-    """Begin and end of what is replayed, in seconds of the clip."""
+    """Return begin and end of what is replayed, in seconds of the clip."""
     begin_s, end_s = float(clock_s[0]), float(clock_s[-1])
-    if found:
-        onset_s, apex_s, offset_s = (float(clock_s[at]) for at in found.values())
+    phases = prediction.phases
+    if frames:
+        onset_s, apex_s, offset_s = (float(clock_s[frame]) for frame in frames.values())
         margin_s = min(max(0.2, 0.5 * (offset_s - onset_s)), 1.0)
         if offset_s - onset_s < LONGEST_S:
             return max(begin_s, onset_s - margin_s), min(end_s, offset_s + margin_s)
         middle_s, most_s = apex_s, LONGEST_S - _HOLD_S
     else:
-        if prediction.phases.blinks and prediction.outcome == "blink":
-            middle_s = float(np.mean([clock_s[at] for at in prediction.phases.blinks[0]]))
-        else:
-            middle_s = float(clock_s[int(np.nanargmax(prediction.phases.curve))])
-        most_s = 2.0 * LONGEST_S * slow
+        blinked = phases.blinks and prediction.outcome == "blink"
+        middle = list(phases.blinks[0]) if blinked else int(np.nanargmax(phases.curve))
+        middle_s, most_s = float(np.mean(clock_s[middle])), 2.0 * LONGEST_S * slow
     if end_s - begin_s <= most_s:
         return begin_s, end_s
     first_s = float(np.clip(middle_s - most_s / 2, begin_s, end_s - most_s))
@@ -220,17 +205,17 @@ def _stretch(
 
 
 def _faces(track: FaceTrack, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The faces that are shown, at most `MOST_FRAMES`, and which frames of the clip they are."""
+    """Return the faces that are shown, at most `MOST_FRAMES`, and their frame indices in the clip."""
     first, last = int(np.floor(places.min())), int(np.ceil(places.max()))
     last = min(last, len(track.frames) - 1)
     used = np.unique(np.linspace(first, last, min(MOST_FRAMES, last - first + 1)).round().astype(int))
     return track.frames[used], used
 
 
-def _between(values: np.ndarray, at: float) -> np.ndarray:
-    """Between two neighbours; motion from one frame to the next is too small to be seen doubled."""
-    low = min(int(at), len(values) - 1)
-    share = at - low
+def _between(values: np.ndarray, index: float) -> np.ndarray:
+    """Mix two neighbours; motion from one frame to the next is too small to be seen doubled."""
+    low = min(int(index), len(values) - 1)
+    share = index - low
     if share < 1e-3 or low + 1 >= len(values):
         return values[low]
     return cv2.addWeighted(values[low], 1 - share, values[low + 1], share, 0)
@@ -248,127 +233,91 @@ class _Heat:
     """Relevance as a see-through heat map; between two frames that have a map, a mixture of both."""
 
     def __init__(self, prediction: Prediction) -> None:
-        maps = np.atleast_3d(prediction.relevance.T).T.astype(np.float32)
-        at = np.array(prediction.relevance_frames)
-        order = [index for index in np.argsort(at, kind="stable") if at[index] >= 0]
-        at, order = np.unique(at[order], return_index=True)[0], self._last_of_each(at, order)
-        self.at = at.astype(float)
-        self.maps = [self._smoothed(maps[index]) for index in order]
-        steps = 0.25 + 0.70 * np.linspace(0, 1, 256)
-        self.colors = (255 * colormaps["inferno"](steps)[:, :3]).astype(np.uint8)[None]
-
-    @staticmethod
-    def _last_of_each(at: np.ndarray, order: list[int]) -> list[int]:
-        """Where a frame has several maps, the last: key frames stand at the end."""
-        return list({int(at[index]): index for index in order}.values())
-
-    @staticmethod
-    def _smoothed(one: np.ndarray) -> np.ndarray:
-        one = cv2.resize(one, (_SIDE, _SIDE))
-        blurred = cv2.GaussianBlur(one, (0, 0), 0.03 * _SIDE)
-        return np.clip(blurred * (one.max() / (blurred.max() or 1.0)), 0.0, 1.0)
+        maps = prediction.relevance.reshape(-1, *prediction.relevance.shape[-2:]).astype(np.float32)
+        pairs = zip(prediction.relevance_frames, maps, strict=True)
+        # Where a frame has several maps the last counts: key frames stand at the end.
+        by_frame = {frame: relevance for frame, relevance in pairs if frame >= 0}
+        self.frames = sorted(by_frame)
+        sized = [cv2.resize(by_frame[frame], (_SIDE, _SIDE)) for frame in self.frames]
+        self.maps = np.stack([smooth_relevance(relevance, 0.03 * _SIDE) for relevance in sized])
+        self.colors = heat_colors(np.linspace(0, 1, 256)).astype(np.uint8)[None]
 
     def over(self, face: np.ndarray, place: float, share: float) -> np.ndarray:
-        """The face with the map that belongs to a place over it."""
+        """Lay the map that belongs to a place over a face."""
         if share < 0.01:
             return face
-        map_ = _between(np.array(self.maps), float(np.interp(place, self.at, np.arange(len(self.at)))))
-        color = cv2.LUT(cv2.merge([(255 * map_).astype(np.uint8)] * 3), self.colors)
-        weight = cv2.merge([np.minimum(1.5 * map_, 1.0) * np.float32(_OPACITY * share)] * 3)
+        relevance = _between(self.maps, float(np.interp(place, self.frames, np.arange(len(self.frames)))))
+        color = cv2.LUT(cv2.merge([(255 * relevance).astype(np.uint8)] * 3), self.colors)
+        weight = cv2.merge([np.minimum(1.5 * relevance, 1.0) * np.float32(_OPACITY * share)] * 3)
         return cv2.add(face * (1 - weight), color * weight, dtype=cv2.CV_8U)
 
 
 @lru_cache(maxsize=4)
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of the other pictures, which comes with matplotlib."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", name), size)
+def _font(size: int, weight: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_manager.findfont(f"DejaVu Sans:weight={weight}"), size)
 
 
 @lru_cache(maxsize=512)
-def _text(words: str, size: int, color: tuple[int, int, int], bold: bool = False) -> np.ndarray:
-    """One line of writing on the background, `(height, width, 3)`."""
-    font = _font(size, bold)
+def _text(words: str, size: int, color: tuple[int, int, int], weight: str = "normal") -> np.ndarray:
+    """Write one line on the background, `(height, width, 3)`."""
+    font = _font(size, weight)
     image = Image.new("RGB", (max(1, round(font.getlength(words))) + 2, size + 6), _PAPER)
     ImageDraw.Draw(image).text((1, size), words, font=font, fill=color, anchor="ls")
     return np.asarray(image)
 
 
 def _put(picture: np.ndarray, words: np.ndarray, x: float, y: int, share: float = 0.0) -> None:
-    """Writing at x, of which `share` of its width lies to the left; kept inside the picture."""
+    """Put a text at x with `share` of its width to the left, and keep it inside the picture."""
     height, width = words.shape[:2]
     left = int(np.clip(round(x - share * width), 0, picture.shape[1] - width))
     picture[y : y + height, left : left + width] = words
 
 
-def _background(plan: _Plan, factor: float) -> np.ndarray:
-    """What does not change: the captions, the line of time and its marks."""
-    width = 2 * _SIDE + _GAP
-    picture = np.full((_TOP + _SIDE + _BOTTOM, width, 3), _PAPER, np.uint8)
+def _background(board: _Storyboard, factor: float) -> np.ndarray:
+    """Draw what does not change: the captions, the line of time and its marks."""
+    picture = np.full((_TOP + _SIDE + _BOTTOM, _WIDTH, 3), _PAPER, np.uint8)
     _put(picture, _text("as recorded", 14, _INK), _SIDE / 2, 5, 0.5)
-    _put(picture, _text(f"motion \u00d7 {factor:g}", 14, _INK, True), 1.5 * _SIDE + _GAP, 5, 0.5)
-    line = _line_y()
-    cv2.line(picture, (_x(plan, -1e9), line), (_x(plan, 1e9), line), _TRACK, 4)
-    for first, last in plan.blinks:
-        if last >= plan.places[0] and first <= plan.places[-1]:
-            cv2.line(picture, (_x(plan, first), line), (_x(plan, last), line), _QUIET, 4)
-    if plan.phases:
-        onset, offset = plan.phases["onset"], plan.phases["offset"]
-        cv2.line(picture, (_x(plan, onset), line), (_x(plan, offset), line), (86, 180, 233), 4)
-    for name, at in plan.phases.items():
-        _mark(picture, _x(plan, at), line, PHASE_STYLES[name][1])
-        beside = {"onset": 0.85, "apex": 0.5, "offset": 0.15}[name]
-        _put(picture, _text(name, 11, _QUIET), _x(plan, at), line + 8, beside)
+    _put(picture, _text(f"motion \u00d7 {factor:g}", 14, _INK, "bold"), 1.5 * _SIDE + _GAP, 5, 0.5)
+    first, last = board.places[[0, -1]]
+    spans = [(first, last, _TRACK)]
+    spans += [(*blink, _QUIET) for blink in board.blinks if blink[1] >= first and blink[0] <= last]
+    if board.phases:
+        spans.append((board.phases["onset"], board.phases["offset"], _INTERVAL))
+    for begin, end, color in spans:
+        cv2.line(picture, (_x(board, begin), _LINE_Y), (_x(board, end), _LINE_Y), color, 4)
+    for (name, frame), share in zip(board.phases.items(), (0.85, 0.5, 0.15), strict=False):
+        _draw_mark(picture, _x(board, frame), PHASE_STYLES[name][1])
+        _put(picture, _text(name, 11, _QUIET), _x(board, frame), _LINE_Y + 8, share)
     return picture
 
 
-def _mark(picture: np.ndarray, x: int, y: int, kind: str) -> None:
-    """The marker that a phase has in the curve as well: triangle, disc or square."""
+def _draw_mark(picture: np.ndarray, x: int, kind: str) -> None:
+    """Draw the marker that a phase has in the curve as well: triangle, disc or square."""
     if kind == "o":
-        cv2.circle(picture, (x, y), 6, _INK, -1, cv2.LINE_AA)
+        cv2.circle(picture, (x, _LINE_Y), 6, _INK, -1, cv2.LINE_AA)
         return
     shapes = {"^": [(-7, 6), (7, 6), (0, -7)], "s": [(-5, -5), (5, -5), (5, 5), (-5, 5)]}
-    cv2.fillPoly(picture, [np.array(shapes[kind]) + np.array([x, y])], _INK, cv2.LINE_AA)
+    cv2.fillPoly(picture, [np.add(shapes[kind], (x, _LINE_Y))], _INK, cv2.LINE_AA)
 
 
-def _line_y() -> int:
-    return _TOP + _SIDE + 16
-
-
-def _x(plan: _Plan, place: float) -> int:
-    """Column of a place on the line of time."""
-    first, last = float(plan.places[0]), float(plan.places[-1])
+def _x(board: _Storyboard, place: float) -> int:
+    """Return the column of a place on the line of time."""
+    first, last = board.places[[0, -1]]
     share = (np.clip(place, first, last) - first) / ((last - first) or 1.0)
-    return round(14 + share * (2 * _SIDE + _GAP - 28))
+    return round(14 + share * (_WIDTH - 28))
 
 
-def _write_now(picture: np.ndarray, plan: _Plan, place: float) -> None:
-    """Where the replay is: a cursor, the time, the frame and what is going on."""
-    x, line = _x(plan, place), _line_y()
-    cv2.line(picture, (x, line - 11), (x, line + 11), (240, 228, 66), 2)
-    y = line + 33
-    frame = f"frame {round(place)}"
-    if plan.times_s is not None:
-        seconds = float(np.interp(place, np.arange(len(plan.times_s)), plan.times_s))
-        frame = f"{seconds:.2f} s   {frame}"
+def _draw_cursor(picture: np.ndarray, board: _Storyboard, place: float) -> None:
+    """Show where the replay is: a cursor, the time, the frame and the phase."""
+    x, y = _x(board, place), _LINE_Y + 33
+    cv2.line(picture, (x, _LINE_Y - 11), (x, _LINE_Y + 11), _CURSOR, 2)
+    frame, speed = f"frame {round(place)}", "slowed"
+    if board.times_s is not None:
+        seconds = float(np.interp(place, np.arange(len(board.times_s)), board.times_s))
+        frame, speed = f"{seconds:.2f} s   {frame}", f"speed \u00d7 {board.speed:.2g}"
     _put(picture, _text(frame, 14, _INK), 12, y)
-    _put(picture, _text(plan.name_of(place), 16, _INK, True), picture.shape[1] / 2, y - 2, 0.5)
-    speed = f"speed \u00d7 {plan.speed:.2g}" if plan.times_s is not None else "slowed"
-    _put(picture, _text(speed, 14, _QUIET), picture.shape[1] - 12, y, 1.0)
-
-
-def _check(track: FaceTrack, prediction: Prediction, factor: float, slow: float) -> None:
-    if len(track.frames) != len(prediction.phases.curve):
-        raise ValueError(
-            f"the track has {len(track.frames)} frames, the curve {len(prediction.phases.curve)}. "
-            "Pass the track that the prediction was made from."
-        )
-    if not 1.0 <= factor < np.inf:
-        raise ValueError(f"expected a factor of 1 or more, got {factor}. 1 leaves the motion as it is.")
-    if not 0.0 < slow <= 1.0:
-        raise ValueError(
-            f"expected slow above 0 and at most 1, got {slow}. 0.25 plays at a quarter of the speed."
-        )
+    _put(picture, _text(board.name_of(place), 16, _INK, "bold"), _WIDTH / 2, y - 2, 0.5)
+    _put(picture, _text(speed, 14, _QUIET), _WIDTH - 12, y, 1.0)
 
 
 __all__ = ["replay_frames", "write_replay"]

@@ -1,6 +1,6 @@
-"""A result as files for others: the motion curve as CSV, and a report that opens without a network.
+"""A result as files: the motion curve as CSV, and a report that opens without a network.
 
-from mer_hf.export import html_report, write_curve_csv
+from mer_hf.visualization.report import html_report, write_curve_csv
 
 write_curve_csv("curve.csv", prediction)
 html_report("report.html", prediction, replay="replay.mp4")
@@ -22,8 +22,9 @@ from PIL import Image
 from mer_hf import __version__
 from mer_hf.face.action_units import PRESENT
 from mer_hf.face.flow import optical_flow
-from mer_hf.inference.pipeline import PHASE_NAMES, Prediction
+from mer_hf.inference.pipeline import PHASE_NAMES, UNSCORED, Prediction
 from mer_hf.labels import ACTION_UNITS
+from mer_hf.utils.files import replacing
 from mer_hf.visualization import figures
 
 CURVE_COLUMNS = ("frame", "time_s", "motion_px", "threshold", "blink", "phase")
@@ -37,45 +38,42 @@ TITLES = {
     "no_motion": "No motion",
     "blink": "Only a blink",
 }
-MEANINGS = {
-    "micro_expression": "A short facial motion was found, and the network gave it a class.",
-    "no_micro_expression": "Something moved, but more like a blink, speech, a turn of the head or noise "
-    "than like a micro-expression. The probabilities say what it would be if it were one.",
-    "no_motion": "Nothing moved more than the noise of the recording, so nothing was classified.",
-    "blink": "Nothing moved but the eyelids, so nothing was classified.",
-}
 PHASE_SOURCES = {
-    "annotated": "from a data set's annotation",
+    "annotated": "from a dataset's annotation",
     "given": "given by a person",
     "spotted": "found in the motion",
     "midpoint": "apex put midway, as nothing stood out",
 }
 AU_SOURCES = {
     "estimated": "estimated from the motion",
-    "given": "given by a person",
-    "withheld": "estimated from the motion; the network was not told",
+    "annotated": "annotated by a person",
+    "hidden": "estimated from the motion, but hidden from the network",
 }
+PACKAGES = ("torch", "transformers", "opencv-contrib-python", "mediapipe")
 
 
 def write_curve_csv(path: str | os.PathLike, prediction: Prediction) -> None:
     """Write the motion curve as a table, one row per frame of the clip.
 
-    The columns: `frame` from 0; `time_s`, empty where it is not known; `motion_px`, motion of the face's
-    region that moves most, in pixels of the aligned face; `threshold`, what the motion has to pass; `blink`,
+    The columns: `frame` from 0; `time_s`, empty where it is unknown; `motion_px`, motion of the face's
+    region that moves most, in pixels of the aligned face; `threshold`, above which motion counts; `blink`,
     0 or 1; `phase`: `onset`, `rising`, `apex`, `falling` or `offset`, empty outside the expression.
 
     Args:
-        path (`str` or `os.PathLike`): Where to write; a failure leaves what was there.
-        prediction ([`Prediction`]): What was found.
+        path (`str` or `os.PathLike`): The file to write; a failure leaves what was there.
+        prediction ([`Prediction`]): A prediction of the pipeline.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(CURVE_COLUMNS)
-    writer.writerows(_curve_rows(prediction))
-    _write(Path(path), table.getvalue())
+    phases, times_s, blinking = prediction.phases, prediction.timestamps_s, _blinking(prediction)
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CURVE_COLUMNS)
+        for frame, motion_px in enumerate(phases.curve):
+            time_s = f"{times_s[frame]:.6f}" if np.isfinite(times_s[frame]) else ""
+            numbers = (f"{motion_px:.4f}", f"{phases.threshold:.4f}", int(blinking[frame]))
+            writer.writerow((frame, time_s, *numbers, _phase_of(frame, prediction)))
 
 
 def html_report(
@@ -84,19 +82,18 @@ def html_report(
     replay: str | os.PathLike | bytes | None = None,
     source: str | None = None,
 ) -> None:
-    """Write the result as one HTML file: pictures and video are inside, and nothing is fetched.
+    """Write the result as one HTML file that holds its pictures and video and opens without a network.
 
     Args:
-        path (`str` or `os.PathLike`): Where to write; a failure leaves what was there.
-        prediction ([`Prediction`]): What was found.
+        path (`str` or `os.PathLike`): The file to write; a failure leaves what was there.
+        prediction ([`Prediction`]): A prediction of the pipeline.
         replay (`str`, `os.PathLike` or `bytes`, *optional*): The mp4 of
-            [`~mer_hf.visualization.replay.write_replay`], or its bytes. Left out where it is None.
+            [`~mer_hf.visualization.replay.write_replay`], or its bytes. Without it the report has no video.
         source (`str`, *optional*): Name of the clip, for the title.
 
     Raises:
         OSError: If the replay cannot be read or the report cannot be written.
     """
-    video = replay if isinstance(replay, bytes) or replay is None else Path(replay).read_bytes()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -104,41 +101,28 @@ def html_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    values = _report_values(prediction) | {
-        "source": source,
-        "replay": None if video is None else _data_uri("video/mp4", video),
-    }
-    _write(Path(path), environment.get_template("prediction.html.j2").render(values))
+    if replay is not None:
+        video = replay if isinstance(replay, bytes) else Path(replay).read_bytes()
+        replay = _data_uri("video/mp4", video)
+    template = environment.get_template("prediction.html.j2")
+    page = template.render(_report_values(prediction), source=source, replay=replay)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 # --- what is in them ----------------------------------------------------------------------------------------
-
-
-def _curve_rows(prediction: Prediction) -> list[tuple]:
-    phases, times_s = prediction.phases, prediction.timestamps_s
-    blinking = _blinking(prediction)
-    return [
-        (
-            frame,
-            f"{times_s[frame]:.6f}" if np.isfinite(times_s[frame]) else "",
-            f"{moved:.4f}",
-            f"{phases.threshold:.4f}",
-            int(blinking[frame]),
-            _phase_of(frame, prediction),
-        )
-        for frame, moved in enumerate(phases.curve)
-    ]
 
 
 def _phase_of(frame: int, prediction: Prediction) -> str:
     onset, apex, offset = (getattr(prediction.phases, name) for name in PHASE_NAMES)
     if onset is None or not onset <= frame <= offset:
         return ""
-    named = {offset: "offset", onset: "onset", apex: "apex"}  # where two fall on one frame, the last counts
-    return named.get(frame, "rising" if frame < apex else "falling")
+    names = {offset: "offset", onset: "onset", apex: "apex"}  # where two fall on one frame, the last counts
+    return names.get(frame, "rising" if frame < apex else "falling")
 
 
 def _blinking(prediction: Prediction) -> np.ndarray:
+    """Mark the frames in a blink."""
     blinking = np.zeros(len(prediction.phases.curve), dtype=bool)
     for first, last in prediction.phases.blinks:
         blinking[first : last + 1] = True
@@ -146,48 +130,44 @@ def _blinking(prediction: Prediction) -> np.ndarray:
 
 
 def _report_values(prediction: Prediction) -> dict:
-    """What the template reads."""
+    """Collect what the template reads."""
     answer = prediction.to_dict()
-    found = answer["phases"]
-    scores = sorted(answer["scores"].items(), key=lambda each: -each[1])
+    phases = answer["phases"]
+    timed = phases["onset_s"] is not None and phases["offset_s"] is not None
     return {
         "title": TITLES[prediction.outcome],
-        "meaning": MEANINGS[prediction.outcome],
-        "outcome": prediction.outcome,
         "label": prediction.label,
-        "scores": scores,
-        "classified": prediction.outcome in ("micro_expression", "no_micro_expression"),
+        "scores": sorted(prediction.scores.items(), key=lambda item: -item[1]),
+        "classified": prediction.outcome not in UNSCORED,
         "expression_probability": prediction.expression_probability,
         "phases": [
-            (name, found[name], found[f"{name}_s"]) for name in PHASE_NAMES if found[name] is not None
+            (name, phases[name], phases[f"{name}_s"]) for name in PHASE_NAMES if phases[name] is not None
         ],
-        "duration_ms": _duration_ms(found),
-        "phase_source": PHASE_SOURCES.get(found["source"], found["source"]),
-        "others": len(found["candidates"]) - 1,
-        "blinks": found["blinks"],
+        "duration_ms": round(1000 * (phases["offset_s"] - phases["onset_s"])) if timed else None,
+        "phase_source": PHASE_SOURCES[phases["source"]],
+        "weaker_intervals": len(phases["candidates"]) - 1,
+        "blinks": phases["blinks"],
         "frames": len(prediction.phases.curve),
         "present": _present(prediction),
-        "action_units_source": AU_SOURCES.get(prediction.action_units_source, prediction.action_units_source),
+        "action_units_source": AU_SOURCES[prediction.action_units_source],
         "pictures": _pictures(prediction),
         "curve": _png(_curve_picture(prediction)),
         "curve_alt": _curve_alt(prediction),
         "action_units": _action_units_picture(prediction),
         "warnings": prediction.warnings,
         "model": prediction.model,
-        "versions": _versions(),
+        "versions": [
+            ("mer_hf", __version__),
+            *((name, version(name)) for name in PACKAGES),
+            ("Python", platform.python_version()),
+        ],
         "took_s": sum(prediction.timings_s.values()),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
 
-def _duration_ms(found: dict) -> int | None:
-    if found["onset_s"] is None or found["offset_s"] is None:
-        return None
-    return round(1000 * (found["offset_s"] - found["onset_s"]))
-
-
 def _present(prediction: Prediction) -> list[tuple[str, str, str, float]]:
-    """Action units from `PRESENT` on, strongest first: name, what it does, side, intensity."""
+    """List the present action units, strongest first: name, what it does, side, intensity."""
     rows = []
     for name, values in prediction.action_units.items():
         if values is None or values[2] < PRESENT:
@@ -200,63 +180,49 @@ def _present(prediction: Prediction) -> list[tuple[str, str, str, float]]:
 
 
 def _pictures(prediction: Prediction) -> list[dict[str, str]]:
-    """Faces, flow and relevance, each with its caption and a text for those who cannot see it."""
+    """Draw faces, flow and relevance, each with its caption and a text for those who cannot see it."""
     phases = prediction.phases
-    names, notes = ("First frame", "Middle frame"), ("The aligned face.", "The aligned face.")
-    if phases.apex is not None:
-        names = (f"Onset, frame {phases.onset}", f"Apex, frame {phases.apex}")
-        notes = ("The aligned face before the motion.", "The aligned face at the strongest motion.")
     flow_xy = optical_flow(prediction.onset_face, prediction.apex_face)
     most_px = max(figures.full_color_px(flow_xy), FAINT_PX)
-    size = 448
+    if phases.apex is None:
+        start = ("First frame", "The aligned face.")
+        end = ("Middle frame", "The aligned face.")
+    else:
+        start = (f"Onset, frame {phases.onset}", "The aligned face before the motion.")
+        end = (f"Apex, frame {phases.apex}", "The aligned face at the strongest motion.")
+    motion = (
+        "Motion between the two",
+        f"Optical flow: colour and arrows give the direction, full colour is {most_px:.2f} pixels of the "
+        "aligned face.",
+    )
     shown = [
-        (prediction.onset_face, names[0], notes[0]),
-        (prediction.apex_face, names[1], notes[1]),
-        (
-            figures.flow_picture(flow_xy, max_px=most_px, size=size),
-            "Motion between the two",
-            f"Optical flow: colour and arrows give the direction, full colour is {most_px:.2f} pixels of the "
-            "aligned face.",
-        ),
+        (prediction.onset_face, *start),
+        (prediction.apex_face, *end),
+        (figures.flow_picture(flow_xy, max_px=most_px), *motion),
     ]
     if prediction.relevance.any():
-        shown.append(
-            (
-                figures.overlay_picture(prediction.apex_face, prediction.apex_relevance),
-                "What the network looked at",
-                "Heat map over the apex face: the brighter and yellower, the more it mattered.",
-            )
-        )
-    return [
-        {"uri": _png(picture), "caption": caption, "alt": f"{caption}. {alt}", "note": alt}
-        for picture, caption, alt in shown
-    ]
+        overlay = figures.overlay_picture(prediction.apex_face, prediction.apex_relevance)
+        note = "Heat map over the apex face: the brighter and yellower, the more it mattered."
+        shown.append((overlay, "What the network looked at", note))
+    return [{"uri": _png(picture), "caption": caption, "note": note} for picture, caption, note in shown]
 
 
 def _curve_picture(prediction: Prediction) -> np.ndarray:
-    phases = prediction.phases
-    return figures.curve_picture(
-        phases.curve,
-        phases.onset,
-        phases.apex,
-        phases.offset,
-        times_s=prediction.timestamps_s,
-        masked=_blinking(prediction),
-        threshold=phases.threshold,
-        unit="pixels",
-        size_wh=(920, 220),
-    )
+    phases, times_s = prediction.phases, prediction.timestamps_s
+    frames = (phases.onset, phases.apex, phases.offset)
+    style = {"threshold": phases.threshold, "unit": "pixels", "size_wh": (920, 220)}
+    return figures.curve_picture(phases.curve, *frames, times_s, _blinking(prediction), **style)
 
 
 def _curve_alt(prediction: Prediction) -> str:
     curve, phases = prediction.phases.curve, prediction.phases
-    where = (
-        "" if phases.apex is None else f", onset {phases.onset}, apex {phases.apex}, offset {phases.offset}"
-    )
-    return (
+    text = (
         f"Motion over {len(curve)} frames, at most {float(curve.max()):.2f} pixels in frame "
-        f"{int(curve.argmax())}; the threshold is {phases.threshold:.2f}{where}."
+        f"{int(curve.argmax())}; the threshold is {phases.threshold:.2f}"
     )
+    if phases.apex is not None:
+        text += f", onset {phases.onset}, apex {phases.apex}, offset {phases.offset}"
+    return f"{text}."
 
 
 def _action_units_picture(prediction: Prediction) -> str | None:
@@ -264,16 +230,6 @@ def _action_units_picture(prediction: Prediction) -> str | None:
         return None
     height = 60 + 20 * len(prediction.action_units)
     return _png(figures.action_unit_bars(prediction.action_units, size_wh=(620, height)))
-
-
-def _versions() -> list[tuple[str, str]]:
-    others = [
-        (name, version(name)) for name in ("torch", "transformers", "opencv-contrib-python", "mediapipe")
-    ]
-    return [("mer_hf", __version__), *others, ("Python", platform.python_version())]
-
-
-# --- how they are written -----------------------------------------------------------------------------------
 
 
 def _png(picture: np.ndarray) -> str:
@@ -284,16 +240,6 @@ def _png(picture: np.ndarray) -> str:
 
 def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 __all__ = ["CURVE_COLUMNS", "html_report", "write_curve_csv"]

@@ -15,8 +15,7 @@ from PIL import Image
 from mer_hf import cli
 from mer_hf.face.action_units import VOCABULARY
 from mer_hf.inference import bulk
-from mer_hf.inference.bulk import BulkRun
-from mer_hf.inference.bulk_table import find_clips, format_summary, predict_row, summarize
+from mer_hf.inference.bulk import BulkRun, find_clips, format_summary, predict_row, summarize
 from mer_hf.loading import weights_sha256
 from mer_hf.video.clip import write_clip
 from tests.moving_face import drift, raised_cosine, render, smile
@@ -98,22 +97,6 @@ def test_a_table_inside_a_folder_of_frames_does_not_change_the_clip(tmp_path):
     assert bulk._fingerprint(tmp_path) == before
     Image.new("RGB", (8, 8)).save(tmp_path / "img2.png")
     assert bulk._fingerprint(tmp_path) != before
-
-
-def test_a_process_that_comes_late_does_not_begin_a_finished_run_again(folder, checkpoint, tmp_path, quick):
-    out = tmp_path / "table.csv"
-    late = BulkRun(folder, out, str(checkpoint))
-    make = late._make_plan
-
-    def slowly():
-        plan = make()
-        BulkRun(folder, out, str(checkpoint)).work()
-        return plan
-
-    late._make_plan = slowly
-    with pytest.raises(ValueError, match=r"table\.csv exists"):
-        late.begin()
-    assert len(quick) == len(CLIPS)
 
 
 def test_a_link_that_leads_back_is_followed_once(tmp_path):
@@ -233,61 +216,90 @@ def again(root, checkpoint, **options):
     return BulkRun(root, root.parent / "x.csv", str(checkpoint), {"fps": None} | options)
 
 
-def alone_here(target, parts, name, *args):
-    bulk._write_json(parts / "results" / name, bulk.predict_row(None, args[1], {}))
+@pytest.fixture
+def alone(monkeypatch):
+    """Clips that get a process of their own are predicted here; returns them."""
+    clips = []
+
+    def here(function, path, part, *args):
+        clips.append(path.name)
+        part.write_text(json.dumps(bulk.predict_row(None, path, {})))
+
+    monkeypatch.setattr(bulk, "run_alone", here)
+    return clips
 
 
-def test_a_run_goes_on_where_it_was(stopped, checkpoint, quick, monkeypatch):
-    monkeypatch.setattr(bulk, "run_alone", alone_here)
+def test_a_run_is_resumed_and_the_clip_that_it_stopped_at_gets_a_process_of_its_own(
+    stopped, checkpoint, quick, alone
+):
     summary = again(stopped, checkpoint).work()
-    assert quick == ["c.mp4", "d.mp4"] and summary["clips"] == 4
+    assert alone == ["c.mp4"] and quick == ["c.mp4", "d.mp4"] and summary["clips"] == 4
     assert sorted(os.listdir(stopped.parent)) == ["clips", "x.csv"]
+
+
+def test_a_clip_that_kills_its_process_twice_is_a_row(stopped, checkpoint, quick, monkeypatch):
+    died = bulk.run_alone(signal.raise_signal, signal.SIGSEGV)
+    assert died["status"] == "failed" and "died (SIGSEGV), twice" in died["reason"]
+    assert bulk.run_alone(os.stat, stopped) is None
+    monkeypatch.setattr(bulk, "run_alone", lambda *_: died)
+    assert again(stopped, checkpoint).work()["failed"] == 4
+    with open(stopped.parent / "x.csv") as file:
+        assert [row["reason"] for row in csv.DictReader(file)][2] == died["reason"]
 
 
 def test_what_changed_since_is_named(stopped, checkpoint):
     with pytest.raises(
-        ValueError, match=r"--fps changed from None to 25 since .*x\.csv\.parts was begun.*delete"
+        ValueError, match=r"fps changed from None to 25 since .*x\.csv\.parts was begun.*delete"
     ):
-        again(stopped, checkpoint, fps=25).begin()
-    with pytest.raises(ValueError, match=r"--model changed from .* to htnet-synthetic"):
-        again(stopped, "htnet").begin()
+        again(stopped, checkpoint, fps=25).work()
+    with pytest.raises(ValueError, match=r"model changed from .* to htnet-synthetic"):
+        again(stopped, "htnet").work()
     (stopped / "b.mp4").write_text("longer")
-    with pytest.raises(ValueError, match=r"the clip b\.mp4 changed"):
-        again(stopped, checkpoint).begin()
+    with pytest.raises(ValueError, match=r"the clip b\.mp4 changed from 1 files of 1 bytes"):
+        again(stopped, checkpoint).work()
     (stopped / "b.mp4").unlink()
-    with pytest.raises(ValueError, match=r"the clip b\.mp4 is gone"):
-        again(stopped, checkpoint).begin()
+    with pytest.raises(ValueError, match=r"the clip b\.mp4 changed from .* to None"):
+        again(stopped, checkpoint).work()
 
 
 def test_other_weights_under_the_same_name_are_noticed(stopped, checkpoint, monkeypatch):
     monkeypatch.setattr(bulk, "weights_sha256", lambda model: weights_sha256(model)[::-1])
-    with pytest.raises(ValueError, match=r"the weights of .* changed since"):
-        again(stopped, checkpoint).begin()
+    with pytest.raises(ValueError, match=r"weights_sha256 changed from .* since"):
+        again(stopped, checkpoint).work()
+
+
+def test_a_folder_of_something_else_is_not_taken_for_parts(folder, checkpoint, tmp_path):
+    (tmp_path / "x.csv.parts").mkdir()
+    (tmp_path / "x.csv.parts" / "mine.txt").touch()
+    with pytest.raises(ValueError, match="is not a folder of parts"):
+        BulkRun(folder, tmp_path / "x.csv", str(checkpoint)).work()
+    assert os.listdir(tmp_path / "x.csv.parts") == ["mine.txt"]
 
 
 def test_a_run_that_was_killed_while_it_joined_the_rows_joins_them_again(
-    stopped, checkpoint, quick, monkeypatch
+    stopped, checkpoint, quick, alone, monkeypatch
 ):
-    monkeypatch.setattr(bulk, "run_alone", alone_here)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(BulkRun, "_merge", lambda *_: (_ for _ in ()).throw(Stopped()))
+        patch.setattr(BulkRun, "_join", lambda *_: (_ for _ in ()).throw(Stopped()))
         again(stopped, checkpoint).work()
     quick.clear()
     assert again(stopped, checkpoint).work()["clips"] == 4
     assert quick == [] and (stopped.parent / "x.csv").read_text().count("not tried") == 4
 
 
-def die(result, *args):
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-@pytest.mark.slow
-def test_a_clip_at_which_the_process_died_is_tried_in_another_and_then_is_a_row(tmp_path):
-    (tmp_path / "results").mkdir()
-    row = bulk.run_alone(die, tmp_path, "0000000")
-    assert row["status"] == "failed" and "died (SIGSEGV)" in row["reason"]
-    assert bulk.run_alone(bulk._write_json, tmp_path, "0000001", {"status": "ok"}) is None
-    assert json.loads((tmp_path / "results" / "0000001").read_text()) == {"status": "ok"}
+def test_each_process_does_its_share_and_the_last_one_writes_the_table(
+    folder, checkpoint, tmp_path, quick, monkeypatch
+):
+    run = BulkRun(folder, tmp_path / "x.csv", str(checkpoint))
+    monkeypatch.setattr(BulkRun, "_begin_together", BulkRun.begin)
+    monkeypatch.setattr(bulk, "WORLD_SIZE", 2)
+    seen = []
+    monkeypatch.setattr(bulk, "RANK", 1)
+    assert run.work(lambda *counts: seen.append(counts)) is None
+    assert quick == ["text.avi", "smiles.mp4"] and seen == [(1, 2), (2, 2)]
+    monkeypatch.setattr(bulk, "RANK", 0)
+    assert run.work()["clips"] == 5 and len(quick) == 5
+    assert os.listdir(tmp_path) == ["x.csv"]
 
 
 def test_the_summary_counts():
@@ -312,15 +324,14 @@ def test_the_summary_counts():
 def test_killed_in_the_middle_and_started_again(folder, checkpoint, tmp_path):
     out = tmp_path / "predictions.csv"
     process = launched(*run(folder, out, checkpoint))
-    results = tmp_path / "predictions.csv.parts" / "results"
+    parts = tmp_path / "predictions.csv.parts"
     until = time.monotonic() + 60
-    while not results.is_dir() or len(os.listdir(results)) < 2:
+    while len(list(parts.glob("0*.json"))) < 2:
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    kept = {path.name: path.read_bytes() for path in results.iterdir()}
-    assert not out.exists() and 2 <= len(kept) < 5
+    assert not out.exists() and 2 <= len(list(parts.glob("0*.json"))) < 5
     output, errors = launched(*run(folder, out, checkpoint)).communicate(timeout=120)
     assert output.startswith("5 clips, 3 failed, "), errors
     with open(out) as file:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
 
-from mer_hf.inference.relevance import face_relevance
+from mer_hf.inference.pipeline import face_relevance
 from mer_hf.labels import TO_COMPOSITE3
 from mer_hf.loading import load
 from mer_hf.registry import ARCHITECTURES

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForVideoClassification, Trainer, TrainingArguments
 
-from mer_hf.inference.relevance import face_relevance
+from mer_hf.inference.pipeline import face_relevance
 from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import tiny_clip, tiny_inputs, tiny_model, tiny_processor
 

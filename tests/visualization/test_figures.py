@@ -16,6 +16,12 @@ def blob(height: int = 64, width: int = 64) -> np.ndarray:
     return np.exp(-((rows - 20) ** 2 + (columns - 40) ** 2) / 50.0)
 
 
+def color_of(picture: np.ndarray, color: str, tolerance: int = 8) -> np.ndarray:
+    """Where a picture has a colour."""
+    rgb = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
+    return np.abs(picture.astype(int) - rgb).max(axis=-1) < tolerance
+
+
 def differing(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.abs(first.astype(int) - second.astype(int)).max(axis=-1) > 40
 
@@ -32,8 +38,7 @@ def test_phases_are_marked_at_their_frames():
 
     def column_of(color):
         """The column with most pixels of a colour: the phase's line."""
-        rgb = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
-        return (np.abs(picture.astype(int) - rgb).max(axis=-1) < 60).sum(axis=0).argmax()
+        return color_of(picture, color, 60).sum(axis=0).argmax()
 
     onset, apex, offset = map(column_of, (figures.BLUE, figures.VERMILION, figures.GREEN))
     assert (apex - onset) / (offset - onset) == pytest.approx(45 / 60, abs=0.01)
@@ -76,22 +81,6 @@ def test_odd_curves_are_drawn(curve):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"curve": np.zeros(0)}, "at least one frame"),
-        ({"curve": np.zeros((2, 2))}, "shape"),
-        ({"curve": np.zeros(3), "apex": 3}, "apex is frame 3, the curve has frames 0 to 2"),
-        ({"curve": np.zeros(3), "onset": -1}, "onset is frame -1"),
-        ({"curve": np.zeros(3), "times_s": np.zeros(2)}, "times_s has 2 entries, the curve 3"),
-        ({"curve": np.zeros(3), "masked": np.zeros(4)}, "masked has 4 entries, the curve 3"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        figures.curve_picture(**arguments)
-
-
-@pytest.mark.parametrize(
     "vector, color",
     [
         ((1, 0), figures.ORANGE),  # to the right
@@ -130,11 +119,6 @@ def test_flow_picture_shows_motion_where_it_is():
     assert moved[128:200, :64].mean() == 0
 
 
-def test_flow_of_a_wrong_shape_is_refused():
-    with pytest.raises(ValueError, match="flow of shape"):
-        figures.flow_colors(np.zeros((4, 4, 3)))
-
-
 def test_overlay_leaves_the_face_where_nothing_mattered():
     face = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     relevance = np.zeros((64, 64))
@@ -168,24 +152,12 @@ def test_overlay_refuses_maps_that_do_not_fit(relevance, message):
 
 def test_bars_bring_out_the_chosen_class():
     scores = {"negative": 0.2, "positive": 0.7, "surprise": 0.1}
-    blue = np.array([0x00, 0x72, 0xB2])
 
     def bluish(chosen):
-        return (np.abs(figures.bars_picture(scores, chosen).astype(int) - blue).max(axis=-1) < 8).sum()
+        return color_of(figures.bars_picture(scores, chosen), figures.BLUE).sum()
 
     assert bluish(None) == 0
     assert bluish("positive") > 3 * bluish("negative") > 0
-
-
-@pytest.mark.parametrize("scores, chosen", [({}, None), ({"negative": 1.0}, "positive")])
-def test_bars_refuse_an_answer_that_is_not_there(scores, chosen):
-    with pytest.raises(ValueError, match="chosen class"):
-        figures.bars_picture(scores, chosen)
-
-
-def color_of(picture: np.ndarray, color: str) -> np.ndarray:
-    rgb = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
-    return np.abs(picture.astype(int) - rgb).max(axis=-1) < 8
 
 
 def test_action_units_show_the_persons_right_on_the_left_and_what_is_not_seen():
@@ -197,12 +169,6 @@ def test_action_units_show_the_persons_right_on_the_left_and_what_is_not_seen():
     assert right[rows].sum() > 200 and left[rows].sum() < 60  # only its right side is present
     assert np.flatnonzero(right[rows].any(axis=0)).max() < np.flatnonzero(left.any(axis=0)).max()
     assert (picture != figures.action_unit_bars(values | {"AU23": (0.0, 0.0, 0.0)}, (400, 160), 1.0)).any()
-
-
-@pytest.mark.parametrize("values", [{}, {"AU12": (0.1, 1.2, 1.2)}, {"AU12": (float("nan"), 0.0, 0.0)}])
-def test_action_units_out_of_range_are_refused(values):
-    with pytest.raises(ValueError, match=r"intensities in \[0, 1\]"):
-        figures.action_unit_bars(values)
 
 
 def test_enlarge_keeps_proportions():
@@ -223,3 +189,52 @@ def test_a_confusion_picture_is_shaded_by_the_share_of_the_row_and_carries_its_m
     assert (plain != marked).any(axis=-1).mean() > 0.005
     dark = figures.confusion_picture(np.array([[10, 0], [5, 5]]), ("calm", "moved"))
     assert dark.astype(int).sum() != plain.astype(int).sum()
+
+
+# --- the time line ---
+
+LABELS = ("negative", "positive", "surprise")
+
+
+def draw(intervals=(), gaps=(), blinks=(), duration_s=300.0, **options) -> np.ndarray:
+    times_s = np.linspace(0, duration_s, 600)
+    rest = (intervals, LABELS, duration_s, gaps, blinks)
+    return figures.timeline_picture(times_s, np.ones(600), *rest, **options)
+
+
+def test_the_time_line_has_the_size_it_was_laid_out_for():
+    assert draw(scale=1.0).shape == (300, 1100, 3)
+    assert draw(size_wh=(600, 200), scale=2.0).shape == (400, 1200, 3)
+
+
+def test_a_short_interval_in_a_long_video_is_seen_in_the_row_and_at_the_time_of_its_own():
+    picture = draw([(75.0, 75.3, "negative"), (225.0, 225.3, "surprise")], scale=1.0)
+    negative, _, surprise = (color_of(picture, color) for color in figures.CLASS_COLORS[:3])
+    assert negative.sum() >= 20 and surprise.sum() >= 20
+    assert np.argwhere(negative)[:, 0].max() < np.argwhere(surprise)[:, 0].min()
+    left, right = (np.argwhere(mask)[:, 1].mean() for mask in (negative, surprise))
+    everything = draw([(0.0, 300.0, "negative")], scale=1.0)
+    line = np.argwhere(color_of(everything, figures.CLASS_COLORS[0]))[:, 1]
+    share = (np.array([left, right]) - line.min()) / (line.max() - line.min())
+    np.testing.assert_allclose(share, [0.25, 0.75], atol=0.01)
+
+
+def test_gaps_and_blinks_change_the_picture_where_they_are():
+    plain = draw(scale=1.0)
+    for changed in (draw(gaps=[(150.0, 180.0)], scale=1.0), draw(blinks=[(150.0, 150.2)], scale=1.0)):
+        columns = np.flatnonzero((plain != changed).any(axis=(0, 2)))
+        assert 500 < np.median(columns) < 1100
+
+
+@pytest.mark.parametrize("duration_s", [0.0, 0.4, 8.0, 5400.0])
+def test_a_time_line_of_any_length_is_drawn(duration_s):
+    picture = figures.timeline_picture(np.empty(0), np.empty(0), [], (), duration_s, scale=1.0)
+    assert picture.shape == (300, 1100, 3)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "duration_s", "text"),
+    [(0, 300, "0:00"), (61, 300, "1:01"), (59.99, 300, "1:00"), (3725, 4000, "62:05"), (2.5, 8, "0:02.5")],
+)
+def test_times_are_written_as_a_clock(at_s, duration_s, text):
+    assert figures.clock(at_s, duration_s) == text

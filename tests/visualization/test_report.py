@@ -138,11 +138,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "curve.csv"
     path.write_text("old")
 
-    def full(self, *_, **__):
-        self.open("w").write("half")
+    def full(frame, prediction):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("mer_hf.visualization.report._phase_of", full)
     with pytest.raises(OSError, match="No space left"):
         write_curve_csv(path, result()[1])
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,114 @@
+"""`mer-hf evaluate`, `report`, `measure` and `calibrate`: numbers of a checkpoint or of a run."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from mer_hf.utils.files import write_text
+
+from .terminal import JSON, MODEL, argument, bar, command, positive
+
+CORES = os.cpu_count() or 1
+CHECKPOINTS = (
+    argument("checkpoints", "DIR", "folders of checkpoints", type=Path, nargs="+"),
+    argument("--workers", "N", "processes (default: one per core)", type=positive(int), default=CORES),
+)
+FLOWS = "arrays flow (N, 28, 28, 3), label, subject, dataset"
+
+
+@command(
+    *MODEL,
+    argument("--flows", "FILE.npz", FLOWS, type=Path, required=True),
+    JSON,
+    argument("--log", "FILE", "append this look at the data to a file", type=Path),
+)
+def evaluate(args: argparse.Namespace) -> str:
+    """Score a network on ready-made flow maps."""
+    from mer_hf import loading
+    from mer_hf.data.flow_files import read_flow_maps
+    from mer_hf.evaluation.evaluate import append_log, evaluate_flow_maps, format_evaluation, look_record
+
+    data = read_flow_maps(args.flows)
+    model, processor = loading.load(args.model, trust_remote_code=args.trust_remote_code)
+    result = evaluate_flow_maps(model, processor, data, name=loading.name_of(model))
+    if args.log:
+        append_log(args.log, look_record(model, data, result))
+    return json.dumps(result) if args.json else format_evaluation(result)
+
+
+@command(argument("run_dir", "RUN_DIR", "the folder of the run", type=Path), JSON)
+def report(args: argparse.Namespace) -> str:
+    """Compute the report of a run with --protocol from its log."""
+    from mer_hf.evaluation.run_report import END_OF_SUMMARY, write_report
+
+    numbers = write_report(args.run_dir)
+    if args.json:
+        return json.dumps(numbers)
+    head = (args.run_dir / "report.md").read_text().split(END_OF_SUMMARY)[0].rstrip()
+    return f"{head}\n\nWritten to {args.run_dir / 'report.html'}, report.md and report.json."
+
+
+@command(
+    *CHECKPOINTS,
+    argument("--clips", "N", "per row of a table (default: %(default)s)", type=positive(int), default=40),
+    JSON,
+)
+def measure(args: argparse.Namespace) -> str:
+    """Evaluate checkpoints on synthetic clips that no run trains on, from clip to answer."""
+    from mer_hf.evaluation.clips import EVALUATION_SEED, FILE, format_report, report, tasks, to_json
+    from mer_hf.evaluation.panel import WITHOUT
+    from mer_hf.hub.scores import with_tables
+    from mer_hf.utils.provenance import git_commit
+
+    commit = (git_commit() or "unknown")[:10]
+    note = f"mer-hf measure --clips {args.clips}; seed {EVALUATION_SEED}, commit {commit}"
+    answers = _look(args, "measuring", tasks(args.clips), EVALUATION_SEED)
+    names = map(str, args.checkpoints)
+    reports = {name: report(answers[name], note, answers.get(name + WITHOUT)) for name in names}
+    for folder in args.checkpoints:
+        measured = to_json(reports[str(folder)])
+        write_text(folder / FILE, measured)
+        card = folder / "README.md"
+        if card.is_file():
+            write_text(card, with_tables(card.read_text(encoding="utf-8"), json.loads(measured)))
+    if args.json:
+        return json.dumps(reports)
+    return "\n".join(format_report(name, numbers) for name, numbers in reports.items())
+
+
+@command(
+    *CHECKPOINTS,
+    argument("--rounds", "N", "of 20 clips each (default: %(default)s)", type=positive(int), default=25),
+)
+def calibrate(args: argparse.Namespace) -> str:
+    """Fit probabilities and the decision that there is an expression, on synthetic clips."""
+    from mer_hf.evaluation.calibrate import CALIBRATION_SEED, fit, tasks
+    from mer_hf.inference.calibration import FILE
+    from mer_hf.utils.provenance import git_commit
+
+    commit = git_commit()  # before the first file that is written here changes the tree
+    answers = _look(args, "calibrating", tasks(args.rounds), CALIBRATION_SEED)
+    record = {"seed": CALIBRATION_SEED, "rounds": args.rounds, "commit": commit}
+    lines = []
+    for folder in args.checkpoints:
+        fitted = fit([answer for _, answer in answers[str(folder)]], record)
+        write_text(folder / FILE, fitted.to_json())
+        before, after = fitted.record["ece_before"], fitted.record["ece_after"]
+        lines.append(
+            f"{folder / FILE}: temperature {fitted.temperature:.2f}, threshold {fitted.threshold:.2f}, "
+            f"calibration error {before:.3f} before, {after:.3f} after"
+        )
+    return "\n".join(lines)
+
+
+def _look(args: argparse.Namespace, title: str, tasks: list, seed: int) -> dict:
+    from mer_hf.evaluation.panel import look
+
+    for folder in args.checkpoints:
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} is not a checkpoint: it holds no config.json.")
+    with bar(title, "clip") as progress:
+        return look(
+            [str(folder) for folder in args.checkpoints], tasks, seed, args.workers, progress=progress
+        )
