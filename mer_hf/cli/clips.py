@@ -58,17 +58,16 @@ def _count(text: str) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> str:
-    from mer_hf.evaluation.calibrate import CALIBRATION_SEED, fit, tasks
+    from mer_hf.evaluation.calibrate import CALIBRATION_SEED, calibration_clips, fit
     from mer_hf.inference.calibration import FILE
     from mer_hf.utils.provenance import git_commit
 
     commit = git_commit()  # before the first file that is written here changes the tree
-    found = _look(args, "calibrating", tasks(args.rounds), CALIBRATION_SEED)
+    results = _evaluate(args, "calibrating", calibration_clips(args.rounds), CALIBRATION_SEED)
     lines = []
     for folder in args.checkpoints:
-        answers = [answer for _, answer in found[str(folder)]]
         record = {"seed": CALIBRATION_SEED, "rounds": args.rounds, "commit": commit}
-        fitted = fit(answers, record)
+        fitted = fit(results[str(folder)], record)
         with replacing(folder / FILE) as temporary:
             temporary.write_text(fitted.to_json())
         before, after = fitted.record["ece_before"], fitted.record["ece_after"]
@@ -80,16 +79,23 @@ def _calibrate(args: argparse.Namespace) -> str:
 
 
 def _measure(args: argparse.Namespace) -> str:
-    from mer_hf.evaluation.clips import EVALUATION_SEED, FILE, format_report, report, tasks, to_json
-    from mer_hf.evaluation.panel import WITHOUT
+    from mer_hf.evaluation.clip_results import WITHOUT
+    from mer_hf.evaluation.measure import (
+        EVALUATION_SEED,
+        FILE,
+        format_report,
+        measurement_clips,
+        report,
+        to_json,
+    )
     from mer_hf.hub.scores import with_tables
     from mer_hf.utils.provenance import git_commit
 
     commit = (git_commit() or "unknown")[:10]
     note = f"mer-hf measure --clips {args.clips}; seed {EVALUATION_SEED}, commit {commit}"
-    found = _look(args, "measuring", tasks(args.clips), EVALUATION_SEED)
+    results = _evaluate(args, "measuring", measurement_clips(args.clips), EVALUATION_SEED)
     names = map(str, args.checkpoints)
-    reported = {name: report(found[name], note, found.get(name + WITHOUT)) for name in names}
+    reported = {name: report(results[name], note, results.get(name + WITHOUT)) for name in names}
     for folder in args.checkpoints:
         measured = to_json(reported[str(folder)])
         with replacing(folder / FILE) as temporary:
@@ -104,11 +110,12 @@ def _measure(args: argparse.Namespace) -> str:
     return "\n".join(format_report(name, each) for name, each in reported.items())
 
 
-def _look(args: argparse.Namespace, title: str, tasks: list, seed: int) -> dict:
-    from mer_hf.evaluation.panel import look
+def _evaluate(args: argparse.Namespace, title: str, tests: list, seed: int) -> dict:
+    from mer_hf.evaluation.clip_results import evaluate_clips
 
     for folder in args.checkpoints:
         if not (folder / "config.json").is_file():
-            raise ValueError(f"{folder} is no checkpoint: it holds no config.json.")
+            raise ValueError(f"{folder} is not a checkpoint: it holds no config.json.")
     with bar(title, "clip") as progress:
-        return look([str(each) for each in args.checkpoints], tasks, seed, args.workers, progress=progress)
+        names = [str(folder) for folder in args.checkpoints]
+        return evaluate_clips(names, tests, seed, args.workers, progress=progress)
