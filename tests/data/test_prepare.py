@@ -220,7 +220,31 @@ def test_mistakes_end_in_one_line(flags, message, capsys):
     assert told.startswith("mer-hf: error: ") and message in told and told.count("\n") == 1
 
 
-def test_a_killed_preparation_goes_on(casme2, tmp_path):
+def test_an_interrupted_preparation_is_resumed(casme2, tmp_path, monkeypatch):
+    findings, out = READERS["casme2"].read(root=casme2), tmp_path / "out"
+    original = module.prepare_clip
+
+    def interrupt_the_second(annotation, geometry):
+        if annotation.key != findings.annotations[0].key:
+            raise KeyboardInterrupt
+        return original(annotation, geometry)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "prepare_clip", interrupt_the_second)
+        prepare(findings, out, workers=1)
+    with pytest.raises(ValueError, match="Make it, or finish it"):
+        Prepared(out)
+    (first,) = (out / "clips").glob("*.parquet")
+    before = first.stat().st_mtime_ns
+    unfinished = out / "clips" / ".mer-hf-killed" / "half.parquet"  # what a killed process leaves
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    assert prepare(findings, out, workers=1)["clips"] == 2
+    assert first.stat().st_mtime_ns == before and not list(out.rglob(".*"))
+
+
+@pytest.mark.slow
+def test_a_killed_preparation_is_resumed(casme2, tmp_path):
     out = tmp_path / "out"
     command = [
         sys.executable,
