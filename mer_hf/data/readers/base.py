@@ -1,6 +1,7 @@
 """What the readers share: finding the sheet and the folders, and turning a row into an annotation."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,45 +81,52 @@ class Reader:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one dataset writes its sheet and names its folders.
+    """How one dataset writes its sheet and names its folders, from layouts.yaml.
 
     Attributes:
-        name (`str`): Key of the reader.
-        sheets (`tuple[str, ...]`): Patterns of the sheet's file name, the best first.
-        folders (`Callable`): Row's fields -> where the frames may be, relative to the root, the best first.
-        columns (`dict[str, tuple[str, ...]]`): Field -> names of its column in versions of the sheet; `apex`,
-            `objective` and `units` may be missing.
-        subject (`Callable[[str], str]`): A cell -> the subject as folders write it.
-        emotion (`Callable[[dict], str]`): Row -> annotated emotion; by default its column.
-        first_cell (`str`): A cell of the header row.
+        name, title (`str`), published (`dict[str, int]`): Of the reader.
+        sheets (`list[str]`): Patterns of the sheet's file name, the best first.
+        columns (`dict[str, list[str]]`): Field -> names of its column in versions of the sheet; `apex`,
+            `objective` and `units` may be missing. The subject's column is in the header row.
+        folders (`list[str]`): Where the frames may be, relative to the root, the best first.
+        find_folders (`Callable`): Takes a row's fields and returns the same, if no pattern says it.
+        subject (`str`): How folders write the number of a subject; by default the cell.
+        emotion (`Callable`): Row -> annotated emotion; by default its column.
         sheet (`str`): Name of the sheet in its workbook; by default the first.
         fix (`Callable`): Annotation -> annotation and what was fixed, for known mistakes in a clip.
-        with_onset (`bool`): Whether the onset is part of the key, because names repeat.
-        video (`Callable[[str, str], str]`): Subject and clip -> the recording.
+        suffix (`str`): Field that is part of the key, because names repeat.
+        has_videos (`bool`): Whether subject and clip name the recording.
         fps (`float` or None): Frames per second.
-        notes (`tuple[str, ...]`): For the report.
+        notes (`list[str]`): For the report.
     """
 
     name: str
-    sheets: tuple[str, ...]
-    folders: Callable[[dict[str, str]], list[str]]
-    columns: dict[str, tuple[str, ...]]
-    subject: Callable[[str], str] = str
+    title: str
+    published: dict[str, int]
+    sheets: list[str]
+    columns: dict[str, list[str]]
+    folders: list[str] = field(default_factory=list)
+    find_folders: Callable[[dict[str, str]], list[str]] | None = None
+    subject: str = ""
     emotion: Callable[[dict[str, str]], str] | None = None
-    first_cell: str = "Subject"
     sheet: str = ""
     fix: Callable[[Annotation], tuple[Annotation, str]] = lambda annotation: (annotation, "")
-    with_onset: bool = False
-    video: Callable[[str, str], str] = lambda subject, clip: ""
+    suffix: str = ""
+    has_videos: bool = False
     fps: float | None = None
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
-    def reader(self, title: str, published: dict[str, int]) -> Reader:
+    def reader(self) -> Reader:
         """Return the reader of this dataset."""
-        return Reader(self.name, title, partial(read_layout, self), published)
+        return Reader(self.name, self.title, partial(read_layout, self), self.published)
+
+    def subject_of(self, cell: str) -> str:
+        """Return the subject as folders write it."""
+        digits = re.search(r"\d+", cell)
+        return self.subject.format(int(digits[0])) if self.subject and digits else cell
 
 
-def find_sheet(root: Path, patterns: tuple[str, ...]) -> Path:
+def find_sheet(root: Path, patterns: list[str]) -> Path:
     """Return the first annotation sheet that is found below the root."""
     for pattern in patterns:
         paths = sorted(root.glob(pattern)) or sorted(root.glob(f"*/{pattern}"))
@@ -164,7 +172,7 @@ def existing(root: Path, candidates: list[str]) -> Path | None:
 def read_layout(layout: Layout, root: Path, sheet: Path | None = None) -> Findings:
     """Read a dataset that has a sheet."""
     path = sheet or find_sheet(root, layout.sheets)
-    rows = read_sheet(path, layout.first_cell, layout.sheet)
+    rows = read_sheet(path, layout.columns["subject"][0], layout.sheet)
     names = _columns(layout, rows, path)
     findings = Findings(sheet=path.name, notes=list(layout.notes))
     for row in rows:
@@ -194,15 +202,16 @@ def _columns(layout: Layout, rows: list[dict[str, str]], path: Path) -> dict[str
 
 def _add_row(layout: Layout, root: Path, cells: dict, findings: Findings) -> None:
     """Turn a row into an annotation, with known mistakes fixed; exclude it if its frames are missing."""
-    subject, clip = layout.subject(cells["subject"]), cells["clip"]
-    candidates = layout.folders(cells | {"subject": subject})
+    subject, clip = layout.subject_of(cells["subject"]), cells["clip"]
+    candidates = [pattern.format(subject=subject, clip=clip) for pattern in layout.folders]
+    if layout.find_folders:
+        candidates = layout.find_folders(cells)
     folder = existing(root, candidates)
     if folder is None:
         key = f"{layout.name}/{subject}/{clip}"
         findings.excluded.append((key, f"there is no folder {' or '.join(candidates)}"))
         return
     units, ambiguous = parse_action_units(cells.get("units", ""))
-    video = layout.video(subject, clip)
     annotation, fix = layout.fix(
         Annotation(
             dataset=layout.name,
@@ -213,9 +222,9 @@ def _add_row(layout: Layout, root: Path, cells: dict, findings: Findings) -> Non
             **{name: frame_number(cells.get(name, "")) for name in ("onset", "apex", "offset")},
             objective_class=cells.get("objective", ""),
             action_units=units,
-            video=f"{layout.name}/{video}" if video else "",
+            video=f"{layout.name}/{subject}/{clip.lower()}" if layout.has_videos else "",
             fps=layout.fps,
-            suffix=cells["onset"] if layout.with_onset else "",
+            suffix=cells.get(layout.suffix, ""),
         )
     )
     fixes = ([fix] if fix else []) + [f"action units: {note}" for note in ambiguous]

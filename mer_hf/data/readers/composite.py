@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..annotations import Findings
 from .base import Reader, existing, read_layout
-from .sets import CASME2_LAYOUT, SAMM_LAYOUT
+from .sets import LAYOUTS
 from .smic import clip_identity, read_smic
 
 CLASSES = ("negative", "positive", "surprise")
@@ -19,8 +19,8 @@ FOLDERS = {
 """Dataset -> names of its folder, in any case."""
 READ = {
     "smic": read_smic,
-    "casme2": partial(read_layout, CASME2_LAYOUT),
-    "samm": partial(read_layout, SAMM_LAYOUT),
+    "casme2": partial(read_layout, LAYOUTS["casme2"]),
+    "samm": partial(read_layout, LAYOUTS["samm"]),
 }
 ROW_LENGTH = 4
 
