@@ -138,16 +138,16 @@ def score(clips: list[Clip]) -> dict[str, dict[str, float]]:
     """
     result = {}
     for name in SHOWN:
-        found = np.array([_intensity(clip, name) >= PRESENT for clip in clips])
+        detected = np.array([_intensity(clip, name) >= PRESENT for clip in clips])
         amount = np.array([max(clip.shown.get(name, (0.0, 0.0))) for clip in clips])
-        row = {"precision": _share(amount[found & ((amount == 0) | (amount >= 0.5))] > 0)}
-        row["recall"] = _share(found[amount >= LEAST_PX])
+        row = {"precision": _share(amount[detected & ((amount == 0) | (amount >= 0.5))] > 0)}
+        row["recall"] = _share(detected[amount >= LEAST_PX])
         row["f1"] = 2 * row["precision"] * row["recall"] / max(row["precision"] + row["recall"], 1e-9)
         for low, high in AMPLITUDES_PX:
-            row[f"recall_{low:g}_px"] = _share(found[(amount >= low) & (amount < high)])
+            row[f"recall_{low:g}_px"] = _share(detected[(amount >= low) & (amount < high)])
         sides = [
             _side(clip.estimated[name]) == _side(clip.shown[name], 0.5 * max(clip.shown[name]))
-            for clip, hit in zip(clips, found, strict=True)
+            for clip, hit in zip(clips, detected, strict=True)
             if hit and _clear_side(clip.shown.get(name))
         ]
         row["side"] = _share(np.array(sides))
@@ -191,8 +191,10 @@ def clips_through_the_pipeline(peak_px: float) -> list[Clip]:
         activations = {unit: (1.0, 1.0)} if unit else {}
         motion = Motion(activations, peak_px=peak, onset_s=0.25, apex_s=0.45, offset_s=0.7)
         track = track_face(render_clip(motion, duration_s=0.8, seed=number).clip)
-        found = estimate_action_units(track.frames, round(0.25 * 30), round(0.45 * 30), track.landmarks_xy)
-        clips.append(Clip({unit: (peak, peak)} if unit else {}, found))
+        estimated = estimate_action_units(
+            track.frames, round(0.25 * 30), round(0.45 * 30), track.landmarks_xy
+        )
+        clips.append(Clip({unit: (peak, peak)} if unit else {}, estimated))
     return clips
 
 

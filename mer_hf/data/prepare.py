@@ -295,8 +295,9 @@ def _start(out: Path, name: str) -> None:
         stored = json.loads(record.read_text())["name"]
         if stored != name:
             raise ValueError(f"--out {out} holds {stored}, not {name}. Name another folder.")
-    (out / "clips").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps({"name": name}) + "\n")
+    (out / "clips").mkdir(exist_ok=True)
     for unfinished in [*out.glob(".mer-hf-*"), *(out / "clips").glob(".mer-hf-*")]:
         shutil.rmtree(unfinished)
 
@@ -304,7 +305,9 @@ def _start(out: Path, name: str) -> None:
 def _join(out: Path, files: list[Path]) -> None:
     """Write all clips as one Arrow dataset, in the order of the annotation."""
     from datasets import Dataset
+    from datasets.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     with replacing(out / "data") as temporary:
         cache = str(temporary.with_name("cache"))
         clips = Dataset.from_parquet([str(path) for path in files], features=features(), cache_dir=cache)
