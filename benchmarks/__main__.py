@@ -1,4 +1,4 @@
-"""Runs every benchmark of this folder, prints a table and keeps the numbers.
+"""Run every benchmark of this folder, print its numbers and keep them.
 
     python -m benchmarks              # all of them
     python -m benchmarks pipeline     # one
@@ -22,12 +22,12 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def names() -> list[str]:
-    """The benchmarks of this folder."""
+    """Return the names of the benchmarks of this folder."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
 def machine() -> dict:
-    """What the numbers were measured on."""
+    """Describe the machine on which the numbers are measured."""
     import torch
 
     cpu = platform.processor() or "unknown"
@@ -47,7 +47,7 @@ def machine() -> dict:
 
 
 def show(name: str, result: dict) -> None:
-    """The numbers of one benchmark, one a line."""
+    """Print the numbers of one benchmark, one a line."""
     width = max(map(len, result))
     print(f"\n{name}")
     for key, value in result.items():
@@ -56,7 +56,7 @@ def show(name: str, result: dict) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs what was asked for."""
+    """Run the benchmarks that are named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print and keep.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names()))
     parser.add_argument("--results", type=Path, default=FOLDER / "results", metavar="DIR")

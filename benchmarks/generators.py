@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.held_out import HELD_OUT_SEED
-from mer_hf.evaluation.clip_sets import Case, known_clip
+from mer_hf.evaluation.clip_sets import TestClip, render_test_clip
 from mer_hf.evaluation.evaluate import predict_flow_maps
 from mer_hf.inference.pipeline import MicroExpressionPipeline
 from mer_hf.loading import load
@@ -35,7 +35,7 @@ def agreement(clips: int = CLIPS) -> dict[str, float]:
     labels = np.array([each["label"] for each in samples])
     right = {"true": [], "spotted": []}
     for index in range(clips):
-        known = known_clip(Case(), HELD_OUT_SEED, index)
+        known, label = render_test_clip(TestClip(), HELD_OUT_SEED, index)
         track = pipe.track(known.clip)
         phases = {name: getattr(known, name) for name in ("onset", "apex", "offset")}
         true = pipe.spot(track, known.clip.timestamps_s, **phases)
@@ -43,7 +43,7 @@ def agreement(clips: int = CLIPS) -> dict[str, float]:
         for name, phases in (("true", true), ("spotted", spotted)):
             said = pipe.classify(track, phases, known.clip.timestamps_s)
             best = list(said.scores.values())
-            right[name].append(len(set(best)) > 1 and int(np.argmax(best)) == known.label)
+            right[name].append(len(set(best)) > 1 and int(np.argmax(best)) == label)
     return {
         "right, maps of the generator": float((answers.argmax(axis=1) == labels).mean()),
         "right, maps from clips, true onset and apex": float(np.mean(right["true"])),

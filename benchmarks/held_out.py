@@ -1,6 +1,6 @@
 """Scores on synthetic maps that no run trains on: other seeds, other settings, and a real photograph's skin.
 
-This is what choices are made on (settings of the generator, training seeds), so that real recordings are left
+Choices (settings of the generator, training seeds) are made on these maps, so that real recordings serve only
 for measuring.
 """
 
@@ -15,7 +15,7 @@ from mer_hf.synthetic import CLASSES, FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.clips import photograph_raster
 
 HELD_OUT_SEED = 2**31 + 1
-"""Above every training seed, and other than the seed that runs validate on."""
+"""Above every training seed, and different from the seed that runs validate on."""
 
 BASE = FlowMapSettings(muscle=0.35, picture_px=(112,))
 SETTINGS: dict[str, FlowMapSettings] = {
@@ -26,7 +26,7 @@ SETTINGS: dict[str, FlowMapSettings] = {
     "photograph, DIS, motion under 1 px": replace(BASE, filmed=1.0, tvl1=0.0, peak_px=(0.3, 1.0)),
     "photograph, DIS, strong head motion": replace(BASE, filmed=1.0, tvl1=0.0, head=1.0),
 }
-"""Name -> settings; muscles vary more than in training. `photograph...` films one instead of drawings."""
+"""Name -> settings; muscles vary more than in training. `photograph...` moves one instead of drawings."""
 
 _OTHER = replace(BASE, contraction=1.0, person=1.0, filmed=1.0, tvl1=0.0)
 _LOW_CROP = {"eye_row": (7.5, 8.5), "interocular_px": (14.5, 15.5), "squash": (0.70, 0.80)}
@@ -42,20 +42,12 @@ SHIFTED: dict[str, FlowMapSettings] = {
 }
 """Name -> settings further from training: skin that contracts, people in place of sketches.
 
-What rises on `SETTINGS` and not here has learnt the generator better, and not faces.
+A gain on `SETTINGS` that does not carry over here means overfitting to the generator.
 """
 
 
 def held_out_maps(name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one of `SETTINGS` or `SHIFTED`.
-
-    Args:
-        name (`str`): Key of one of them.
-        size (`int`): Number of maps.
-
-    Returns:
-        `tuple`: maps uint8 `(size, 28, 28, 3)` and labels int64 `(size,)`.
-    """
+    """Draw `size` maps of one of `SETTINGS` or `SHIFTED`: uint8 `(size, 28, 28, 3)`, and their labels."""
     picture = photograph_raster() if name.startswith("photograph") else None
     data = SyntheticFlowMaps(HELD_OUT_SEED, size, (SETTINGS | SHIFTED)[name], picture=picture)
     samples = [data[i] for i in range(size)]
@@ -65,15 +57,9 @@ def held_out_maps(name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
 def evaluate_synthetic(
     models: dict, size: int = 300, settings: Iterable[str] | None = None
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Score classifiers on held-out settings.
+    """Score classifiers (name -> model and processor) on held-out settings, by default all of `SETTINGS`.
 
-    Args:
-        models (`dict[str, tuple]`): Name -> (model, processor).
-        size (`int`, *optional*, defaults to 300): Maps per setting.
-        settings (`Iterable[str]`, *optional*): Keys of `SETTINGS` (by default all of them) or `SHIFTED`.
-
-    Returns:
-        `dict`: setting -> model's name -> `{"uf1": float, "uar": float}`.
+    Returns setting -> model's name -> `{"uf1": float, "uar": float}`.
     """
     result: dict[str, dict[str, dict[str, float]]] = {}
     for setting in SETTINGS if settings is None else settings:

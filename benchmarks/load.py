@@ -1,10 +1,10 @@
-"""Many visitors at once: what the page answers, what it refuses, and what it takes.
+"""Many visitors at once: what the page answers and refuses, how long it takes and how much memory.
 
-Starts `space/app.py` in a process of its own with a temporary folder of its own. After the first answer, 32
-clients ask at once for 8 clips each: three expressions, a still face, a blink, a talking face, two faces and
-no face at all. No two clients send the same bytes, so that nothing is answered from memory. Every answer is
-compared with the pipeline's for that clip alone; one that is refused in words (a full queue) is counted. In
-the end the page's files must be gone, first by their age, then all of them with the process.
+Starts `space/app.py` in a process with its own temporary folder. After the first answer, 32 clients at once
+ask for 8 clips each: three expressions, a still face, a blink, a talking face, two faces and no face at all.
+No two clients send the same bytes, so that nothing is answered from a cache. Every answer is compared with
+that of the pipeline for the same clip; refusals in words (a full queue) are counted. At the end the page's
+files must be deleted: first those of the stated age, then all of them with the process.
 
     python -c "from benchmarks.load import run; print(run(clients=4, clips_each=2))"
 """
@@ -33,15 +33,15 @@ from mer_hf.video.clip import write_clip
 
 APP = Path(__file__).resolve().parents[1] / "space" / "app.py"
 KEEP_S = 120
-"""The page's files live so long while it is measured: longer than anybody waits in the queue."""
+"""Lifetime of the page's files during the measurement: longer than anybody waits in the queue."""
 MOST_MB = 2500
-"""The page's process may take so much."""
+"""Memory that the page's process may take."""
 REFUSALS = ("queue is full", "too many")
 
 
 @dataclass
 class Outcome:
-    """What became of one request: `right`, `refused`, `wrong` or `failed`, and why."""
+    """Outcome of one request: `right`, `refused`, `wrong` or `failed`, and why."""
 
     kind: str
     took_s: float
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def frames_by_kind() -> dict[str, np.ndarray]:
-    """Eight clips of two seconds, 640 x 360."""
+    """Render eight clips of two seconds, 640 x 360."""
     frames = {kind: example_clip(kind).clip.frames for kind in EXAMPLE_KINDS}
     smile = example_clip("positive").motion
     other = render_clip(smile, name="person-1", seed=1).clip.frames
@@ -62,7 +62,7 @@ def frames_by_kind() -> dict[str, np.ndarray]:
 
 
 def write_clips(folder: Path) -> dict[str, Path]:
-    """The clips as files, by kind."""
+    """Write the clips to files, by kind."""
     paths = {}
     for kind, frames in frames_by_kind().items():
         paths[kind] = folder / f"{kind}.mp4"
@@ -71,7 +71,7 @@ def write_clips(folder: Path) -> dict[str, Path]:
 
 
 def own_copy(path: Path, client: int, folder: Path) -> Path:
-    """The same video in other bytes: an empty box at the end of the file."""
+    """Copy a video with other bytes: an empty box at the end of the file."""
     copy = folder / f"{client}" / path.name
     copy.parent.mkdir(exist_ok=True)
     copy.write_bytes(path.read_bytes() + b"\0\0\0\x0cfree" + client.to_bytes(4, "big"))
@@ -79,7 +79,7 @@ def own_copy(path: Path, client: int, folder: Path) -> Path:
 
 
 def alone(paths: dict[str, Path], model: str) -> dict[str, dict]:
-    """What the pipeline says of each clip; `error` where it refuses."""
+    """Return the pipeline's answer for each clip; `error` where it refuses."""
     pipeline = MicroExpressionPipeline.from_pretrained(model)
     answers = {}
     for kind, path in paths.items():
@@ -90,15 +90,15 @@ def alone(paths: dict[str, Path], model: str) -> dict[str, dict]:
     return answers
 
 
-def told(answer: dict | tuple) -> dict:
-    """Of everything that the endpoint gives, the dict that tells all that was found, or why nothing was."""
+def whole_answer(answer: dict | tuple) -> dict:
+    """Pick the dict with the whole answer, or with the reason for a refusal, from the endpoint's outputs."""
     if isinstance(answer, dict):
         return answer
     return next(each for each in answer if isinstance(each, dict) and {"outcome", "error"} & set(each))
 
 
 def agree(one: dict, other: dict) -> bool:
-    """Whether two answers say the same, or refuse in the same words."""
+    """Return whether two answers are the same, or refuse in the same words."""
     if "error" in one or "error" in other:
         return one.get("error") == other.get("error")
     same = all(one[name] == other[name] for name in ("outcome", "label"))
@@ -108,28 +108,28 @@ def agree(one: dict, other: dict) -> bool:
 
 
 def ask(client, path: Path, model: str, expected: dict) -> Outcome:
-    """One request, compared."""
+    """Send one request and compare the answer."""
     from gradio_client import handle_file
     from gradio_client.exceptions import AppError
 
     start = time.perf_counter()
     try:
-        found = told(client.predict(handle_file(path), model, api_name="/analyse"))
+        answer = whole_answer(client.predict(handle_file(path), model, api_name="/analyse"))
     except AppError as error:  # what the page says in its own words, or that there is no room
-        found = {"error": error.message}
+        answer = {"error": error.message}
     except Exception as error:  # whatever else a client may meet is counted
-        found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-    if any(word in found.get("error", "").lower() for word in REFUSALS):
-        return Outcome("refused", time.perf_counter() - start, found["error"])
-    if found.keys() == {"error"} and "error" not in expected:
-        return Outcome("failed", time.perf_counter() - start, found["error"][:300])
-    kind = "right" if agree(found, expected) else "wrong"
-    return Outcome(kind, time.perf_counter() - start, "" if kind == "right" else str(found)[:300])
+        answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    if any(word in answer.get("error", "").lower() for word in REFUSALS):
+        return Outcome("refused", time.perf_counter() - start, answer["error"])
+    if answer.keys() == {"error"} and "error" not in expected:
+        return Outcome("failed", time.perf_counter() - start, answer["error"][:300])
+    kind = "right" if agree(answer, expected) else "wrong"
+    return Outcome(kind, time.perf_counter() - start, "" if kind == "right" else str(answer)[:300])
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """The page in a process of its own, whose temporary folder is `folder`; it is asked to end at the end."""
+    """Serve the page from a process whose temporary folder is `folder`, and terminate it at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -141,11 +141,11 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
         "PYTHONPATH": os.pathsep.join([str(APP.parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
     environment.pop("GRADIO_TEMP_DIR", None)
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen([sys.executable, str(APP)], env=environment, stdout=said, stderr=said)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([sys.executable, str(APP)], env=environment, stdout=output, stderr=output)
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_until_up(url, process, said)
+            wait_until_up(url, process, output)
             yield process, url
         finally:
             process.terminate()
@@ -156,12 +156,8 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
                 process.wait()
 
 
-def wait_until_up(url: str, process: subprocess.Popen, said) -> None:
-    """Until the page answers.
-
-    Raises:
-        RuntimeError: With its last words, if it ends instead, or does not answer in five minutes.
-    """
+def wait_until_up(url: str, process: subprocess.Popen, output) -> None:
+    """Wait until the page answers; raise RuntimeError with its output if it ends or takes five minutes."""
     for _ in range(3000):
         if process.poll() is None:
             try:
@@ -171,12 +167,12 @@ def wait_until_up(url: str, process: subprocess.Popen, said) -> None:
                 time.sleep(0.1)
         else:
             break
-    said.seek(0)
-    raise RuntimeError(f"the page did not start: {said.read()[-2000:]}")
+    output.seek(0)
+    raise RuntimeError(f"the page did not start: {output.read()[-2000:]}")
 
 
 def peak_mb(process: subprocess.Popen) -> float:
-    """The most memory that the process has held."""
+    """Return the peak memory of a process."""
     status = Path(f"/proc/{process.pid}/status")
     if status.exists():
         kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -194,7 +190,7 @@ def files_in(folder: Path) -> int:
 def ask_all(
     url: str, clients: int, clips_each: int, paths: dict[str, Path], expected: dict[str, dict], model: str
 ) -> list[Outcome]:
-    """Everybody at once, each client one clip after another, beginning with another kind."""
+    """Let all clients ask at once, each for one clip after another, beginning with different kinds."""
     from gradio_client import Client
 
     kinds = list(paths)
@@ -248,7 +244,7 @@ def run(clients: int = 32, clips_each: int = 8, model: str = "htnet-synthetic") 
 
 
 def wait_until_gone(folder: Path, at_start: int) -> int:
-    """Files more than at the start once their age has passed."""
+    """Return the files more than at the start once their age has passed."""
     end = time.monotonic() + 1.5 * KEEP_S
     while (left := files_in(folder) - at_start) > 0 and time.monotonic() < end:
         time.sleep(1)
@@ -256,7 +252,7 @@ def wait_until_gone(folder: Path, at_start: int) -> int:
 
 
 def summary(outcomes: list[Outcome]) -> dict:
-    """Counts, how long answers took, and the first reason of each kind that is not right."""
+    """Return counts, times of the answers, and the first reason of each kind that is not right."""
     result: dict = {
         kind: sum(each.kind == kind for each in outcomes) for kind in ("right", "refused", "wrong", "failed")
     }

@@ -12,15 +12,15 @@ an interval is at least half of their union, the field's rule. Real recordings a
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from mer_hf import MicroExpressionPipeline
-from mer_hf.evaluation.spotting import interval_counts
 from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long
 from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
 from mer_hf.video.clip import write_clip
@@ -31,6 +31,25 @@ HEIGHT, WIDTH, INTEROCULAR_PX = 240, 320, 60.0
 NOISE, DRIFT_PX, TURN_DEG = 1.5, 2.0, 0.8
 SPEECH_PX = 1.5
 _FADE = 5
+
+
+Intervals = Sequence[tuple[float, float]]
+
+
+def interval_counts(spotted: Intervals, truth: Intervals, least_iou: float = 0.5) -> np.ndarray:
+    """Count right, wrong and missed intervals of one video, by the rule of the MEGC challenges.
+
+    An interval is right if its intersection with a true one is at least half of their union; no true interval
+    counts twice. Add the counts of several videos before you compute precision, recall and F1.
+    """
+    ours, theirs = (np.asarray(spans, dtype=np.float64).reshape(-1, 2) for spans in (spotted, truth))
+    low = np.maximum(ours[:, None, 0], theirs[None, :, 0])
+    high = np.minimum(ours[:, None, 1], theirs[None, :, 1])
+    common = np.clip(high - low, 0, None)
+    union = np.diff(ours, axis=1) + np.diff(theirs, axis=1).T - common
+    same = common / np.maximum(union, 1e-12) >= least_iou
+    right = int(same[linear_sum_assignment(same, maximize=True)].sum())
+    return np.array([right, len(ours) - right, len(theirs) - right])
 
 
 @dataclass

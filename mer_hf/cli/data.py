@@ -22,23 +22,16 @@ def prepare(args: argparse.Namespace) -> str:
     """Align the faces of a dataset that you have, for training."""
     from mer_hf.data.prepare import format_report, prepare
     from mer_hf.data.readers import READERS
-    from mer_hf.data.table_reader import read_class_map, read_user_table
+    from mer_hf.data.readers.own_table import read_class_map
 
-    if args.name == "table":
-        if args.csv is None:
-            raise ValueError("prepare table needs --csv FILE.")
-        about = {"name": "table", "title": args.csv.name}
-        findings = read_user_table(args.csv, read_class_map(args.class_map) if args.class_map else None)
-    elif args.name in READERS:
-        if args.root is None:
-            raise ValueError(f"prepare {args.name} needs --root DIR, the dataset as you received it.")
-        reader = READERS[args.name]
-        about = {"name": reader.name, "title": reader.title, "published": reader.published}
-        findings = reader.read(args.root, args.sheet, args.list)
-    else:
-        raise ValueError(f"there is no reader {args.name!r}. Choose from {', '.join(READERS)}, table.")
+    if args.name not in READERS:
+        raise ValueError(f"there is no reader {args.name!r}. Choose from {', '.join(READERS)}.")
+    class_map = read_class_map(args.class_map) if args.class_map else None
+    findings = READERS[args.name].read(
+        root=args.root, sheet=args.sheet, list_file=args.list, csv=args.csv, class_map=class_map
+    )
     with bar("preparing", "clip") as progress:
-        report = prepare(findings, args.out, workers=args.workers, progress=progress, about=about)
+        report = prepare(findings, args.out, workers=args.workers, progress=progress)
     return f"{format_report(report)}\nWritten to {args.out}."
 
 

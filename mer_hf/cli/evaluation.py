@@ -56,16 +56,23 @@ def report(args: argparse.Namespace) -> str:
 )
 def measure(args: argparse.Namespace) -> str:
     """Evaluate checkpoints on synthetic clips that no run trains on, from clip to answer."""
-    from mer_hf.evaluation.clips import EVALUATION_SEED, FILE, format_report, report, tasks, to_json
-    from mer_hf.evaluation.panel import WITHOUT
+    from mer_hf.evaluation.clip_results import WITHOUT
+    from mer_hf.evaluation.measure import (
+        EVALUATION_SEED,
+        FILE,
+        format_report,
+        measurement_clips,
+        report,
+        to_json,
+    )
     from mer_hf.hub.scores import with_tables
     from mer_hf.utils.provenance import git_commit
 
     commit = (git_commit() or "unknown")[:10]
     note = f"mer-hf measure --clips {args.clips}; seed {EVALUATION_SEED}, commit {commit}"
-    answers = _look(args, "measuring", tasks(args.clips), EVALUATION_SEED)
+    results = _evaluate(args, "measuring", measurement_clips(args.clips), EVALUATION_SEED)
     names = map(str, args.checkpoints)
-    reports = {name: report(answers[name], note, answers.get(name + WITHOUT)) for name in names}
+    reports = {name: report(results[name], note, results.get(name + WITHOUT)) for name in names}
     for folder in args.checkpoints:
         measured = to_json(reports[str(folder)])
         write_text(folder / FILE, measured)
@@ -83,16 +90,16 @@ def measure(args: argparse.Namespace) -> str:
 )
 def calibrate(args: argparse.Namespace) -> str:
     """Fit probabilities and the decision that there is an expression, on synthetic clips."""
-    from mer_hf.evaluation.calibrate import CALIBRATION_SEED, fit, tasks
+    from mer_hf.evaluation.calibrate import CALIBRATION_SEED, calibration_clips, fit
     from mer_hf.inference.calibration import FILE
     from mer_hf.utils.provenance import git_commit
 
     commit = git_commit()  # before the first file that is written here changes the tree
-    answers = _look(args, "calibrating", tasks(args.rounds), CALIBRATION_SEED)
+    results = _evaluate(args, "calibrating", calibration_clips(args.rounds), CALIBRATION_SEED)
     record = {"seed": CALIBRATION_SEED, "rounds": args.rounds, "commit": commit}
     lines = []
     for folder in args.checkpoints:
-        fitted = fit([answer for _, answer in answers[str(folder)]], record)
+        fitted = fit(results[str(folder)], record)
         write_text(folder / FILE, fitted.to_json())
         before, after = fitted.record["ece_before"], fitted.record["ece_after"]
         lines.append(
@@ -102,13 +109,12 @@ def calibrate(args: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _look(args: argparse.Namespace, title: str, tasks: list, seed: int) -> dict:
-    from mer_hf.evaluation.panel import look
+def _evaluate(args: argparse.Namespace, title: str, clips: list, seed: int) -> dict:
+    from mer_hf.evaluation.clip_results import evaluate_clips
 
     for folder in args.checkpoints:
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder} is not a checkpoint: it holds no config.json.")
+    names = [str(folder) for folder in args.checkpoints]
     with bar(title, "clip") as progress:
-        return look(
-            [str(folder) for folder in args.checkpoints], tasks, seed, args.workers, progress=progress
-        )
+        return evaluate_clips(names, clips, seed, args.workers, progress=progress)

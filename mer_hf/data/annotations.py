@@ -1,7 +1,7 @@
-"""What the annotation of a data set says of each clip, checked and, where it is known how, repaired.
+"""What a dataset's annotation says about each clip: checked and, where the mistake is known, fixed.
 
-Every repair and every clip that is left out is reported; nothing is mended in silence. Repairs are found by
-the clip's name, never by a row: versions of one sheet differ in their rows.
+Every fix and every excluded clip is reported. A fix is keyed by the clip's name, never by a row number:
+versions of one sheet differ in their rows.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,8 +10,8 @@ from pathlib import Path
 from .sheets import CodedUnit
 
 LONGEST_S = 10.0
-"""A clip that is annotated as longer is a slip of the pen; micro-expressions last half a second at most, but
-some data sets annotate up to several."""
+"""A clip annotated as longer than this is a typing mistake. Micro-expressions last half a second at most, but
+some datasets annotate up to several seconds."""
 
 
 @dataclass(frozen=True)
@@ -19,23 +19,22 @@ class Annotation:
     """One clip as it was annotated.
 
     Attributes:
-        database (`str`): Key of the reader.
-        subject (`str`): As folders of the data set write it, without the database.
-        clip (`str`): Its name; with the subject (and for `casme3` the onset) it is unique.
-        folder (`Path`): Its frames, or a video file.
-        emotion (`str`): In the project's spelling, or as annotated where it has none.
-        onset, apex, offset (`int` or None): As numbers in the frames' names; 0-based frames of a video. None
-            where the annotation has none.
-        apex_source (`str`): `annotated`; `midpoint` where the middle between onset and offset is taken;
-            `spotted` where a video has no phases and they are found by the motion curve.
+        dataset (`str`): Name of the reader.
+        subject (`str`): As the dataset's folders write it, without the dataset.
+        clip (`str`): Its name; unique together with the subject (and, for `casme3`, the onset).
+        folder (`Path`): Folder of its frames, or a video file.
+        emotion (`str`): In the project's spelling, or as annotated where the project has no word for it.
+        onset, apex, offset (`int` or None): Numbers in the names of the frames; 0-based frames of a video.
+        apex_source (`str`): `annotated`; `midpoint` if the middle between onset and offset is taken;
+            `spotted` if a video has no phases and the motion curve gives them.
         objective_class (`str`): `""` if there is none.
         action_units (`tuple[CodedUnit, ...]`): As coded.
         video (`str`): The recording that the clip was cut from; `""` if unknown.
-        fps (`float` or None): Frames per second, where known.
-        suffix (`str`): Distinguishes clips of one name; part of the key.
+        fps (`float` or None): Frames per second, if known.
+        suffix (`str`): Distinguishes clips of the same name; part of the key.
     """
 
-    database: str
+    dataset: str
     subject: str
     clip: str
     folder: Path
@@ -52,69 +51,80 @@ class Annotation:
 
     @property
     def key(self) -> str:
-        """`database/subject/clip[/suffix]`."""
-        return "/".join(part for part in (self.database, self.subject, self.clip, self.suffix) if part)
+        """Return `dataset/subject/clip[/suffix]`."""
+        return "/".join(part for part in (self.dataset, self.subject, self.clip, self.suffix) if part)
+
+    @property
+    def subject_key(self) -> str:
+        """Return `dataset/subject`."""
+        return f"{self.dataset}/{self.subject}"
 
 
 @dataclass
 class Findings:
-    """What reading an annotation gave.
+    """Result of reading an annotation.
 
     Attributes:
         annotations (`list[Annotation]`): Clips that can be prepared.
-        repaired (`list[tuple[str, str]]`): Key -> what was changed, and to what.
-        skipped (`list[tuple[str, str]]`): Key -> why it is left out.
-        notes (`list[str]`): What holds for the whole data set.
+        fixed (`list[tuple[str, str]]`): Key of a clip, and what was changed.
+        excluded (`list[tuple[str, str]]`): Key of a clip, and why it is excluded.
+        notes (`list[str]`): Remarks on the whole dataset.
         sheet (`str`): Name of the sheet that was read.
+        name, title (`str`): Of the reader.
+        published (`dict[str, int]`): Published numbers of clips, by source.
     """
 
     annotations: list[Annotation] = field(default_factory=list)
-    repaired: list[tuple[str, str]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    fixed: list[tuple[str, str]] = field(default_factory=list)
+    excluded: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sheet: str = ""
+    name: str = "table"
+    title: str = ""
+    published: dict[str, int] = field(default_factory=dict)
+    _keys: set[str] = field(default_factory=set, repr=False)
 
-    def _is_new(self, key: str) -> bool:
-        if key in self._seen:
-            self.skipped.append((key, "is annotated twice"))
-            return False
-        self._seen.add(key)
-        return True
-
-    def add_unspotted(self, annotation: Annotation) -> None:
-        """Take a video without phases: they are spotted when it is prepared."""
-        if self._is_new(annotation.key):
-            self.annotations.append(replace(annotation, apex_source="spotted"))
-
-    def add(self, annotation: Annotation) -> None:
-        """Check one clip: take it, mend it, or leave it out with the reason."""
+    def add(self, annotation: Annotation, spot_phases: bool = False) -> None:
+        """Add a clip, fixed if necessary, or exclude it. With `spot_phases` it is a video without phases."""
         key = annotation.key
-        if not self._is_new(key):
+        reason = "is annotated twice" if key in self._keys else ""
+        self._keys.add(key)
+        if spot_phases:
+            annotation = replace(annotation, apex_source="spotted")
+        else:
+            reason = reason or _why_unusable(annotation)
+        if reason:
+            self.excluded.append((key, reason))
             return
-        onset, apex, offset = annotation.onset, annotation.apex, annotation.offset
-        if onset is None or offset is None:
-            self.skipped.append((key, "has no onset or no offset"))
-            return
-        if offset <= onset:
-            self.skipped.append((key, f"ends at frame {offset}, not after its onset at {onset}"))
-            return
-        if annotation.fps and (offset - onset) / annotation.fps > LONGEST_S:
-            self.skipped.append((key, f"lasts from frame {onset} to {offset}, more than {LONGEST_S:.0f} s"))
-            return
-        middle = onset + (offset - onset) // 2
-        if apex is None:
-            if annotation.apex_source != "midpoint":
-                self.repaired.append((key, f"has no apex: took the middle, {middle}"))
-            annotation = replace(annotation, apex=middle, apex_source="midpoint")
-        elif not onset <= apex <= offset:
-            self.repaired.append(
-                (key, f"apex {apex} lies outside {onset} to {offset}: took the middle, {middle}")
-            )
-            annotation = replace(annotation, apex=middle, apex_source="midpoint")
-        elif apex == onset:
-            self.repaired.append((key, f"apex is the onset ({onset}), no motion: took the middle, {middle}"))
-            annotation = replace(annotation, apex=middle, apex_source="midpoint")
+        if not spot_phases:
+            annotation, fix = _with_apex(annotation)
+            self.fixed += [(key, fix)] if fix else []
         self.annotations.append(annotation)
 
-    def __post_init__(self):
-        self._seen: set[str] = set()
+
+def _why_unusable(annotation: Annotation) -> str:
+    """Return why the phases of a clip cannot be used, or `""`."""
+    onset, offset = annotation.onset, annotation.offset
+    if onset is None or offset is None:
+        return "has no onset or no offset"
+    if offset <= onset:
+        return f"ends at frame {offset}, not after its onset at {onset}"
+    if annotation.fps and (offset - onset) / annotation.fps > LONGEST_S:
+        return f"lasts from frame {onset} to {offset}, more than {LONGEST_S:.0f} s"
+    return ""
+
+
+def _with_apex(annotation: Annotation) -> tuple[Annotation, str]:
+    """Replace an apex that is missing or impossible by the middle of the clip; also return what was fixed."""
+    onset, apex, offset = annotation.onset, annotation.apex, annotation.offset
+    if apex is None:
+        fault = "" if annotation.apex_source == "midpoint" else "has no apex"
+    elif apex == onset:
+        fault = f"apex is the onset ({onset}), no motion"
+    elif not onset < apex <= offset:
+        fault = f"apex {apex} lies outside {onset} to {offset}"
+    else:
+        return annotation, ""
+    middle = onset + (offset - onset) // 2
+    fix = f"{fault}: took the middle, {middle}" if fault else ""
+    return replace(annotation, apex=middle, apex_source="midpoint"), fix

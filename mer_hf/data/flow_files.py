@@ -1,7 +1,7 @@
-"""Ready-made flow maps: the flow of real or synthetic clips from onset to apex, as files carry them.
+"""Files of ready-made flow maps: the flow of real or synthetic clips from onset to apex.
 
-An `.npz` file, or a folder of pictures with a list: `list.csv` beside 28 x 28 RGB pictures whose channels are
-(u, v, strain), with the columns `file`, `label`, `subject` and `dataset`.
+Either an `.npz` file, or a folder of 28 x 28 RGB pictures, whose channels are (u, v, strain), with a list
+`list.csv` that has the columns `file`, `label`, `subject` and `dataset`.
 """
 
 import csv
@@ -15,10 +15,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mer_hf.labels import SCHEMES
+from mer_hf.utils.files import replacing
 
 from .table import ClipTable
 
 ARRAYS = ("flow", "label", "subject", "dataset")
+LIST_COLUMNS = ("dataset", "file", "label", "subject")
+KINDS = {"label": ("iu", "integers"), "subject": ("U", "strings"), "dataset": ("U", "strings")}
+"""Array with one entry per map -> its kinds of dtype, and what these are called."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class FlowMaps:
     Attributes:
         flow (`np.ndarray` of shape `(N, 28, 28, 3)`): uint8, channels (u, v, strain).
         label (`np.ndarray` of shape `(N,)`): int64 class indices.
-        subject (`np.ndarray` of shape `(N,)`): str; who is seen, unique within a data set.
+        subject (`np.ndarray` of shape `(N,)`): str, unique within a dataset.
         dataset (`np.ndarray` of shape `(N,)`): str.
-        source (`str`): Where they were read from; empty if nowhere.
+        source (`str`): The file they were read from; `""` if there is none.
     """
 
     flow: np.ndarray
@@ -43,23 +47,15 @@ class FlowMaps:
         return len(self.label)
 
     def table(self, class_names: tuple[str, ...] | None = None) -> ClipTable:
-        """Who is seen in which map.
+        """Return the table of clips, with keys `dataset/subject/position in the file`.
 
-        Args:
-            class_names (`tuple[str, ...]`, *optional*): In index order; by default those of the composite of
-                three classes, or numbers where a label is 3 or more.
-
-        Returns:
-            [`ClipTable`]: Keys are `dataset/subject/position in the file`.
-
-        Raises:
-            ValueError: If a label has no name.
+        The classes default to the three of the composite, or to numbers if a label is 3 or more.
         """
         if class_names is None:
             highest = int(self.label.max())
             names = SCHEMES["composite3"]
             class_names = names if highest < len(names) else tuple(f"class{i}" for i in range(highest + 1))
-        subjects = [f"{data}/{who}" for data, who in zip(self.dataset, self.subject, strict=True)]
+        subjects = [f"{data}/{subject}" for data, subject in zip(self.dataset, self.subject, strict=True)]
         return ClipTable(
             keys=np.array([f"{subject}/{i:06d}" for i, subject in enumerate(subjects)]),
             datasets=self.dataset.astype(str),
@@ -69,30 +65,6 @@ class FlowMaps:
             videos=np.full(len(self), ""),
             intervals=np.full((len(self), 2), -1, dtype=np.int64),
         )
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    wanted = "Pass an .npz file with the arrays flow, label, subject and dataset."
-    if not path.is_file():
-        raise ValueError(f"no file {path}. {wanted}")
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError(f"{path} holds one bare array. {wanted}")
-        with archive:
-            missing = [name for name in ARRAYS if name not in archive.files]
-            if missing:
-                found = ", ".join(archive.files) or "none"
-                raise ValueError(f"{path} lacks {', '.join(missing)}; its arrays: {found}. {wanted}")
-            return {name: archive[name] for name in ARRAYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no .npz file ({error}). Copy or write it again.") from error
-    except ValueError as error:
-        if "pickle" in str(error):  # numpy's answer to bytes it does not know, and to arrays of objects
-            raise ValueError(
-                f"{path} is no .npz file, or one of its arrays holds Python objects. Save names as strings."
-            ) from error
-        raise
 
 
 def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
@@ -107,8 +79,7 @@ def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
         [`FlowMaps`]: With labels as int64.
 
     Raises:
-        ValueError: In one line, if the file is missing or damaged, or if an array is missing or of another
-            type or shape.
+        ValueError: If the file is missing or damaged, or an array is missing or has another type or shape.
     """
     path = Path(path)
     arrays = _load_pictures(path) if path.is_dir() else _load_arrays(path)
@@ -117,66 +88,76 @@ def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
         raise ValueError(
             f"{path}: flow must be uint8 (N, 28, 28, 3) with N > 0, got {flow.dtype} {flow.shape}."
         )
-    for name, kinds, what in (
-        ("label", "iu", "integers"),
-        ("subject", "U", "strings"),
-        ("dataset", "U", "strings"),
-    ):
+    for name, (kinds, words) in KINDS.items():
         array = arrays[name]
         if array.dtype.kind not in kinds or array.shape != (len(flow),):
             raise ValueError(
-                f"{path}: {name} must be {len(flow)} {what}, one per map, got {array.dtype} {array.shape}."
+                f"{path}: {name} must be {len(flow)} {words}, one per map, got {array.dtype} {array.shape}."
             )
     if arrays["label"].min() < 0:
         raise ValueError(f"{path}: label must not be negative, got {arrays['label'].min()}.")
     return FlowMaps(**{**arrays, "label": arrays["label"].astype(np.int64)}, source=str(path))
 
 
-def _load_pictures(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of a folder of pictures with its list."""
-    path, wanted = folder / "list.csv", {"file", "label", "subject", "dataset"}
-    if not path.is_file():
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in ARRAYS}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{folder} holds no list.csv. Give one with the columns {', '.join(sorted(wanted))}."
-        )
+            f"{path} cannot be read ({reason}). Pass an .npz file with the arrays flow, label, subject and "
+            "dataset, and save names as strings."
+        ) from error
+
+
+def _load_pictures(folder: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a folder of pictures with its list."""
+    path, expected = folder / "list.csv", ", ".join(LIST_COLUMNS)
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no list.csv. Give one with the columns {expected}.")
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    if not rows or wanted - set(rows[0]):
-        found = ", ".join(rows[0]) if rows else "no row"
-        raise ValueError(f"{path} must have the columns {', '.join(sorted(wanted))}, found {found}.")
-    flow = []
+    if not rows or set(LIST_COLUMNS) - set(rows[0]):
+        columns = ", ".join(rows[0]) if rows else "no row"
+        raise ValueError(f"{path} must have the columns {expected}, found {columns}.")
     for number, row in enumerate(rows, start=2):
         if not row["label"].strip().isdecimal():
             raise ValueError(f"{path}, line {number}: label must be a class index, got {row['label']!r}.")
-        try:
-            with Image.open(folder / row["file"]) as picture:
-                flow.append(np.asarray(picture.convert("RGB")))
-        except (OSError, UnidentifiedImageError) as error:
-            raise ValueError(f"{path}, line {number}: {row['file']} cannot be read ({error}).") from error
-        if flow[-1].shape != (28, 28, 3):
-            height, width, _ = flow[-1].shape
-            raise ValueError(f"{path}, line {number}: {row['file']} must be 28 x 28, got {width} x {height}.")
     return {
-        "flow": np.stack(flow),
+        "flow": np.stack(
+            [_load_picture(path, number, row["file"]) for number, row in enumerate(rows, start=2)]
+        ),
         "label": np.array([int(row["label"]) for row in rows]),
         "subject": np.array([row["subject"] for row in rows]),
         "dataset": np.array([row["dataset"] for row in rows]),
     }
 
 
+def _load_picture(path: Path, number: int, name: str) -> np.ndarray:
+    """Read the picture that a line of a list names."""
+    try:
+        with Image.open(path.parent / name) as picture:
+            flow = np.asarray(picture.convert("RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise ValueError(f"{path}, line {number}: {name} cannot be read ({error}).") from error
+    if flow.shape != (28, 28, 3):
+        height, width, _ = flow.shape
+        raise ValueError(f"{path}, line {number}: {name} must be 28 x 28, got {width} x {height}.")
+    return flow
+
+
 def write_flow_maps(path: str | os.PathLike, data: FlowMaps, record: str | None = None) -> None:
-    """Write labelled flow maps as [`read_flow_maps`] reads them; a file of the name is replaced at the end.
+    """Write labelled flow maps to an `.npz` file that [`read_flow_maps`] reads.
 
     Args:
-        path (`str` or `os.PathLike`): Ends in `.npz`.
+        path (`str` or `os.PathLike`): Ends in `.npz`. An existing file is replaced at the end.
         data ([`FlowMaps`]): The maps.
-        record (`str`, *optional*): How they were generated, kept beside them.
+        record (`str`, *optional*): How they were generated; stored with them.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
-        extra = {} if record is None else {"record": np.array(record)}
-        np.savez_compressed(unfinished, **{name: getattr(data, name) for name in ARRAYS}, **extra)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    arrays = {name: getattr(data, name) for name in ARRAYS}
+    if record is not None:
+        arrays["record"] = np.array(record)
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)

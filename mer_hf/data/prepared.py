@@ -1,4 +1,4 @@
-"""A prepared data set: the table of its clips for a class scheme, and the clips themselves."""
+"""A prepared dataset: the table of its clips for a class scheme, and the clips themselves."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,20 @@ from mer_hf.labels import SCHEMES, TO_COMPOSITE3
 
 from .table import ClipTable
 
+Scheme = str | tuple[str, ...]
+"""Key of `labels.SCHEMES`, or class names in index order."""
+
 
 def class_of(emotion: str, class_names: tuple[str, ...]) -> str | None:
-    """The class of an emotion in a scheme: itself, or the composite class it belongs to; None if left out."""
+    """Return the class of an emotion: itself, or the composite class it belongs to; None if it has none."""
     if emotion in class_names:
         return emotion
     composite = TO_COMPOSITE3.get(emotion)
     return composite if composite in class_names else None
+
+
+def _names(scheme: Scheme) -> tuple[str, ...]:
+    return SCHEMES[scheme] if isinstance(scheme, str) else tuple(scheme)
 
 
 class Prepared:
@@ -27,10 +34,10 @@ class Prepared:
         path (`str` or `Path`): The folder.
 
     Attributes:
-        report (`dict`): What was found, repaired and left out.
+        report (`dict`): What was found, fixed and excluded; the content of report.json.
 
     Raises:
-        ValueError: In one line, if it is no such folder, or its preparation has not ended.
+        ValueError: If it is not such a folder, or its preparation has not finished.
     """
 
     def __init__(self, path: str | Path):
@@ -39,7 +46,7 @@ class Prepared:
             raise ValueError(f"there is no folder {self.path}. Make it with mer-hf prepare.")
         if not (self.path / "report.json").is_file() or not (self.path / "data").is_dir():
             raise ValueError(
-                f"{self.path} holds no prepared data set. Make it, or finish it, with mer-hf prepare."
+                f"{self.path} holds no prepared dataset. Make it, or finish it, with mer-hf prepare."
             )
         try:
             from datasets import load_from_disk
@@ -48,59 +55,59 @@ class Prepared:
 
         self.report = json.loads((self.path / "report.json").read_text())
         self._rows = load_from_disk(self.path / "data")
-        self._at = {key: row for row, key in enumerate(self._rows["key"])}
+        self._row_of = {key: row for row, key in enumerate(self._rows["key"])}
 
-    def table(self, scheme: str | tuple[str, ...]) -> ClipTable:
-        """The clips of a class scheme.
+    def table(self, scheme: Scheme) -> ClipTable:
+        """Return the table of the clips whose emotion belongs to a class.
 
         Args:
             scheme (`str` or `tuple[str, ...]`): Key of `labels.SCHEMES`, or class names in index order.
 
         Returns:
-            [`ClipTable`]: Without the clips whose emotion is in no class.
+            [`ClipTable`]: Without the clips whose emotion has no class.
 
         Raises:
-            ValueError: If no emotion of the data set is in a class.
+            ValueError: If no emotion of the dataset has a class.
         """
-        names = SCHEMES[scheme] if isinstance(scheme, str) else tuple(scheme)
+        names = _names(scheme)
         columns = self._rows.select_columns(["key", "database", "subject", "video", "interval", "emotion"])
-        kept = [(row, class_of(row["emotion"], names)) for row in columns]
-        kept = [(row, label) for row, label in kept if label is not None]
-        if not kept:
-            found = ", ".join(self.report["emotions"])
+        rows = [row for row in columns if class_of(row["emotion"], names)]
+        if not rows:
+            emotions = ", ".join(self.report["emotions"])
             raise ValueError(
-                f"no emotion of {self.path} ({found}) is one of {', '.join(names)}. Choose --classes."
+                f"no emotion of {self.path} ({emotions}) is one of {', '.join(names)}. Choose --classes."
             )
+        labels = [names.index(class_of(row["emotion"], names)) for row in rows]
         return ClipTable(
-            keys=np.array([row["key"] for row, _ in kept]),
-            datasets=np.array([row["database"] for row, _ in kept]),
-            subjects=np.array([row["subject"] for row, _ in kept]),
-            labels=np.array([names.index(label) for _, label in kept], dtype=np.int64),
+            keys=np.array([row["key"] for row in rows]),
+            datasets=np.array([row["database"] for row in rows]),
+            subjects=np.array([row["subject"] for row in rows]),
+            labels=np.array(labels, dtype=np.int64),
             class_names=names,
-            videos=np.array([row["video"] for row, _ in kept]),
-            intervals=np.array([row["interval"] for row, _ in kept], dtype=np.int64),
+            videos=np.array([row["video"] for row in rows]),
+            intervals=np.array([row["interval"] for row in rows], dtype=np.int64),
         )
 
-    def left_out(self, scheme: str | tuple[str, ...]) -> dict[str, int]:
-        """Emotions that are in no class of a scheme -> their clips."""
-        names = SCHEMES[scheme] if isinstance(scheme, str) else tuple(scheme)
+    def excluded(self, scheme: Scheme) -> dict[str, int]:
+        """Return the number of clips of each emotion that has no class in a scheme."""
+        names = _names(scheme)
         counts = self.report["emotions"].items()
         return {emotion: count for emotion, count in counts if class_of(emotion, names) is None}
 
     def clip(self, key: str, geometry: FaceGeometry | None = None) -> dict[str, Any]:
-        """One clip.
+        """Return one clip.
 
         Args:
             key (`str`): From the table.
-            geometry ([`FaceGeometry`], *optional*): The crop that is wanted; the stored one by default, which
-                is wider than any network's.
+            geometry ([`FaceGeometry`], *optional*): The crop; by default the stored one, which is wider than
+                that of any network.
 
         Returns:
             `dict`: `frames` uint8 `(T, S, S, 3)` RGB, `landmarks_xy` float32 `(T, 478, 2)`, `onset`, `apex`
             and `offset` (positions in the frames), `apex_source`, `action_units` (list of `number`, `side`,
             `intensity`) and `timestamps_s` float64 `(T,)`.
         """
-        row = self._rows[self._at[key]]
+        row = self._rows[self._row_of[key]]
         frames = np.stack([np.asarray(picture.convert("RGB")) for picture in row["frames"]])
         landmarks_xy = np.asarray(row["landmarks_xy"], dtype=np.float32)
         stored = FaceGeometry(**self.report["geometry"])

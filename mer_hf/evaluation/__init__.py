@@ -1,1 +1,1 @@
-"""Metrics on plain arrays, and what scores a checkpoint with them."""
+"""Metrics, the log of predictions and its report, and checkpoints measured on flow maps and test clips."""

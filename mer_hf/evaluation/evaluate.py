@@ -1,4 +1,4 @@
-"""Scores a checkpoint on a file of ready-made flow maps, and keeps a log of every look at such a file."""
+"""Score a checkpoint on a file of ready-made flow maps, and keep a log of every look at such a file."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from mer_hf.data.flow_files import FlowMaps
 from mer_hf.loading import takes_flow_maps, weights_sha256
 from mer_hf.utils.provenance import git_commit, sha256_of
 
-from .metrics import accuracy_of, confusion, f1_of, subject_bootstrap, uar_of, uf1_of
+from .metrics import accuracy_of, bootstrap_values, confusion, f1_of, interval_of, uar_of, uf1_of
 
 
 def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Class probabilities of ready-made flow maps.
+    """Compute class probabilities of ready-made flow maps.
 
     Args:
         model (`PreTrainedModel`): A classifier that takes `pixel_values`; it is put in evaluation mode.
@@ -29,12 +29,11 @@ def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) 
         `np.ndarray` of shape `(N, num_labels)`: float32, each row summing to 1.
 
     Raises:
-        ValueError: If the network looks at faces and not at flow maps.
+        ValueError: If the network takes faces and not flow maps.
     """
     if not takes_flow_maps(processor):
         raise ValueError(
-            f"a {model.config.model_type} looks at faces, which cannot be made from flow maps. "
-            "Choose an htnet."
+            f"{model.config.model_type} takes faces, which cannot be made from flow maps. Choose an htnet."
         )
     model.eval()
     parts = []
@@ -46,9 +45,12 @@ def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) 
     return np.concatenate(parts)
 
 
-def _scores(matrix: np.ndarray, classes: list[str]) -> dict[str, Any]:
+def _scores(predictions: np.ndarray, labels: np.ndarray, subjects: np.ndarray, classes: list[str]) -> dict:
+    """Return the metrics of some clips as plain numbers."""
+    matrix = confusion(predictions, labels, len(classes))
     return {
-        "clips": int(matrix.sum()),
+        "clips": len(labels),
+        "subjects": len(np.unique(subjects)),
         "uf1": float(uf1_of(matrix)),
         "uar": float(uar_of(matrix)),
         "accuracy": float(accuracy_of(matrix)),
@@ -65,7 +67,7 @@ def evaluate_flow_maps(
     Args:
         model (`PreTrainedModel`): A classifier that takes `pixel_values`.
         processor (`BaseImageProcessor`): Its image processor; it must take `flow_maps`.
-        data ([`FlowMaps`]): Maps, labels in the model's class order, subjects and data sets.
+        data ([`FlowMaps`]): Maps, labels in the model's class order, subjects and datasets.
         batch_size (`int`, *optional*, defaults to 64): Maps per forward pass.
         draws (`int`, *optional*, defaults to 2000): Draws of the bootstrap over subjects.
         name (`str`, *optional*): The model's name in the result; by default where it was loaded from.
@@ -79,38 +81,36 @@ def evaluate_flow_maps(
     Raises:
         ValueError: If a label is not one of the model's classes.
     """
-    num_classes = model.config.num_labels
-    if data.label.max() >= num_classes:
+    classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    if data.label.max() >= len(classes):
         raise ValueError(
-            f"label {data.label.max()} is not one of the model's {num_classes} classes "
-            f"({', '.join(model.config.id2label.values())}). Evaluate a model of the same class scheme."
+            f"label {data.label.max()} is not one of the model's {len(classes)} classes "
+            f"({', '.join(classes)}). Evaluate a model of the same class scheme."
         )
-    classes = [model.config.id2label[index] for index in range(num_classes)]
     predictions = predict_flow_maps(model, processor, data.flow, batch_size).argmax(axis=1)
-    persons = np.array([f"{a}/{b}" for a, b in zip(data.dataset, data.subject, strict=True)])
+    subjects = data.table(tuple(classes)).subjects
+    clips = predictions, data.label, subjects
     result = {
         "model": name or model.config._name_or_path,
         "file": data.source,
         "classes": classes,
-        "subjects": len(np.unique(persons)),
-        **_scores(confusion(predictions, data.label, num_classes), classes),
+        **_scores(*clips, classes),
         "bootstrap_draws": draws,
-        "per_dataset": {},
+        "per_dataset": {
+            str(dataset): _scores(*(values[data.dataset == dataset] for values in clips), classes)
+            for dataset in np.unique(data.dataset)
+        },
     }
     for key, metric_of in (("uf1_interval", uf1_of), ("uar_interval", uar_of)):
-        enough = result["subjects"] > 1
-        arguments = (metric_of, predictions, data.label, persons, num_classes, draws)
-        result[key] = list(subject_bootstrap(*arguments)) if enough else None
-    for dataset in np.unique(data.dataset):
-        chosen = data.dataset == dataset
-        matrix = confusion(predictions[chosen], data.label[chosen], num_classes)
-        subjects = len(np.unique(persons[chosen]))
-        result["per_dataset"][str(dataset)] = {"subjects": subjects, **_scores(matrix, classes)}
+        result[key] = None
+        if result["subjects"] > 1:
+            values = bootstrap_values(metric_of, *clips, len(classes), draws)
+            result[key] = list(interval_of(values))
     return result
 
 
 def format_evaluation(result: dict[str, Any]) -> str:
-    """The result of [`evaluate_flow_maps`] as a plain-text table for people."""
+    """Return the result of [`evaluate_flow_maps`] as a plain-text table."""
 
     def interval(key: str) -> str:
         return "{:.3f} to {:.3f}".format(*result[key]) if result.get(key) else "-"
@@ -132,40 +132,21 @@ def format_evaluation(result: dict[str, Any]) -> str:
 
 
 def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]:
-    """What one look at a file of maps leaves in the log.
-
-    Args:
-        model (`PreTrainedModel`): The model that was scored.
-        data ([`FlowMaps`]): What it was scored on, read from a file.
-        result (`dict`): What [`evaluate_flow_maps`] returned.
-
-    Returns:
-        `dict`: `time` (UTC), `commit`, `weights_sha256`, `file_sha256`, then the result.
-    """
+    """Return what one look at a file leaves in the log: time (UTC), commit, hashes, then the result."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": git_commit(),
         "weights_sha256": weights_sha256(model),
         "file_sha256": sha256_of(data.source),
         **result,
-        "file": Path(data.source).name,  # a log is shared, and where the file lay is nobody's business
+        "file": Path(data.source).name,  # logs are shared, and local paths are private
     }
 
 
 def append_log(path: str | os.PathLike, record: dict[str, Any]) -> None:
-    """Append one JSON line to a log; what stands in it is never touched.
-
-    Args:
-        path (`str` or `os.PathLike`): Made, with its folders, if it does not exist.
-        record (`dict`): Anything JSON can hold.
-    """
+    """Append a record to a log as one JSON line; the file and its folders are made if necessary."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(record) + "\n"
     # One write to a file opened for appending: two looks at the same time do not mix.
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, line.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with open(path, "ab", buffering=0) as file:
+        file.write((json.dumps(record) + "\n").encode())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
@@ -20,8 +21,8 @@ from mer_hf.visualization.figures import confusion_picture
 
 from . import metrics
 from .fold_log import FoldLog, read_log
-from .published import beside
 
+FOLDER = Path(__file__).parent
 TEST_SELECTED = "test-selected"
 END_OF_SUMMARY = "<!-- end of the summary -->"
 METRICS = {"UF1": metrics.uf1_of, "UAR": metrics.uar_of, "accuracy": metrics.accuracy_of}
@@ -30,18 +31,17 @@ PROTOCOLS = {
     "loso": "leave one subject out",
     "cde": "MEGC2019 composite, leave one subject out",
     "kfold": "folds of whole subjects",
-    "cross": "trained on some data sets, tested on others",
+    "cross": "trained on some datasets, tested on others",
 }
 RULES = {
     "last": "the last epoch of a fixed number; no label of a tested clip played a part",
     "inner": "the best epoch on training subjects that were set aside; no label of a tested clip played a "
     "part",
-    TEST_SELECTED: "the best epoch on the tested clips themselves, for each fold separately. This is how "
-    "several papers reached their numbers; it is no measurement of how well the network recognises a new "
-    "person",
+    TEST_SELECTED: "the best epoch on the tested clips themselves, for each fold separately. Several papers "
+    "reached their numbers in this way; it does not measure how well the network recognises a new person",
 }
 DESCRIPTIONS = {
-    "majority class": "always the commonest class of the training clips",
+    "majority class": "always the most frequent class of the training clips",
     "AU rule": "human AUs: AU12 without 4, 9 or 10 is positive; else AU1, 2 or 5 without 4 or 9 is surprise; "
     "else negative; its author had seen the AUs of each class",
     "AUs, logistic regression": "human AUs as 0 or 1, classes weighted alike",
@@ -53,7 +53,7 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Metrics of one set of rows, pooled over folds, one value per seed.
+    """Metrics of some rows of a log, pooled over folds, one value per seed.
 
     Attributes:
         clips, subjects (`int`): Of one seed.
@@ -74,147 +74,129 @@ class Scores:
     confusion: np.ndarray
 
     def mean(self, metric: str) -> float:
-        """Mean of a metric over seeds."""
+        """Return the mean of a metric over seeds."""
         return float(np.mean(self.by_seed[metric]))
 
     def spread(self, metric: str) -> float | None:
-        """Standard deviation of a metric over seeds, None for one seed."""
+        """Return the standard deviation of a metric over seeds, None for one seed."""
         values = self.by_seed[metric]
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def score(log: FoldLog, intervals: bool = True) -> Scores:
-    """Metrics of a log, or of some of its rows.
-
-    Args:
-        log ([`FoldLog`]): The rows.
-        intervals (`bool`, *optional*, defaults to `True`): Whether to draw the subjects again.
-
-    Returns:
-        [`Scores`]: Of the pooled rows.
-    """
-    count, seeds = len(log.class_names), np.unique(log.seeds)
-    parts = [log.of(log.seeds == seed) for seed in seeds]
+    """Compute the metrics of a log, with or without intervals over subjects."""
+    count = len(log.class_names)
+    parts = [log.of(log.seeds == seed) for seed in np.unique(log.seeds)]
     matrices = np.stack([metrics.confusion(part.predictions, part.labels, count) for part in parts])
-    found: dict[str, tuple[float, float]] = {}
     subjects = len(np.unique(log.subjects))
+    by_metric = {}
     if intervals and subjects > 1:
         for name, metric_of in METRICS.items():
             values = [
                 metrics.bootstrap_values(metric_of, p.predictions, p.labels, p.subjects, count, DRAWS)
                 for p in parts
             ]
-            low, high = np.percentile(np.mean(values, axis=0), [2.5, 97.5])
-            found[name] = (float(low), float(high))
+            by_metric[name] = metrics.interval_of(np.mean(values, axis=0))
     return Scores(
         clips=len(parts[0]),
         subjects=subjects,
         by_seed={name: metric_of(matrices).tolist() for name, metric_of in METRICS.items()},
-        interval=found,
+        interval=by_metric,
         per_class_f1=dict(zip(log.class_names, metrics.f1_of(matrices).mean(axis=0).tolist(), strict=True)),
         weighted_f1=float(metrics.weighted_f1_of(matrices).mean()),
         confusion=matrices.mean(axis=0),
     )
 
 
-def _of_baselines(path: Path) -> dict[str, Scores]:
-    """Baseline -> its scores; rows carry the baseline's name as their `selection`."""
+def _score_baselines(path: Path) -> dict[str, Scores]:
+    """Score the baselines; rows carry a baseline's name as their `selection`."""
     if not path.is_file():
         return {}
     log = read_log(path)
-    order = [name for name in DESCRIPTIONS if name in log.selections]
-    return {name: score(log.of(log.selections == name)) for name in order}
+    return {name: score(log.of(log.selections == name)) for name in DESCRIPTIONS if name in log.selections}
 
 
-def _check_setting(path: Path) -> dict[str, Any]:
-    record = path / "train_config.json"
+def _published(model: str, num_classes: int) -> list[dict[str, Any]]:
+    """Return published results on as many classes: of the same architecture, and of other methods."""
+    results = yaml.safe_load((FOLDER / "published.yaml").read_text())["results"]
+    others = {"htnet", "mmnet", "hsta", "facesleuth"} - {model}
+    return [each for each in results if each["num_classes"] == num_classes and each["model"] not in others]
+
+
+def _read_run(path: Path) -> tuple[dict[str, Any], FoldLog]:
+    """Read the settings and the log of a run, and check that they belong together."""
+    record, table = path / "train_config.json", path / "predictions.csv"
     if not record.is_file():
         raise ValueError(f"{path} holds no train_config.json. Give the folder of a run with --protocol.")
     setting = json.loads(record.read_text())
     if not setting.get("protocol"):
         raise ValueError(f"the run in {path} has no protocol, so nobody was tested. Train with --protocol.")
-    return setting
-
-
-def report_of(path: Path) -> dict[str, Any]:
-    """All that a report shows, from the files of a run.
-
-    Args:
-        path (`Path`): Folder of a run with a protocol that has ended.
-
-    Returns:
-        `dict`: What the templates read.
-
-    Raises:
-        ValueError: In one line, if the run has not ended or its files contradict each other.
-    """
-    setting, log = _check_setting(path), read_log(path / "predictions.csv")
+    log = read_log(table)
     selections = sorted(set(log.selections.tolist()))
     if len(selections) > 1 or selections[0] not in RULES:
-        raise ValueError(
-            f"{path / 'predictions.csv'} mixes ways to choose an epoch: {', '.join(selections)}."
-        )
+        raise ValueError(f"{table} mixes ways to choose an epoch: {', '.join(selections)}.")
     if tuple(setting["class_names"]) != log.class_names:
-        raise ValueError(
-            f"{path / 'predictions.csv'} has the classes {', '.join(log.class_names)}, the run others."
-        )
-    datasets = np.unique(log.datasets)
+        raise ValueError(f"{table} has the classes {', '.join(log.class_names)}, the run has others.")
+    return setting, log
+
+
+def _collect(path: Path) -> dict[str, Any]:
+    """Compute everything that a report shows from the files of a run."""
+    setting, log = _read_run(path)
+    selection = str(log.selections[0])
+    clips = np.bincount(log.labels[log.seeds == log.seeds[0]], minlength=len(log.class_names))
+    dishonest = selection == TEST_SELECTED
     return {
         "setting": setting,
         "protocol": PROTOCOLS[setting["protocol"]],
-        "selection": selections[0],
-        "rule": RULES[selections[0]],
-        "dishonest": selections[0] == TEST_SELECTED,
+        "selection": selection,
+        "rule": RULES[selection],
+        "dishonest": dishonest,
+        "mark": " (test-selected)" if dishonest else "",
         "scores": score(log),
-        "per_dataset": {str(name): score(log.of(log.datasets == name)) for name in datasets},
+        "per_dataset": {str(name): score(log.of(log.datasets == name)) for name in np.unique(log.datasets)},
         "class_names": log.class_names,
-        "clips_of_class": {
-            name: int((log.labels[log.seeds == log.seeds[0]] == index).sum())
-            for index, name in enumerate(log.class_names)
-        },
+        "clips_of_class": dict(zip(log.class_names, clips.tolist(), strict=True)),
         "seeds": np.unique(log.seeds).tolist(),
         "folds": len(np.unique(log.folds)),
-        "epochs": sorted({int(epoch) for epoch in log.epochs}),
-        "baselines": _of_baselines(path / "baselines.csv"),
+        "epochs": np.unique(log.epochs).tolist(),
+        "baselines": _score_baselines(path / "baselines.csv"),
         "descriptions": DESCRIPTIONS,
-        "published": beside(setting["model"], len(log.class_names)),
+        "published": _published(setting["model"], len(log.class_names)),
+        "end_of_summary": END_OF_SUMMARY,
+        "draws": DRAWS,
     }
 
 
-def _numbers(report: dict[str, Any]) -> dict[str, Any]:
-    """The report as plain numbers; keys of what was selected on the test clips say so."""
-    suffix = "_test_selected" if report["dishonest"] else ""
+def _numbers(scores: Scores, suffix: str) -> dict[str, Any]:
+    """Return scores as plain numbers whose keys end in a suffix."""
+    values: dict[str, Any] = {"clips": scores.clips, "subjects": scores.subjects}
+    for name in METRICS:
+        key = name.lower() + suffix
+        values[key] = scores.mean(name)
+        values[f"{key}_by_seed"] = scores.by_seed[name]
+        values[f"{key}_interval"] = list(scores.interval[name]) if scores.interval else None
+    return values | {
+        "weighted_f1" + suffix: scores.weighted_f1,
+        "per_class_f1" + suffix: scores.per_class_f1,
+        "confusion" + suffix: scores.confusion.tolist(),
+    }
 
-    def plain(scores: Scores) -> dict[str, Any]:
-        values: dict[str, Any] = {"clips": scores.clips, "subjects": scores.subjects}
-        for name in METRICS:
-            key = name.lower() + suffix
-            values[key] = scores.mean(name)
-            values[f"{key}_by_seed"] = scores.by_seed[name]
-            values[f"{key}_interval"] = list(scores.interval[name]) if scores.interval else None
-        values["weighted_f1" + suffix] = scores.weighted_f1
-        values["per_class_f1" + suffix] = scores.per_class_f1
-        values["confusion" + suffix] = scores.confusion.tolist()
-        return values
 
-    honest = {name: score.mean("UF1") for name, score in report["baselines"].items()}
+def _to_json(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of report.json; keys of what was selected on the test clips say so."""
+    suffix, setting = "_test_selected" if report["dishonest"] else "", report["setting"]
     return {
-        "protocol": report["setting"]["protocol"],
+        "protocol": setting["protocol"],
         "selection": report["selection"],
-        "model": report["setting"]["model"],
+        "model": setting["model"],
         "seeds": report["seeds"],
-        **plain(report["scores"]),
-        "per_dataset": {name: plain(scores) for name, scores in report["per_dataset"].items()},
-        "baselines_uf1": honest,
-        "clips_sha256": report["setting"]["clips_sha256"],
-        "splits_sha256": report["setting"]["splits_sha256"],
+        **_numbers(report["scores"], suffix),
+        "per_dataset": {name: _numbers(scores, suffix) for name, scores in report["per_dataset"].items()},
+        "baselines_uf1": {name: scores.mean("UF1") for name, scores in report["baselines"].items()},
+        "clips_sha256": setting["clips_sha256"],
+        "splits_sha256": setting["splits_sha256"],
     }
-
-
-def _png(picture: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def write_report(path: Path) -> dict[str, Any]:
@@ -227,22 +209,25 @@ def write_report(path: Path) -> dict[str, Any]:
         `dict`: The numbers, as in report.json.
 
     Raises:
-        ValueError: In one line, if the run has not ended or its files contradict each other.
+        ValueError: If the run has not ended or its files contradict each other.
     """
     path = Path(path)
-    report, mark = report_of(path), ""
-    if report["dishonest"]:
-        mark = "TEST-SELECTED"
-    picture = _png(confusion_picture(report["scores"].confusion, report["class_names"], mark))
-    folder = Path(__file__).parent / "templates"
+    report = _collect(path)
+    title = "TEST-SELECTED" if report["dishonest"] else ""
+    picture = io.BytesIO()
+    Image.fromarray(confusion_picture(report["scores"].confusion, report["class_names"], title)).save(
+        picture, format="PNG"
+    )
+    report["picture"] = base64.b64encode(picture.getvalue()).decode()
     environment = Environment(
-        loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(FOLDER / "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         autoescape=lambda name: name.endswith(".html.j2"),
-    )  # fmt: skip
-    mark = " (test-selected)" if report["dishonest"] else ""
-    shared = {**report, "mark": mark, "end_of_summary": END_OF_SUMMARY, "draws": DRAWS, "picture": picture}
-    numbers = _numbers(report)
-    write_text(path / "report.md", environment.get_template("report.md.j2").render(shared))
-    write_text(path / "report.html", environment.get_template("report.html.j2").render(shared))
+    )
+    numbers = _to_json(report)
+    for name in ("report.md", "report.html"):
+        write_text(path / name, environment.get_template(f"{name}.j2").render(report))
     write_text(path / "report.json", json.dumps(numbers, indent=1) + "\n")
     return numbers

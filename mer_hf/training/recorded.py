@@ -123,7 +123,7 @@ def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
     given = f"aligned faces with onset, apex and offset (apex: {found})"
     if "action_units" in inputs:
         given += ", and action units that are estimated from these pictures"
-    left_out = sum((Counter(each.left_out(scheme)) for each in sets), Counter())
+    left_out = sum((Counter(each.excluded(scheme)) for each in sets), Counter())
     if left_out:
         given += "; clips of no class were left out: " + ", ".join(f"{k} {n}" for k, n in left_out.items())
     extras = {"action_units": units, "flow": np.stack(flow)}

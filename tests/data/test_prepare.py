@@ -46,24 +46,25 @@ def casme2(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(casme2, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "casme2"
-    report = prepare(READERS["casme2"].read(casme2, None, None), out, workers=1, about={"name": "casme2"})
+    report = prepare(READERS["casme2"].read(root=casme2), out, workers=1)
     return out, report
 
 
-def test_every_repair_and_every_clip_left_out_is_reported(prepared):
+def test_every_fix_and_every_excluded_clip_is_reported(prepared):
     _, report = prepared
     assert report["clips"] == 2 and report["emotions"] == {"happiness": 1, "surprise": 1}
-    skipped, repaired = dict(report["skipped"]), dict(report["repaired"])
-    assert "reg_img4.jpg: the picture cannot be read" in skipped["casme2/sub03/EP09f"]
-    assert "no face was found" in skipped["casme2/sub03/EP10f"]
+    excluded, fixed = dict(report["skipped"]), dict(report["repaired"])
+    assert "reg_img4.jpg: the picture cannot be read" in excluded["casme2/sub03/EP09f"]
+    assert "no face was found" in excluded["casme2/sub03/EP10f"]
     assert (
-        "offset is frame 8" in skipped["casme2/sub04/EP01_01"] or "no face" in skipped["casme2/sub04/EP01_01"]
+        "offset is frame 8" in excluded["casme2/sub04/EP01_01"]
+        or "no face" in excluded["casme2/sub04/EP01_01"]
     )
     assert ["casme2/sub02/EP03_02", "frame 15 (apex) is missing: took 14"] in report["repaired"]
     nearest = "1 frame(s) between onset and offset are missing: took the nearest of each"
     assert ["casme2/sub02/EP03_02", nearest] in report["repaired"]
     assert report["found"] == 5 and report["by_subject"] == {"casme2/sub01": 1, "casme2/sub02": 1}
-    assert "casme2/sub01/EP02_01f" not in repaired
+    assert "casme2/sub01/EP02_01f" not in fixed
 
 
 def test_prepared_clips_hold_aligned_faces_with_their_phases(prepared):
@@ -119,31 +120,32 @@ def test_a_second_run_does_only_what_has_changed(prepared, casme2, monkeypatch):
     monkeypatch.setattr(module, "prepare_clip", lambda *args: done.append(args[0].key) or original(*args))
     picture = casme2 / "Cropped_original" / "sub01" / "EP02_01f" / "reg_img99.jpg"
     os.utime(picture, (1, 1))
-    prepare(READERS["casme2"].read(casme2, None, None), out, workers=1, about={"name": "casme2"})
+    prepare(READERS["casme2"].read(root=casme2), out, workers=1)
     assert "casme2/sub01/EP02_01f" in done and "casme2/sub02/EP03_02" not in done
     assert len(Prepared(out).table("composite3")) == 2
 
 
 def test_a_folder_that_holds_something_else_is_refused(prepared, casme2, tmp_path):
-    found = READERS["casme2"].read(casme2, None, None)
+    findings = READERS["casme2"].read(root=casme2)
+    findings.name = "samm"
     with pytest.raises(ValueError, match="holds casme2, not samm"):
-        prepare(found, prepared[0], about={"name": "samm"})
+        prepare(findings, prepared[0])
     (tmp_path / "thesis.doc").touch()
     with pytest.raises(ValueError, match="is not empty and holds nothing prepared"):
-        prepare(found, tmp_path)
-    with pytest.raises(ValueError, match="holds no prepared data set"):
+        prepare(findings, tmp_path)
+    with pytest.raises(ValueError, match="holds no prepared dataset"):
         Prepared(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_clip_that_kills_its_process_is_left_out_and_the_others_go_on(tmp_path):
+def test_a_clip_that_kills_its_process_is_excluded_and_the_others_are_prepared(tmp_path):
     """Three clips by two processes, one of which reads a file that ends its process."""
     script = tmp_path / "run.py"
     script.write_text(
         "import os, sys\n"
         "from pathlib import Path\n"
         "from mer_hf.data import prepare as module\n"
-        "from mer_hf.data.table_reader import read_user_table\n"
+        "from mer_hf.data.readers.own_table import read_user_table\n"
         "def deadly(files, fps, read=module.read_pictures):\n"
         "    if 'deadly' in str(files[0]): os.kill(os.getpid(), 9)\n"
         "    return read(files, fps)\n"
@@ -195,7 +197,7 @@ def test_a_users_video_is_prepared_by_the_command_line(tmp_path, capfd):
         (["prepare", "casme4", "--out", "x"], "there is no reader 'casme4'. Choose from casme2, samm"),
         (["prepare", "casme2", "--out", "x"], "prepare casme2 needs --root DIR"),
         (["prepare", "table", "--out", "x"], "prepare table needs --csv FILE"),
-        (["prepare", "casme2", "--root", "absent", "--out", "x"], "--root absent is no folder"),
+        (["prepare", "casme2", "--root", "absent", "--out", "x"], "--root absent is not a folder"),
     ],
 )
 def test_mistakes_end_in_one_line(flags, message, capsys):
@@ -204,7 +206,31 @@ def test_mistakes_end_in_one_line(flags, message, capsys):
     assert told.startswith("mer-hf: error: ") and message in told and told.count("\n") == 1
 
 
-def test_a_killed_preparation_goes_on(casme2, tmp_path):
+def test_an_interrupted_preparation_is_resumed(casme2, tmp_path, monkeypatch):
+    findings, out = READERS["casme2"].read(root=casme2), tmp_path / "out"
+    original = module.prepare_clip
+
+    def interrupt_the_second(annotation, geometry):
+        if annotation.key != findings.annotations[0].key:
+            raise KeyboardInterrupt
+        return original(annotation, geometry)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "prepare_clip", interrupt_the_second)
+        prepare(findings, out, workers=1)
+    with pytest.raises(ValueError, match="Make it, or finish it"):
+        Prepared(out)
+    (first,) = (out / "clips").glob("*.parquet")
+    before = first.stat().st_mtime_ns
+    unfinished = out / "clips" / ".mer-hf-killed" / "half.parquet"  # what a killed process leaves
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    assert prepare(findings, out, workers=1)["clips"] == 2
+    assert first.stat().st_mtime_ns == before and not list(out.rglob(".*"))
+
+
+@pytest.mark.slow
+def test_a_killed_preparation_is_resumed(casme2, tmp_path):
     out = tmp_path / "out"
     command = [
         sys.executable,

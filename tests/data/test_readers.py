@@ -5,15 +5,15 @@ from mer_hf.data.sheets import CodedUnit
 from tests.data import trees
 
 
-def read(name, root, **given):
-    return READERS[name].read(root, given.get("sheet"), given.get("list_file"))
+def read(name, root, **options):
+    return READERS[name].read(root=root, **options)
 
 
 def phases(found):
     return {each.key: (each.onset, each.apex, each.offset, each.apex_source) for each in found.annotations}
 
 
-def test_casme2_is_read_and_its_known_faults_are_told(tmp_path):
+def test_casme2_is_read_and_its_known_mistakes_are_reported(tmp_path):
     found = read("casme2", trees.casme2(tmp_path))
     assert phases(found) == {
         "casme2/sub01/EP02_01f": (46, 59, 86, "annotated"),
@@ -22,12 +22,12 @@ def test_casme2_is_read_and_its_known_faults_are_told(tmp_path):
         "casme2/sub17/EP01_2": (9, 12, 20, "annotated"),
         "casme2/sub26/EP09f": (5, 17, 30, "midpoint"),
     }
-    repaired, skipped = dict(found.repaired), dict(found.skipped)
-    assert "has no apex" in repaired["casme2/sub04/EP12_01f"]
-    assert "apex is the onset (69), no motion" in repaired["casme2/sub05/EP09_05f"]
-    assert "apex 40 lies outside 5 to 30" in repaired["casme2/sub26/EP09f"]
-    assert "ends at frame 89, not after its onset at 90" in skipped["casme2/sub26/EP18_50"]
-    assert "there is no folder" in skipped["casme2/sub27/EP01_01"]
+    fixed, excluded = dict(found.fixed), dict(found.excluded)
+    assert "has no apex" in fixed["casme2/sub04/EP12_01f"]
+    assert "apex is the onset (69), no motion" in fixed["casme2/sub05/EP09_05f"]
+    assert "apex 40 lies outside 5 to 30" in fixed["casme2/sub26/EP09f"]
+    assert "ends at frame 89, not after its onset at 90" in excluded["casme2/sub26/EP18_50"]
+    assert "there is no folder" in excluded["casme2/sub27/EP01_01"]
     assert found.annotations[1].action_units == (CodedUnit(4), CodedUnit(10, "left"))
     assert found.sheet == "CASME2-coding-20140508.xlsx"
 
@@ -42,9 +42,9 @@ def test_samm_is_read_wherever_its_header_stands(tmp_path, preamble):
         "samm/032/032_3_1": (4900, 4920, 4990, "annotated"),
     }
     assert [each.emotion for each in found.annotations] == ["happiness", "others", "contempt", "disgust"]
-    repaired = [key for key, _ in found.repaired]
-    assert ("samm/028/028_4_1", "apex 1200 lies outside the clip: 1105, as published") in found.repaired
-    assert repaired.count("samm/006/006_1_2") == 1  # (R6 or R12)
+    fixed = [key for key, _ in found.fixed]
+    assert ("samm/028/028_4_1", "apex 1200 lies outside the clip: 1105, as published") in found.fixed
+    assert fixed.count("samm/006/006_1_2") == 1  # (R6 or R12)
     assert found.annotations[0].objective_class == "2"
 
 
@@ -55,11 +55,11 @@ def test_smic_has_no_sheet_and_no_apex(tmp_path):
         "smic/s01/s1_po_12": (100, 110, 120, "midpoint"),
         "smic/s20/s20_sur_03": (5, 7, 9, "midpoint"),
     }
-    assert dict(found.skipped)["smic/s20/s20_ne_09"] == "its name does not fit its folder surprise"
-    assert not found.repaired  # the middle is the rule there, not a repair
+    assert dict(found.excluded)["smic/s20/s20_ne_09"] == "its name does not fit its folder surprise"
+    assert not found.fixed  # the middle is the rule there, not a fix
 
 
-def test_casme3_tells_clips_of_one_video_apart_and_mends_impossible_rows(tmp_path):
+def test_casme3_tells_clips_of_one_video_apart_and_fixes_impossible_rows(tmp_path):
     found = read("casme3", trees.casme3(tmp_path))
     assert phases(found) == {
         "casme3/spNO.1/a/10": (10, 15, 30, "annotated"),
@@ -70,11 +70,11 @@ def test_casme3_tells_clips_of_one_video_apart_and_mends_impossible_rows(tmp_pat
         "casme3/spNO.40/e/1830": (1830, 1838, 1845, "annotated"),
         "casme3/spNO.3/j/10": (10, 15, 34, "annotated"),
     }
-    assert found.skipped == [("casme3/spNO.3/j/15", "lasts from frame 15 to 3999, more than 10 s")]
+    assert found.excluded == [("casme3/spNO.3/j/15", "lasts from frame 15 to 3999, more than 10 s")]
     assert {each.video for each in found.annotations} >= {"casme3/spNO.1/a", "casme3/spNO.3/j"}
     assert [each.emotion for each in found.annotations][1] == "happiness"
     assert found.annotations[4].emotion == "others"
-    assert dict(found.repaired)["casme3/spNO.40/e/1830"] == "offset 0 cannot be: 1845"
+    assert dict(found.fixed)["casme3/spNO.40/e/1830"] == "offset 0 cannot be: 1845"
 
 
 def test_mmew_is_read_in_both_orders_of_its_folders(tmp_path):
@@ -90,7 +90,7 @@ def test_4dme_keeps_a_clip_of_two_emotions_out_of_every_class(tmp_path):
     found = read("4dme", trees.fourdme(tmp_path))
     assert [each.emotion for each in found.annotations] == ["negative", "negative+surprise"]
     assert found.annotations[0].action_units == (CodedUnit(4),)  # (k) marks an uncertain one
-    assert any("AU7(k)" in text for _, text in found.repaired)
+    assert any("AU7(k)" in text for _, text in found.fixed)
     assert any("swaps the action units of two clips" in note for note in found.notes)
 
 
@@ -112,16 +112,16 @@ def test_the_composite_is_what_its_list_names_with_the_lists_classes(tmp_path):
         ("smic/s01/s1_ne_01", "negative"),
         ("smic/s20/s20_sur_03", "surprise"),
     ]
-    assert found.skipped == [
-        ("smic/s02/s02_sur_05", "is in the list, and not in the data set"),
+    assert found.excluded == [
+        ("smic/s02/s02_sur_05", "is in the list, and not in the dataset"),
         ("casme2/26/EP18_50", "ends at frame 89, not after its onset at 90"),
         ("samm/006/006_1_2", "is in the list twice"),
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in READERS if name != "megc2019"])
+@pytest.mark.parametrize("name", [name for name in READERS if name not in ("megc2019", "table")])
 def test_a_wrong_folder_is_named(tmp_path, name):
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match=r"--root .*absent is not a folder"):
         read(name, tmp_path / "absent")
     with pytest.raises(ValueError, match=r"holds no annotation sheet|holds no folder HS"):
         read(name, tmp_path)
@@ -141,11 +141,18 @@ def test_a_sheet_without_its_folders_or_columns_is_named(tmp_path):
         read("casme2", tmp_path, sheet=tmp_path / "other.xlsx")
 
 
+def test_an_option_that_does_not_apply_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="prepare smic does not use --sheet"):
+        read("smic", tmp_path, sheet=tmp_path / "a.xlsx")
+    with pytest.raises(ValueError, match="prepare casme2 does not use --class-map"):
+        read("casme2", tmp_path, class_map={"a": "b"})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "lists no clip"),
-        ("casme2,sub01,EP02_01f,1\nmmew,1,x,0\n", "line 2: expected database"),
+        ("casme2,sub01,EP02_01f,1\nmmew,1,x,0\n", "line 2: expected dataset"),
         ("casme2,sub01,EP02_01f,7\n", "line 1: expected"),
     ],
 )
@@ -153,7 +160,7 @@ def test_a_wrong_list_is_named(tmp_path, text, message):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read("megc2019", tmp_path, list_file=tmp_path / "list.csv")
-    with pytest.raises(ValueError, match="Give it with --list"):
+    with pytest.raises(ValueError, match="prepare megc2019 needs --list FILE"):
         read("megc2019", tmp_path)
     (tmp_path / "list.csv").write_text("casme2,sub01,EP02_01f,1\n")
     with pytest.raises(ValueError, match="holds no folder casme2"):

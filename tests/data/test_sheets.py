@@ -35,12 +35,12 @@ def test_coded_action_units_are_read(text, expected):
     ("text", "notes"),
     [
         ("(R6 or R12)", ("(R6 or R12): took R6",)),
-        ("soft focus", ("left out soft focus",)),
+        ("soft focus", ("excluded soft focus",)),
         ("4+L10", ()),
         ("?", ()),
     ],
 )
-def test_what_is_not_plain_is_noted(text, notes):
+def test_what_is_ambiguous_is_noted(text, notes):
     assert parse_action_units(text)[1] == notes
 
 
@@ -59,7 +59,7 @@ def test_the_header_is_found_below_a_preamble(tmp_path):
     assert read_sheet(tmp_path / "a.csv") == [{"subject": "006", "filename": "x"}]
 
 
-def test_what_is_no_sheet_is_refused_in_one_line(tmp_path):
+def test_what_is_not_a_sheet_is_refused_in_one_line(tmp_path):
     (tmp_path / "a.xlsx").write_bytes(b"PK nonsense")
     with pytest.raises(ValueError, match=r"a\.xlsx cannot be read as a sheet") as caught:
         read_sheet(tmp_path / "a.xlsx")

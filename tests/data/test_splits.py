@@ -5,7 +5,7 @@ import pytest
 
 from mer_hf.data import splits
 from mer_hf.data.splits import Fold
-from mer_hf.data.table import ClipTable, joined, read_table
+from mer_hf.data.table import ClipTable, joined
 
 CLASSES = ("negative", "positive", "surprise")
 
@@ -46,7 +46,7 @@ def test_no_subject_is_in_train_and_test_and_every_clip_is_tested_once(split):
     assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(clips)))
 
 
-def test_one_fold_per_subject_even_if_two_data_sets_use_the_same_name():
+def test_one_fold_per_subject_even_if_two_datasets_use_the_same_name():
     clips = two_sets()
     assert len(splits.leave_one_subject_out(clips)) == 10
     assert [fold.name for fold in splits.leave_one_subject_out(clips)][:2] == ["a-s0", "a-s1"]
@@ -70,7 +70,7 @@ def test_data_sets_can_be_named_on_either_side():
 @pytest.mark.parametrize(
     ("sides", "message"),
     [
-        ({"test_on": ["x"]}, "there is no data set x in the table. Choose from a, b"),
+        ({"test_on": ["x"]}, "there is no dataset x in the table. Choose from a, b"),
         ({"train_on": ["a"], "test_on": ["a"]}, "a is trained on and tested on"),
         ({"test_on": ["a", "b"]}, "nothing is left to train on"),
         ({"train_on": ["a", "b"]}, "nothing is left to test on"),
@@ -125,16 +125,18 @@ def test_a_split_can_be_written_and_read(tmp_path):
         splits.from_json(table(2), text)
 
 
-def test_a_table_can_be_written_and_read(tmp_path):
+def test_a_table_is_written_as_csv():
+    header, first, *rest = table(1, 2, videos=np.array(["v", ""])).to_csv().splitlines()
+    assert header == "key,dataset,subject,label,video,onset,offset"
+    assert first == "a/s0/0,a,a/s0,negative,v,-1,-1" and len(rest) == 1
+
+
+def test_equal_tables_have_equal_digests_whatever_their_order():
     clips = two_sets()
-    (tmp_path / "clips.csv").write_text(clips.to_csv())
-    again = read_table(tmp_path / "clips.csv", CLASSES)
-    assert again.digest() == clips.digest() and again.counts() == clips.counts()
-    with pytest.raises(ValueError, match="label surprise is none of negative, positive"):
-        read_table(tmp_path / "clips.csv", CLASSES[:2])
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="no table of clips"):
-        read_table(tmp_path / "other.csv", CLASSES)
+    order = np.arange(len(clips))[::-1]
+    columns = ("keys", "datasets", "subjects", "labels", "videos", "intervals")
+    turned = ClipTable(class_names=CLASSES, **{name: getattr(clips, name)[order] for name in columns})
+    assert turned.digest() == clips.digest() != table().digest()
 
 
 @pytest.mark.parametrize(
@@ -142,8 +144,6 @@ def test_a_table_can_be_written_and_read(tmp_path):
     [
         ({"keys": np.full(24, "k")}, "the key k occurs more than once"),
         ({"labels": np.full(24, 3)}, "labels lie in 3 to 3, but there are 3 classes"),
-        ({"labels": np.zeros(3, int)}, "expected 24 labels, one per clip, got 3"),
-        ({"subjects": np.full(24, "s1")}, "must be prefixed with its data set: a/s1"),
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused(changes, message):
@@ -151,6 +151,6 @@ def test_a_table_that_contradicts_itself_is_refused(changes, message):
         table(**changes)
 
 
-def test_data_sets_of_different_classes_are_not_joined():
+def test_datasets_of_different_classes_are_not_joined():
     with pytest.raises(ValueError, match="different classes"):
         joined([table(), table(dataset="b", class_names=("x", "y", "z"))])

@@ -53,9 +53,9 @@ class FirstPixel(torch.nn.Module):
         return SimpleNamespace(logits=torch.nn.functional.one_hot(answer, self.config.num_labels).double())
 
 
-def to_pixels(evaluate, return_tensors):
+def to_pixels(flow_maps, return_tensors):
     assert return_tensors == "pt"
-    return {"pixel_values": torch.from_numpy(evaluate).permute(0, 3, 1, 2).float()}
+    return {"pixel_values": torch.from_numpy(flow_maps).permute(0, 3, 1, 2).float()}
 
 
 def test_scores_are_those_of_the_pooled_predictions(tmp_path):
@@ -151,8 +151,8 @@ def test_a_saved_htnet_is_scored_and_named_by_its_weights(tmp_path):
     assert record["weights_sha256"] == sha256_of(tmp_path / "model" / "model.safetensors")
 
 
-def test_a_network_that_looks_at_faces_is_refused():
-    with pytest.raises(ValueError, match="a mmnet looks at faces"):
+def test_a_network_that_takes_faces_is_refused():
+    with pytest.raises(ValueError, match="mmnet takes faces, which cannot be made from flow maps"):
         evaluate.predict_flow_maps(
             tiny_model("mmnet"), tiny_processor("mmnet"), np.zeros((1, 28, 28, 3), np.uint8)
         )

@@ -30,7 +30,7 @@ def test_metrics_equal_the_values_worked_by_hand(predictions, labels, classes, u
 def test_confusion_has_true_classes_in_rows():
     matrix = metrics.confusion([1, 1, 0], [0, 0, 0], 3)
     assert matrix.tolist() == [[1, 2, 0], [0, 0, 0], [0, 0, 0]]
-    assert metrics.per_class_f1([1, 1, 0], [0, 0, 0], 3).tolist() == [0.5, 0.0, 0.0]
+    assert metrics.f1_of(matrix).tolist() == [0.5, 0.0, 0.0]
 
 
 def test_always_negative_scores_what_the_composite_is_known_to_give():
@@ -53,11 +53,11 @@ def test_metrics_agree_with_scikit_learn():
 @pytest.mark.parametrize(
     ("predictions", "labels", "message"),
     [
-        ([0, 1], [0], "one length"),
-        ([], [], "empty"),
-        ([0.2, 0.8], [0, 1], "must be integers"),
-        ([0, 3], [0, 1], "predictions must lie in 0 to 2, got 0 to 3"),
-        ([0, 1], [0, -1], "labels must lie in 0 to 2, got -1 to 0"),
+        ([0, 1], [0], r"one prediction and one label per clip, got shapes \(2,\) and \(1,\)"),
+        ([], [], "one prediction and one label per clip"),
+        ([0.2, 0.8], [0, 1], "predictions must be class indices in 0 to 2, got float64"),
+        ([0, 3], [0, 1], "predictions must be class indices in 0 to 2, got int64 from 0 to 3"),
+        ([0, 1], [0, -1], "labels must be class indices in 0 to 2, got int64 from -1 to 0"),
     ],
 )
 def test_what_is_not_class_indices_is_refused(predictions, labels, message):
@@ -65,12 +65,16 @@ def test_what_is_not_class_indices_is_refused(predictions, labels, message):
         metrics.uf1(np.array(predictions), np.array(labels), 3)
 
 
+def interval(metric_of, predictions, labels, subjects, classes, **options):
+    values = metrics.bootstrap_values(metric_of, predictions, labels, subjects, classes, **options)
+    return metrics.interval_of(values)
+
+
 def test_bootstrap_of_two_subjects_spans_their_own_scores():
     # One subject is always right, the other always wrong: a draw is both right, one of each, or both wrong.
     predictions, labels = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])
     subjects = np.array(["a", "a", "b", "b"])
-    interval = metrics.subject_bootstrap(metrics.uf1_of, predictions, labels, subjects, 2)
-    assert interval == (0.0, 1.0)
+    assert interval(metrics.uf1_of, predictions, labels, subjects, 2) == (0.0, 1.0)
 
 
 def test_bootstrap_draws_subjects_and_not_clips():
@@ -78,10 +82,8 @@ def test_bootstrap_draws_subjects_and_not_clips():
     labels = np.tile([0, 1], 100)
     right = np.repeat(rng.random(10) < 0.5, 20)  # each of ten subjects is wholly right or wholly wrong
     predictions = np.where(right, labels, 1 - labels)
-    by_subject = metrics.subject_bootstrap(
-        metrics.accuracy_of, predictions, labels, np.repeat(range(10), 20), 2
-    )
-    by_clip = metrics.subject_bootstrap(metrics.accuracy_of, predictions, labels, np.arange(200), 2)
+    by_subject = interval(metrics.accuracy_of, predictions, labels, np.repeat(range(10), 20), 2)
+    by_clip = interval(metrics.accuracy_of, predictions, labels, np.arange(200), 2)
     assert by_subject[1] - by_subject[0] > 3 * (by_clip[1] - by_clip[0])
     # Of ten independent subjects with share p right, the standard error is sqrt(p (1 - p) / 10).
     share = right.mean()
@@ -92,12 +94,11 @@ def test_bootstrap_is_a_function_of_its_seed():
     rng = np.random.default_rng(1)
     labels, predictions, subjects = rng.integers(0, 3, (3, 60))
     runs = [
-        metrics.subject_bootstrap(metrics.uar_of, predictions, labels, subjects, 3, draws=50, seed=seed)
-        for seed in (0, 0, 1)
+        interval(metrics.uar_of, predictions, labels, subjects, 3, draws=50, seed=seed) for seed in (0, 0, 1)
     ]
     assert runs[0] == runs[1] != runs[2]
 
 
 def test_bootstrap_of_one_subject_is_refused():
     with pytest.raises(ValueError, match="at least two, got 1"):
-        metrics.subject_bootstrap(metrics.uf1_of, np.array([0, 1]), np.array([0, 1]), np.array(["a", "a"]), 2)
+        interval(metrics.uf1_of, np.array([0, 1]), np.array([0, 1]), np.array(["a", "a"]), 2)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from mer_hf.cli import main
 from mer_hf.data.flow_files import FlowMaps, read_flow_maps, write_flow_maps
 from mer_hf.data.prepare import prepare
-from mer_hf.data.table_reader import read_user_table
+from mer_hf.data.readers.own_table import read_user_table
 from mer_hf.hub import push as module
 from mer_hf.hub.folder import read_source
 from mer_hf.hub.push import push

@@ -6,7 +6,7 @@ import torch
 
 from mer_hf.data.flow_files import FlowMaps, write_flow_maps
 from mer_hf.data.prepare import prepare
-from mer_hf.data.table_reader import read_user_table
+from mer_hf.data.readers.own_table import read_user_table
 from mer_hf.loading import load
 from mer_hf.synthetic.people import draw_people
 from mer_hf.training.build import build_processor

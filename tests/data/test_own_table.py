@@ -1,6 +1,7 @@
 import pytest
 
-from mer_hf.data.table_reader import read_class_map, read_user_table
+from mer_hf.data.readers import READERS
+from mer_hf.data.readers.own_table import read_class_map, read_user_table
 from tests.data.trees import numbered
 
 
@@ -20,14 +21,14 @@ def test_optional_columns_are_read(tmp_path):
     numbered(tmp_path / "a", 5, 15)
     head = "path,subject,label,onset,apex,offset,fps,action_units,dataset,clip,video,remark"
     path = table(tmp_path, "a,p1,stress,6,9,12,200,4+L12,lab,c7,v3,tired", head=head)
-    found = read_user_table(path, {"stress": "negative"})
+    found = READERS["table"].read(csv=path, class_map={"stress": "negative"})
     (clip,) = found.annotations
     assert (
         clip.key == "lab/p1/c7" and clip.emotion == "negative" and clip.fps == 200 and clip.video == "lab/v3"
     )
     assert (clip.onset, clip.apex, clip.offset, clip.apex_source) == (6, 9, 12, "annotated")
     assert [unit.number for unit in clip.action_units] == [4, 12]
-    assert found.notes == ["columns that were not read: remark"]
+    assert found.notes == ["columns that were not read: remark"] and found.title == "own.csv"
 
 
 def test_a_video_without_phases_is_left_to_spotting(tmp_path):
@@ -43,6 +44,7 @@ def test_a_video_without_phases_is_left_to_spotting(tmp_path):
         ("path,subject,label", "a,,x", "line 2: subject is empty"),
         ("path,subject,label,onset", "a,p,x,first", "line 2: onset must be a frame number, got 'first'"),
         ("path,subject,label,fps", "a,p,x,-3", "line 2: fps must be a number above 0, got '-3'"),
+        ("path,subject,label,fps", "a,p,x,0", "line 2: fps must be a number above 0, got '0'"),
         ("path,subject,label", "b,p,x", "leaves no clip: own/p/b there is no"),
     ],
 )
@@ -52,9 +54,9 @@ def test_a_wrong_row_is_named(tmp_path, head, line, message):
         read_user_table(table(tmp_path, line, head=head))
 
 
-def test_a_missing_file_and_other_encodings_are_told(tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
-        read_user_table(tmp_path / "absent.csv")
+def test_a_missing_file_and_other_encodings_are_reported(tmp_path):
+    with pytest.raises(ValueError, match=r"--csv .*absent\.csv does not exist"):
+        READERS["table"].read(csv=tmp_path / "absent.csv")
     (tmp_path / "own.csv").write_bytes("path,subject,label\na,M\xfcller,x\n".encode("latin-1"))
     with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_user_table(tmp_path / "own.csv")
@@ -68,5 +70,5 @@ def test_labels_are_mapped_by_pairs_or_a_file(tmp_path):
         with pytest.raises(ValueError, match="--class-map"):
             read_class_map(wrong)
     (tmp_path / "map.json").write_text("[1]")
-    with pytest.raises(ValueError, match="must map each label"):
+    with pytest.raises(ValueError, match="is not a JSON file of label: class"):
         read_class_map([str(tmp_path / "map.json")])

@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mer_hf.cli import main
+from mer_hf.evaluation import calibrate
+from mer_hf.evaluation.clip_sets import SILENT
+from mer_hf.inference.calibration import Calibration, log_odds
+from tests.evaluation.results_by_hand import many
+
+
+def likely(fitted, each):
+    sure = log_odds(fitted.probabilities(each.logits).max())
+    return fitted.expression_probability(each.features | {"confidence": sure})
+
+
+def test_a_fit_cools_what_is_too_sure_and_silences_clips_without_an_expression():
+    results = many()
+    fitted = calibrate.fit(results, {"seed": 1})
+    assert fitted.temperature > 1.3 and fitted.record["ece_after"] < 0.5 * fitted.record["ece_before"]
+    shown = [each for each in results if each.label >= 0]
+    assert np.mean([likely(fitted, each) >= fitted.threshold for each in shown]) > 0.8
+    for kind in SILENT:
+        group = [each for each in results if each.test.kind == kind]
+        silent = [likely(fitted, each) < fitted.threshold for each in group]
+        assert np.mean(silent) >= calibrate.KEPT - 0.02
+    with pytest.raises(ValueError, match=r"too few to fit a calibration to\. Raise --rounds"):
+        calibrate.fit(results[:10], {})
+
+
+def test_a_fit_does_not_depend_on_the_last_digits_of_a_sum():
+    nearly = [replace(each, logits=each.logits * (1 + 1e-13)) for each in many()]
+    assert calibrate.fit(nearly, {}) == calibrate.fit(many(), {})
+
+
+def test_the_threshold_lies_between_what_is_silent_and_what_is_reported():
+    expressions = [0.9] * 20 + [0.8, 0.7]
+    assert calibrate._halfway(0.2, sorted(expressions)) == pytest.approx(
+        1 / (1 + np.sqrt(0.8 / 0.2 * 0.3 / 0.7)), abs=1e-6
+    )
+    assert calibrate._halfway(0.85, sorted(expressions)) == 0.85  # silence first
+
+
+def test_a_round_has_ten_expressions_and_ten_other_clips():
+    kinds = [test.kind for test in calibrate.calibration_clips(2)]
+    assert len(kinds) == 40 and kinds.count("expression") == 20 and set(kinds) == {"expression", *SILENT}
+
+
+def test_a_folder_that_is_not_a_checkpoint_is_named(tmp_path, capsys):
+    assert main(["calibrate", str(tmp_path)]) == 2
+    assert "is not a checkpoint: it holds no config.json" in capsys.readouterr().err
+
+
+def test_the_commit_is_read_before_the_first_file_is_written(tmp_path, monkeypatch, capsys):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    def git_commit():
+        return "abc-dirty" if list(tmp_path.glob("*/calibration.json")) else "abc"
+
+    results = dict.fromkeys(map(str, folders), many())
+    monkeypatch.setattr("mer_hf.utils.provenance.git_commit", git_commit)
+    monkeypatch.setattr("mer_hf.evaluation.clip_results.evaluate_clips", lambda *_, **__: results)
+    assert main(["calibrate", *map(str, folders), "--rounds", "1"]) == 0, capsys.readouterr().err
+    records = [Calibration.read(folder / "calibration.json").record for folder in folders]
+    assert [record["commit"] for record in records] == ["abc", "abc"]
