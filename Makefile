@@ -38,50 +38,26 @@ lint: $(STAMP)
 bench: $(STAMP)
 	@$(PY) -m benchmarks $(ARGS)
 
-# Trains the bundled checkpoints from nothing into build/, then calibrates and measures them there; -j2 trains two at a time. What was
-# interrupted goes on, after `make clean` it begins anew. One alone: make build/mmnet-synthetic/model.safetensors
+# Trains the bundled checkpoints into build/ by their recipes (mer_hf/training/recipes), then calibrates and measures them there. -j2 trains
+# two at a time; an interrupted run is resumed, `make clean` starts over. One alone: make build/mmnet-synthetic/model.safetensors
 TRAIN := OMP_NUM_THREADS=1 $(PY) -m accelerate.commands.launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no \
-	--dynamo_backend no train.py --data synthetic --resume
-FACES := --seed 0 --data-seed 0 --batch-size 32 --label-smoothing 0.1 --ema-decay 0.998 --num-workers 1 --cache-dir build/faces \
-	--tracked-share 0.05
+	--dynamo_backend no train.py --resume --cache-dir build/drawn
 NETWORKS := hsta htnet facesleuth mmnet
+BUILT := $(NETWORKS:%=build/%-synthetic)
 
-checkpoints: $(NETWORKS:%=build/%-synthetic/model.safetensors)
-	@made="build/htnet-synthetic build/mmnet-synthetic build/hsta-synthetic build/facesleuth-synthetic"
-	$(PY) -m mer_hf calibrate $$made --rounds 16
-	$(PY) -m mer_hf measure $$made --clips 20
+checkpoints: $(BUILT:%=%/model.safetensors)
+	@$(PY) -m mer_hf calibrate $(BUILT) --rounds 16
+	$(PY) -m mer_hf measure $(BUILT) --clips 20
 
-# Draws 16,000 maps once, trains five seeds and keeps the best of them on held-out synthetic maps.
+# HTNet trains in minutes: five seeds on the same maps, of which the best on held-out synthetic maps is kept.
 build/htnet-synthetic/model.safetensors: $(STAMP)
 	@for seed in 0 1 2 3 4; do
-		$(TRAIN) --model htnet --seed $$seed --data-seed 0 --num-samples 16000 \
-			--validation-samples 1000 --epochs 8 --batch-size 128 --augment-noise 0.9 --label-smoothing 0.1 --ema-decay 0.999 \
-			--cache-dir build/maps --config hidden_size=48 'depths=[1,1,2]' hidden_dropout_prob=0.3 \
-			--processor mosaic=corrected normalization=standardize use_strain=false flow_method=dis \
-			'crop_centers_rc=[[8,7],[8,21],[19,8],[19,19]]' \
-			'face_geometry={"size": 224, "eye_row": 0.30, "interocular_fraction": 0.45}' \
-			--output-dir build/htnet-synthetic-seed$$seed
+		$(TRAIN) --recipe htnet-synthetic --seed $$seed --output-dir build/htnet-synthetic-seed$$seed
 	done
 	$(PY) -m benchmarks.transfer build/htnet-synthetic-seed* --keep build/htnet-synthetic
 
-build/mmnet-synthetic/model.safetensors: $(STAMP)
-	@$(TRAIN) $(FACES) --model mmnet --num-samples 12000 --validation-samples 600 --epochs 12 --augment-noise 0.15 \
-		--config image_size=112 'stem_channels=[24,24]' 'hidden_sizes=[24,32,64,96]' mlp_ratio=2 \
-		--processor size=112 --output-dir build/mmnet-synthetic
-
-build/facesleuth-synthetic/model.safetensors: $(STAMP)
-	@$(TRAIN) $(FACES) --model facesleuth --num-samples 6000 --validation-samples 500 --epochs 12 --augment-noise 0.15 \
-		--config image_size=112 stem_channels=24 'hidden_sizes=[32,32,64,96]' 'fc_hidden_sizes=[96,48]' \
-		swin_embed_dim=24 'swin_depths=[1,1,2]' 'swin_num_heads=[1,2,4]' swin_mlp_ratio=2 \
-		skip_batch_norm_for_single_sample=false drop_path_rate=0.05 \
-		--processor size=112 binarize_action_units=false --output-dir build/facesleuth-synthetic
-
-build/hsta-synthetic/model.safetensors: $(STAMP)
-	@$(TRAIN) $(FACES) --model hsta --num-samples 8000 --validation-samples 500 --epochs 10 --augment-noise 0.1 \
-		--config image_size=112 'patch_sizes=[8,16]' 'hidden_sizes=[96,96]' 'num_attention_heads=[4,4]' \
-		'depths=[[1,1],[1,1]]' num_frames=4 mlp_ratio=2 hidden_dropout_prob=0.0 drop_path_rate=0.05 \
-		--processor size=112 num_frames=4 frame_sampling=uniform resize=pillow motion_gain=3.0 \
-		--output-dir build/hsta-synthetic
+build/%-synthetic/model.safetensors: $(STAMP)
+	@$(TRAIN) --recipe $*-synthetic --output-dir build/$*-synthetic
 
 clean:
 	@rm -rf build dist .pytest_cache .ruff_cache tests/screenshots

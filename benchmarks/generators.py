@@ -1,9 +1,8 @@
-"""Whether what networks train on is what they meet, and whether it is drawn as fast as they learn.
+"""Compare what networks train on with what they meet, and the speed of drawing with that of learning.
 
-Agreement: the bundled HTNet on flow maps straight from the generator, and on the maps that come out of
-clips of other people with the same mix of expressions: face searched for, aligned, optical flow; once with
-the true onset and apex and once with the spotted ones. Speed: samples that one process draws in the time of
-one training step on as many, for maps and for faces.
+Agreement: the bundled HTNet on flow maps straight from the generator, and on maps from clips of other people
+with the same mix of expressions (tracked, aligned, optical flow), with the true onset and apex and with the
+spotted ones. Speed: milliseconds to draw a sample, and to learn from it.
 """
 
 from dataclasses import replace
@@ -26,7 +25,7 @@ EVEN = (1 / 3, 1 / 3, 1 / 3)
 
 
 def agreement(clips: int = CLIPS) -> dict[str, float]:
-    """Share of right answers on maps of both kinds, on expressions of 0.5 to 4 px."""
+    """Return the share of right answers on maps of both kinds, on expressions of 0.5 to 4 px."""
     pipe = MicroExpressionPipeline.from_pretrained("htnet")
     settings = replace(FlowMapSettings(), class_shares=EVEN, filmed=1.0, tvl1=0.0, peak_px=(0.5, 4.0))
     data = SyntheticFlowMaps(HELD_OUT_SEED, 4 * clips, settings)
@@ -63,7 +62,7 @@ def _seconds(work, repeats: int = 5) -> float:
 
 
 def speed(batch_size: int = 32) -> dict[str, float]:
-    """Milliseconds for a sample that is drawn, and for a sample that is learnt from."""
+    """Return milliseconds to draw a sample, and to learn from one."""
     result = {}
     maps, faces = SyntheticFlowMaps(1, 10**6), SyntheticFaces(1, 10**6)
     for name, data in (("map", maps), ("face", faces)):
@@ -84,5 +83,5 @@ def speed(batch_size: int = 32) -> dict[str, float]:
 
 
 def run() -> dict:
-    """Both."""
+    """Return both."""
     return agreement() | speed()

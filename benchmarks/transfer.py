@@ -2,9 +2,9 @@
 
     python -m benchmarks.transfer runs/seed0 runs/seed1
 
-With several checkpoints this is how the shipped training seed is chosen: by the mean UF1 over the settings.
-`--shifted` scores them on settings further from training: what gains on the first and not on these has learnt
-the generator better.
+HTNet's shipped training seed is the one with the best mean UF1 over the settings; `--keep FOLDER` copies it.
+`--shifted` scores checkpoints on settings further from training. A gain that does not carry over to them
+means overfitting to the generator.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def score(names: list[str], size: int, shifted: bool = False) -> dict:
-    """Scores per setting and checkpoint, the mean of each checkpoint, and the best one."""
+    """Return scores per setting and checkpoint, the mean of each checkpoint, and the best one."""
     from benchmarks.held_out import SETTINGS, SHIFTED, evaluate_synthetic
     from mer_hf.loading import load
 
@@ -32,14 +32,14 @@ def score(names: list[str], size: int, shifted: bool = False) -> dict:
 
 
 def run() -> dict:
-    """What `make bench` records: UF1 and UAR of the bundled checkpoint on every held-out setting."""
+    """Return UF1 and UAR of the bundled checkpoint on every held-out setting, for `make bench`."""
     result = score(["htnet-synthetic"], 300)
     rows = ((name, scores["htnet-synthetic"]) for name, scores in result["settings"].items())
     return {f"{name}: {metric}": round(value, 4) for name, row in rows for metric, value in row.items()}
 
 
 def keep(run: Path, folder: Path) -> None:
-    """Put a run's checkpoint in a folder, in place of what an earlier choice put there."""
+    """Copy a run's checkpoint to a folder, in place of an earlier choice."""
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

@@ -1,10 +1,10 @@
-"""What matters for an HTNet that learns from drawn flow maps: one thing changed at a time.
+"""Measure what matters for an HTNet that learns from synthetic flow maps: one thing changed at a time.
 
     python -m benchmarks.studies.ablation --out ablation.json
-    python -m benchmarks.studies.ablation --flows FLOWS.npz --log LOG.jsonl    # notes every look
+    python -m benchmarks.studies.ablation --flows FLOWS.npz --log LOG.jsonl    # logs every evaluation
 
-Every row trains the bundled configuration on fewer maps and is scored on the held-out synthetic settings that
-choices are made on, and on those further from training. About an hour on one core.
+Every row trains the bundled configuration on fewer maps. It is scored on the held-out synthetic settings and
+on those further from training. About an hour on one core.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TEXTBOOK = {
     "positive": {"AU6": 0.8, "AU12": 1.0},
     "surprise": {"AU1": 1.0, "AU2": 1.0, "AU5": 0.8, "AU26": 0.6},
 }
-"""AUs of the emotions' prototypes, in place of how often they were coded."""
+"""AUs of the emotions' prototypes, in place of their coded frequencies."""
 
 CLEAN = {
     "sensor_noise": (0.01, 0.02),
@@ -58,16 +58,9 @@ ONE_CROP = {
 
 @dataclass(frozen=True)
 class Row:
-    """One thing changed.
+    """One thing changed: settings of the generator, the network or its processor, AUs, number of maps, ...
 
-    Attributes:
-        generator (`dict`): Settings of the generator.
-        config (`dict`): Of the network.
-        processor (`dict`): Of its image processor.
-        shares (`dict`, *optional*): AUs of the classes, in place of both coding sheets.
-        maps (`int`): How many are drawn.
-        augment_noise (`float`, *optional*): Of the inputs in each epoch.
-        seeds (`int`): Networks that are trained; more than one answer together.
+    `shares` are AUs of the classes in place of both coding sheets; several `seeds` answer together.
     """
 
     generator: dict = field(default_factory=dict)
@@ -101,7 +94,7 @@ ROWS: dict[str, Row] = {
 
 
 class Together(torch.nn.Module):
-    """Several networks that answer together: the mean of their probabilities."""
+    """Several networks that answer by the mean of their probabilities."""
 
     def __init__(self, models: list):
         super().__init__()
@@ -109,13 +102,15 @@ class Together(torch.nn.Module):
         self.config, self.device = models[0].config, models[0].device
 
     def forward(self, pixel_values: torch.Tensor) -> ImageClassifierOutput:
-        """Log of the mean probabilities, `logits` float32 `(B, num_labels)`."""
-        each = torch.stack([model(pixel_values=pixel_values).logits.softmax(dim=-1) for model in self.models])
-        return ImageClassifierOutput(logits=each.mean(dim=0).log())
+        """Return the log of the mean probabilities, `logits` float32 `(B, num_labels)`."""
+        parts = torch.stack(
+            [model(pixel_values=pixel_values).logits.softmax(dim=-1) for model in self.models]
+        )
+        return ImageClassifierOutput(logits=parts.mean(dim=0).log())
 
 
 def run_of(row: Row, seed: int, folder: Path, maps: Path, workers: int) -> TrainingConfig:
-    """The bundled checkpoint's training run with the row's change, on fewer maps that are kept in `maps`."""
+    """Return the bundled checkpoint's training run with the row's change, on fewer maps kept in `maps`."""
     flags = read_stored(CHECKPOINTS / "htnet-synthetic")
     flags["config"] = flags["config"] | row.config
     flags["processor"] = flags["processor"] | row.processor
@@ -127,56 +122,58 @@ def run_of(row: Row, seed: int, folder: Path, maps: Path, workers: int) -> Train
 
 
 def trained(row: Row, maps: Path, workers: int) -> tuple[Together, object]:
-    """The row's networks and their image processor; `maps` keeps what is drawn for other rows."""
+    """Train the row's networks and return them with their processor; `maps` keeps what other rows use."""
     pairs = []
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(expressions.AU_SHARES, row.shares or {}):
-        own = Path(folder) / "maps"  # a kept set is not named after the AUs of its classes
+        own = Path(folder) / "maps"  # the name of a kept set does not tell the AUs of its classes
         for seed in range(row.seeds):
             run = run_of(row, seed, Path(folder), own if row.shares else maps, workers)
             train(run)
             pairs.append(load(run.output_dir))
     for model, _ in pairs:
-        model.config._name_or_path = ""  # the folder is gone, and one look is at several networks
+        model.config._name_or_path = ""  # the folder is gone, and several networks answer together
     return Together([model.eval() for model, _ in pairs]), pairs[0][1]
 
 
 def score(model, processor, held_out: dict[str, tuple]) -> dict[str, float]:
-    """UF1 on each held-out setting."""
-    said = {name: predict_flow_maps(model, processor, flow).argmax(1) for name, (flow, _) in held_out.items()}
-    return {name: uf1(said[name], labels, len(CLASSES)) for name, (_, labels) in held_out.items()}
+    """Return UF1 on each held-out setting."""
+    return {
+        name: uf1(predict_flow_maps(model, processor, flow).argmax(1), labels, len(CLASSES))
+        for name, (flow, labels) in held_out.items()
+    }
 
 
 def main() -> None:
-    """Trains and scores every row, and writes the scores after each."""
+    """Train and score every row, and write the scores after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON of all rows; rows that stand in it are not run again")
+    parser.add_argument("--out", type=Path, help="JSON of all rows; rows in it are not run again")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw (default: 1)")
-    parser.add_argument("--flows", help="real flow maps to look at as well; needs --log")
-    parser.add_argument("--log", type=Path, help="where every look is noted")
+    parser.add_argument("--flows", help="real flow maps to score as well; needs --log")
+    parser.add_argument("--log", type=Path, help="file that logs every evaluation")
     args = parser.parse_args()
     if bool(args.flows) != bool(args.log):
-        parser.error("--flows and --log go together: no look at real maps without a note")
+        parser.error("--flows and --log go together: every evaluation on real maps is logged")
     real = read_flow_maps(args.flows) if args.flows else None
-    found = json.loads(args.out.read_text()) if args.out and args.out.is_file() else {}
+    scores = json.loads(args.out.read_text()) if args.out and args.out.is_file() else {}
     held_out = {name: held_out_maps(name, HELD_OUT_MAPS) for name in SETTINGS | SHIFTED}
     with tempfile.TemporaryDirectory() as maps:
-        for name in tqdm([name for name in args.rows if name not in found], desc="rows", unit="row"):
+        for name in tqdm([name for name in args.rows if name not in scores], desc="rows", unit="row"):
             model, processor = trained(ROWS[name], Path(maps), args.workers)
-            each = score(model, processor, held_out)
-            found[name] = {
-                "uf1": float(np.mean([each[setting] for setting in SETTINGS])),
-                "uf1_shifted": float(np.mean([each[setting] for setting in SHIFTED])),
-                "settings": each,
+            by_setting = score(model, processor, held_out)
+            scores[name] = {
+                "uf1": float(np.mean([by_setting[setting] for setting in SETTINGS])),
+                "uf1_shifted": float(np.mean([by_setting[setting] for setting in SHIFTED])),
+                "settings": by_setting,
             }
             if real is not None:
                 result = evaluate_flow_maps(model, processor, real, name=f"ablation: {name}")
                 append_log(args.log, look_record(model, real, result))
-                found[name] |= {"real_uf1": result["uf1"], "real_uar": result["uar"]}
-            line = " ".join(f"{key} {value:.3f}" for key, value in found[name].items() if key != "settings")
+                scores[name] |= {"real_uf1": result["uf1"], "real_uar": result["uar"]}
+            line = " ".join(f"{key} {value:.3f}" for key, value in scores[name].items() if key != "settings")
             tqdm.write(f"{name:34} {line}")
             if args.out:
-                args.out.write_text(json.dumps(found, indent=1) + "\n")
+                args.out.write_text(json.dumps(scores, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import numpy as np
 from mer_hf.utils.provenance import git_commit
 
 FOLDER = Path(__file__).parent
-BESIDE = ("flow.py", "action_units.py", "clip.py", "video.py", "face.py", "registration.py")
-"""Of the package's other files, those that a sample depends on."""
+BESIDE = ("face/*.py", "video/*.py", "models/htnet/optical_flow.py")
+"""The package's other files that a sample depends on."""
 
 
 def fingerprint() -> str:
     """Hash of the generator's code: the same code draws the same samples."""
     digest = hashlib.sha256()
-    beside = [FOLDER.parent / name for name in BESIDE]
+    beside = [path for pattern in BESIDE for path in FOLDER.parent.glob(pattern)]
     for path in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("*.npz"), *beside]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

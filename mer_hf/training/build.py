@@ -1,11 +1,13 @@
-"""The network a run begins with, and the folder it ends in."""
+"""The network a run begins with, and the checkpoint it ends in."""
 
 import copy
 import dataclasses
 import inspect
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from mer_hf.loading import load
@@ -14,57 +16,17 @@ from mer_hf.registry import ARCHITECTURES, Architecture
 from .config import TrainingConfig, TrainingError
 
 
-def _check_fields(flag: str, given: dict[str, Any], known: set[str], owner: str) -> None:
-    # Configurations and processors keep names they do not know: a slip of the pen would have no effect.
-    unknown = sorted(set(given) - known)
+def _check_fields(flag: str, values: dict[str, Any], known: set[str], owner: str) -> None:
+    # Configurations and processors accept any name: a typing mistake would have no effect.
+    unknown = sorted(set(values) - known)
     if unknown:
         raise TrainingError(
             f"{flag} {unknown[0]}: {owner} has no such field. Choose from {', '.join(sorted(known))}."
         )
 
 
-def build_model(config: TrainingConfig, class_names: tuple[str, ...]) -> tuple[Any, Any]:
-    """The network and its image processor, new or from a checkpoint.
-
-    Args:
-        config ([`TrainingConfig`]): Of the run.
-        class_names (`tuple[str, ...]`): In index order.
-
-    Returns:
-        `tuple`: The classifier in training mode, in float32, and the image processor.
-
-    Raises:
-        TrainingError: If the architecture, a field or a value is unknown, or the checkpoint cannot be read.
-    """
-    architecture = _architecture(config)
-    try:
-        if config.init_from:
-            return _load(architecture, config, class_names)
-        model = architecture.classifier_class(
-            architecture.config_class(**config.config, **_labels(class_names))
-        )
-        return model.train(), architecture.processor_class(**config.processor)
-    except (ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
-        raise TrainingError(_in_one_line(error)) from error
-
-
-def build_processor(config: TrainingConfig):
-    """The image processor alone, as [`build_model`] gives it.
-
-    Raises:
-        TrainingError: If the architecture, a field or a value is unknown, or the checkpoint cannot be read.
-    """
-    architecture = _architecture(config)
-    try:
-        if config.init_from:
-            return _processor_of(load(config.init_from)[1], config)
-        return architecture.processor_class(**config.processor)
-    except (ValueError, TypeError, RuntimeError, OSError, StrictDataclassError) as error:
-        raise TrainingError(_in_one_line(error)) from error
-
-
 def _architecture(config: TrainingConfig) -> Architecture:
-    """The architecture of a run, if its fields are known to it."""
+    """Return the architecture of a run, and check that it knows the run's fields."""
     if config.model not in ARCHITECTURES:
         raise TrainingError(f"--model {config.model} is unknown. Choose from {', '.join(ARCHITECTURES)}.")
     architecture = ARCHITECTURES[config.model]
@@ -76,51 +38,69 @@ def _architecture(config: TrainingConfig) -> Architecture:
     return architecture
 
 
-def _processor_of(start, config: TrainingConfig):
-    """A checkpoint's image processor with the run's changes."""
-    return type(start).from_dict({**start.to_dict(), **config.processor})
-
-
-def _labels(class_names: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "id2label": dict(enumerate(class_names)),
-        "label2id": {name: index for index, name in enumerate(class_names)},
-    }
+@lru_cache(maxsize=1)  # a protocol starts every fold from it
+def _start(name: str) -> tuple[Any, Any]:
+    """Return the network and the processor of `--init-from`; random numbers are left alone."""
+    with torch.random.fork_rng(devices=[]):
+        return load(name)
 
 
 def _in_one_line(error: Exception) -> str:
-    """The reason of an error: strict configurations give it in their last line, others in all of them."""
+    """Return the reason of an error: strict configurations give it in their last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[-1:] if isinstance(error, StrictDataclassError) else lines)
 
 
-def _load(
-    architecture: Architecture, config: TrainingConfig, class_names: tuple[str, ...]
-) -> tuple[Any, Any]:
-    """A checkpoint of the same architecture; where its classes are others, its last layer is made anew."""
-    start, processor = load(config.init_from)
+def build_processor(config: TrainingConfig):
+    """Return the image processor of a run, new or of `--init-from` with the run's changes."""
+    architecture = _architecture(config)
+    try:
+        if config.init_from:
+            start = _start(config.init_from)[1]
+            return type(start).from_dict({**start.to_dict(), **config.processor})
+        return architecture.processor_class(**config.processor)
+    except (ValueError, TypeError, RuntimeError, OSError, StrictDataclassError) as error:
+        raise TrainingError(_in_one_line(error)) from error
+
+
+def build_model(config: TrainingConfig, class_names: tuple[str, ...]):
+    """Return the classifier of a run in training mode and float32, new or begun from `--init-from`."""
+    architecture = _architecture(config)
+    classes = dict(enumerate(class_names))
+    labels = {"id2label": classes, "label2id": {name: index for index, name in classes.items()}}
+    try:
+        if config.init_from:
+            return _continued(architecture, config, labels).train()
+        return architecture.classifier_class(architecture.config_class(**config.config, **labels)).train()
+    except (ValueError, TypeError, RuntimeError, OSError, StrictDataclassError) as error:
+        raise TrainingError(_in_one_line(error)) from error
+
+
+def _continued(architecture: Architecture, config: TrainingConfig, labels: dict[str, Any]):
+    """Return a network with the weights of `--init-from`; for other classes its last layer is new."""
+    start, _ = _start(config.init_from)
     if start.config.model_type != config.model:
         raise ValueError(
             f"--init-from {config.init_from} is a {start.config.model_type}, not a {config.model}."
         )
-    same_classes = tuple(start.config.id2label.values()) == class_names
+    same_classes = list(start.config.id2label.values()) == list(labels["id2label"].values())
     settings = copy.deepcopy(start.config)
-    settings.update({**config.config, **_labels(class_names)})
+    settings.update({**config.config, **labels})
     model = architecture.classifier_class(settings)
     weights = start.state_dict()
     if not same_classes:
         weights = {name: w for name, w in weights.items() if name.startswith(model.base_model_prefix + ".")}
     model.load_state_dict(weights, strict=same_classes)
-    return model.train(), _processor_of(processor, config)
+    return model
 
 
 def save_checkpoint(model, processor, folder: Path, config: TrainingConfig) -> None:
-    """Weights, configuration, image processor and the code of all three, as `from_pretrained` reads them."""
+    """Write weights, configuration, image processor and their code, as `from_pretrained` reads them."""
     weights = model.state_dict()
     if config.dtype_on_disk == "float16":
         # config.json still says float32, the type they are loaded as.
         weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
     model.save_pretrained(folder, state_dict=weights)
     processor.save_pretrained(folder)
-    # safetensors lets nobody but the owner read what it writes.
+    # safetensors makes its files readable by their owner only.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)

@@ -1,34 +1,30 @@
-"""The command line of training: parse, import what is heavy, then train, or train and test by a protocol."""
+"""The command line of training."""
 
 import sys
 
-from mer_hf.training.config import TrainingError, parse_args
+from .config import TrainingError, parse_args
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train as the flags say.
+    """Train as the flags say, or train and test by a protocol.
 
     Args:
-        arguments (`list[str]`, *optional*): Flags; the command line's by default.
+        arguments (`list[str]`, *optional*): Flags; those of the command line by default.
 
     Returns:
-        `int`: Exit code: 0, or 2 for a mistake of the caller's, told in one line on stderr, or 130 if
-        interrupted.
+        `int`: Exit code: 0, 2 for a mistake in the call (one line on stderr), or 130 if interrupted.
     """
     try:
         config = parse_args(arguments)
         if config.protocol:
-            from .folds import run_protocol
-
-            run_protocol(config)
+            from .folds import run_protocol as run
         else:
-            from mer_hf.training.loop import train
-
-            train(config)
+            from .loop import train as run
+        run(config)
     except TrainingError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; add --resume to go on with {config.output_dir}", file=sys.stderr)
+        print(f"interrupted; add --resume to continue {config.output_dir}", file=sys.stderr)
         return 130
     return 0

@@ -1,10 +1,9 @@
 """What a run trains on: synthetic motion, drawn by several processes, in batches.
 
 Each process owns every n-th sample of the set and sees only those, in an order that is a function of (seed,
-epoch, process): a run's position in its data is a number, and nothing else is needed to go on from it.
+epoch, process). A run's position in its data is a number, so nothing else is needed to resume it.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ from tqdm.auto import tqdm
 
 from mer_hf.loading import takes_flow_maps
 from mer_hf.synthetic import CLASSES
-from mer_hf.synthetic.record import fingerprint, make_record
+from mer_hf.synthetic.record import fingerprint
+from mer_hf.utils.files import replacing
 
+from .augmentation import generator_of
 from .config import MAX_SEED, TrainingConfig, TrainingError
 from .samples import Arrays, Faces, FlowMapSamples
 
@@ -34,11 +35,11 @@ class Share:
     of: int
 
     def of_set(self, size: int) -> range:
-        """Its samples of a set of `size`."""
+        """Return its samples of a set."""
         return range(self.rank, size, self.of)
 
     def even(self, size: int) -> range:
-        """Its samples of a set of `size`, the same number in every process: a few may belong to none."""
+        """Return its samples of a set, the same number in every process: a few may belong to none."""
         return self.of_set(size - size % self.of)
 
 
@@ -52,55 +53,23 @@ def _stack(samples: list[dict]) -> Arrays:
 
 
 def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator[Arrays]:
-    """Draw samples in order, in batches, by several processes.
-
-    Args:
-        samples: A map-style dataset of dicts, from `view` of [`FlowMapSamples`] or [`Faces`].
-        indices (`range`): Samples that are drawn.
-        batch_size (`int`): Samples per batch.
-        num_workers (`int`): Processes; 0 draws in this one.
-
-    Yields:
-        `dict[str, np.ndarray]`: The samples' columns, stacked.
-    """
+    """Draw samples in order, in batches of stacked columns, by several processes (0: by this one)."""
     cv2.setNumThreads(0)  # its threads do not survive the fork that makes the workers
     if num_workers:
         samples[indices[0]]  # what is made once (landmarks of photographs) is made before the fork
-    yield from DataLoader(
-        Subset(samples, indices),
-        batch_size,
-        num_workers=num_workers,
-        collate_fn=_stack,
-        worker_init_fn=_quiet_worker,
-        # Without a generator of its own a loader draws from the global one: dropout differs after a resume.
-        generator=torch.Generator().manual_seed(0),
-    )
+    # Without a generator of its own a loader draws from the global one: dropout differs after a resume.
+    options = {"collate_fn": _stack, "worker_init_fn": _quiet_worker}
+    options["generator"] = torch.Generator().manual_seed(0)
+    yield from DataLoader(Subset(samples, indices), batch_size, num_workers=num_workers, **options)
 
 
 def draw_all(
-    kind,
-    seed: int,
-    size: int,
-    indices: range,
-    num_workers: int,
-    start: int = 0,
-    cache_dir: str | None = None,
-    show: bool = False,
-) -> Arrays:
+    kind, seed: int, size: int, indices: range, num_workers: int, start: int = 0,
+    cache_dir: str | None = None, show: bool = False,
+) -> Arrays:  # fmt: skip
     """Draw a process's share of a set, or read it from where an earlier run has kept it.
 
-    Args:
-        kind ([`FlowMapSamples`] or [`Faces`]): What is drawn.
-        seed (`int`): Chooses the stream.
-        size (`int`): Of the set.
-        indices (`range`): Samples that this process needs.
-        num_workers (`int`): Processes that draw.
-        start (`int`, *optional*, defaults to 0): Index in the stream of the set's sample 0.
-        cache_dir (`str`, *optional*): Where drawn shares are kept.
-        show (`bool`, *optional*, defaults to `False`): Whether to show a progress bar.
-
-    Returns:
-        `dict[str, np.ndarray]`: The samples' columns, with `label` int64 `(N,)`.
+    `kind` is a [`FlowMapSamples`] or [`Faces`]; `start` is the index of the set's sample 0 in the stream.
     """
     path = None
     if cache_dir:
@@ -108,7 +77,7 @@ def draw_all(
         path = Path(cache_dir) / f"{kind.key()}-{seed}-{start}-{slice_}-{fingerprint()}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as kept:
-                return {name: kept[name] for name in kept.files if name != "record"}
+                return dict(kept)
     parts = []
     with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=not show) as bar:
         for part in draw(kind.view(seed, size, start), indices, 64, num_workers):
@@ -117,25 +86,13 @@ def draw_all(
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.npz")
-        about = kind.settings() | {"seed": seed, "start": start, "size": size}
-        about["indices"] = [indices.start, indices.stop, indices.step]
-        np.savez(unfinished, **arrays, record=np.array(make_record(kind.name, arrays, **about)))
-        unfinished.replace(path)
+        with replacing(path) as temporary:
+            np.savez(temporary, **arrays)
     return arrays
 
 
 class SyntheticSource:
-    """Batches of synthetic motion for one process.
-
-    Args:
-        config ([`TrainingConfig`]): Of the run.
-        processor (`BaseImageProcessor`): The network's image processor.
-        share ([`Share`]): The part of the set that this process sees.
-
-    Raises:
-        TrainingError: If the set is too small for one optimizer step, or the generator has no such setting.
-    """
+    """Batches of synthetic motion for one process."""
 
     class_names = tuple(CLASSES)
 
@@ -160,34 +117,27 @@ class SyntheticSource:
         return draw_all(self.kind, seed, size, indices, self.config.num_workers, **options)
 
     def prepare(self) -> None:
-        """Draw the set, if it is one that every epoch shares."""
+        """Draw the set, if all epochs share one."""
         if self.config.fresh_samples or self._pool is not None:
             return
         arrays = self._draw_all(self.seed, self.config.num_samples, self.share.even(self.config.num_samples))
         self._pool = self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
-        """The batches of one epoch, `gradient_accumulation_steps` for each optimizer step.
+        """Yield the batches of an epoch from a step on, `gradient_accumulation_steps` for each step.
 
-        Args:
-            epoch (`int`): Counted from 0.
-            first_step (`int`): Optimizer steps of this epoch that are already done.
-
-        Yields:
-            `tuple`: The network's inputs in float32 with `labels` int64 `(B,)`, and the weight of their mean
-            loss in the step.
+        Each is the network's inputs in float32 with `labels` int64 `(B,)`, and the weight of their mean loss
+        in the step.
         """
         first, last = first_step * self.per_step, self.steps_per_epoch * self.per_step
-        chunks = (
-            self._fresh(epoch, first, last) if self.config.fresh_samples else self._kept(epoch, first, last)
-        )
-        for position, inputs, labels in chunks:
-            key = [self.config.seed, epoch, self.share.rank, position]
-            changed = self.kind.disturb(inputs, self.config.augment_noise, key)
-            yield changed | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
+        drawn = self._fresh if self.config.fresh_samples else self._kept
+        for position, inputs, labels in drawn(epoch, first, last):
+            generator = generator_of([self.config.seed, epoch, self.share.rank, position])
+            augmented = self.kind.augmented(inputs, self.config.augment_noise, generator)
+            yield augmented | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
 
     def _fresh(self, epoch: int, first: int, last: int):
-        """Batches of samples that no other epoch has."""
+        """Yield batches of samples that no other epoch has."""
         size = self.config.num_samples
         samples = self.kind.view(self.seed, size, start=epoch * size)
         indices = self.share.even(size)[first:last]
@@ -196,7 +146,7 @@ class SyntheticSource:
             first += len(arrays["label"])
 
     def _kept(self, epoch: int, first: int, last: int):
-        """Batches of the set that all epochs share, in an order of this epoch's own."""
+        """Yield batches of the set that all epochs share, in an order of this epoch's own."""
         self.prepare()
         inputs, labels = self._pool
         order = np.random.default_rng([self.config.seed, epoch, self.share.rank]).permutation(len(labels))
@@ -205,16 +155,13 @@ class SyntheticSource:
             yield start, {name: tensor[chosen] for name, tensor in inputs.items()}, labels[chosen]
 
     def validation(self) -> Iterator[dict[str, torch.Tensor]]:
-        """This process's share of the held-out set, in batches."""
-        size = self.config.validation_samples
+        """Yield this process's share of the held-out set, in batches."""
+        size, batch_size = self.config.validation_samples, self.config.batch_size
         indices = self.share.of_set(size)
         if not indices:
             return
         arrays = self._draw_all(VALIDATION_SEED, size, indices)
         inputs = self.kind.inputs(arrays) | {"labels": torch.from_numpy(arrays["label"])}
-        for parts in zip(*(tensor.split(self.config.batch_size) for tensor in inputs.values()), strict=True):
-            batch = dict(zip(inputs, parts, strict=True))
-            yield {
-                name: tensor.float() if tensor.is_floating_point() else tensor
-                for name, tensor in batch.items()
-            }
+        for start in range(0, len(indices), batch_size):
+            batch = {name: tensor[start : start + batch_size] for name, tensor in inputs.items()}
+            yield {name: t.float() if t.is_floating_point() else t for name, t in batch.items()}

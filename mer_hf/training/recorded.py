@@ -1,8 +1,8 @@
-"""What a run trains on when clips were recorded: flow maps of a file, or the faces of prepared data sets.
+"""What a run trains on when clips were recorded: flow maps of a file, or the faces of prepared datasets.
 
-Everything lies in memory as the network takes it. All processes hold all of it; a global batch is a function
-of (seed, epoch, step), and each process works on its share of it, so that a run can go on with another number
-of processes.
+Everything lies in memory as the network takes it, in every process. A global batch is a function of (seed,
+epoch, step), and each process works on its share of it, so a run can be resumed with another number of
+processes.
 """
 
 import math
@@ -21,19 +21,19 @@ from mer_hf.face.flow import flow_map, optical_flow, span_to_uint8
 from mer_hf.labels import SCHEMES
 from mer_hf.loading import takes_flow_maps
 
+from .augmentation import add_noise, generator_of, mix_pairs, move_faces, vary_light
 from .config import TrainingConfig, TrainingError
-from .optimization import mixed
-from .samples import augment_faces, disturb, disturb_faces, to_inputs
+from .samples import clip_inputs, to_inputs
 
 
 def class_names_of(classes: str | None) -> tuple[str, ...] | None:
-    """`--classes` as names in index order: a scheme's, or those given with commas."""
+    """Return `--classes` as names in index order: a scheme's, or those given with commas."""
     if classes is None:
         return None
     names = SCHEMES.get(classes) or tuple(name.strip() for name in classes.split(","))
     if len(names) < 2 or len(set(names)) < len(names) or "" in names:
         raise TrainingError(
-            f"--classes {classes} is none of {', '.join(SCHEMES)}, nor several names with commas."
+            f"unknown --classes {classes}. Choose from {', '.join(SCHEMES)}, or pass class names with commas."
         )
     return names
 
@@ -46,8 +46,8 @@ class Recorded:
         table ([`ClipTable`]): Who is seen in which clip.
         inputs (`dict[str, torch.Tensor]`): The network's inputs, each `(N, ...)`, without labels.
         faces (`bool`): Whether `pixel_values` are faces `(N, F, 3, S, S)` and not flow maps.
-        extras (`dict[str, Any]`): What baselines need beside: `flow` uint8 `(N, 28, 28, 3)`, `action_units`,
-            a list of sets of annotated units; what the data set does not have is missing.
+        extras (`dict[str, Any]`): What baselines need: `flow` uint8 `(N, 28, 28, 3)` and `action_units`, a
+            list of sets of annotated units. What the dataset does not have is missing.
         given (`str`): What the network is given of a tested clip, for the report.
     """
 
@@ -58,24 +58,11 @@ class Recorded:
     given: str
 
 
-def is_recorded(config: TrainingConfig) -> bool:
-    """Whether a run trains on recorded clips."""
-    return config.data != "synthetic"
-
-
 def read_recorded(config: TrainingConfig, processor, show: bool = False) -> Recorded:
-    """Read `--data` and prepare it for a network.
-
-    Args:
-        config ([`TrainingConfig`]): Of the run.
-        processor (`BaseImageProcessor`): The network's image processor.
-        show (`bool`, *optional*, defaults to `False`): Whether to show a progress bar.
-
-    Returns:
-        [`Recorded`]: The clips.
+    """Read `--data` and prepare it for a network, with a progress bar if `show` is set.
 
     Raises:
-        TrainingError: In one line, if the data cannot be read or do not suit the network.
+        TrainingError: If the data cannot be read or do not suit the network.
     """
     try:
         if config.data.startswith("flows:"):
@@ -87,15 +74,12 @@ def read_recorded(config: TrainingConfig, processor, show: bool = False) -> Reco
 
 def _read_flows(config: TrainingConfig, processor) -> Recorded:
     if not takes_flow_maps(processor):
-        raise TrainingError(
-            f"--data {config.data} holds flow maps, and a {config.model} looks at faces. "
-            "Choose --model htnet."
-        )
+        raise TrainingError(f"it holds flow maps, but {config.model} looks at faces. Choose --model htnet.")
     maps = read_flow_maps(config.data.removeprefix("flows:"))
     table = maps.table(class_names_of(config.classes))
-    given = "ready-made flow maps from onset to apex; the file does not say how these were found"
+    description = "ready-made flow maps from onset to apex; the file does not say how these were found"
     inputs = {"pixel_values": to_inputs(processor, maps.flow)}
-    return Recorded(table, inputs, False, {"flow": maps.flow}, given)
+    return Recorded(table, inputs, False, {"flow": maps.flow}, description)
 
 
 def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
@@ -105,54 +89,33 @@ def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
     sets = [Prepared(path) for path in config.data.split(",")]
     geometry = FaceGeometry(**(processor.face_geometry or {}))
     scheme = class_names_of(config.classes) or "composite3"
-    tables = [each.table(scheme) for each in sets]
+    tables = [dataset.table(scheme) for dataset in sets]
     table, rows = joined(tables), []
     units, flow, sources = [], [], Counter()
     with tqdm(total=len(table), desc="preparing clips", unit="clip", disable=not show) as bar:
-        for each, part in zip(sets, tables, strict=True):
+        for dataset, part in zip(sets, tables, strict=True):
             for key in part.keys:
-                clip = each.clip(str(key), geometry)
-                rows.append(clip_inputs(clip, processor))
+                clip = dataset.clip(str(key), geometry)
+                rows.append(clip_inputs(clip, processor, landmarks_xy=clip["landmarks_xy"]))
                 units.append({f"AU{unit['number']}" for unit in clip["action_units"]})
                 motion = flow_map(optical_flow(*(clip["frames"][clip[name]] for name in ("onset", "apex"))))
                 flow.append(span_to_uint8(motion))
                 sources[clip["apex_source"]] += 1
                 bar.update()
-    inputs = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    found = ", ".join(f"{source} in {count} clips" for source, count in sources.most_common())
-    given = f"aligned faces with onset, apex and offset (apex: {found})"
-    if "action_units" in inputs:
-        given += ", and action units that are estimated from these pictures"
-    left_out = sum((Counter(each.excluded(scheme)) for each in sets), Counter())
-    if left_out:
-        given += "; clips of no class were left out: " + ", ".join(f"{k} {n}" for k, n in left_out.items())
+    inputs = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
+    excluded = sum((Counter(dataset.excluded(scheme)) for dataset in sets), Counter())
     extras = {"action_units": units, "flow": np.stack(flow)}
-    return Recorded(table, inputs, inputs["pixel_values"].ndim == 5, extras, given)
+    description = _description(sources, "action_units" in inputs, excluded)
+    return Recorded(table, inputs, inputs["pixel_values"].ndim == 5, extras, description)
 
 
-def clip_inputs(clip: dict[str, Any], processor) -> dict[str, torch.Tensor]:
-    """One prepared clip as a network takes it; action units are estimated from the pictures, never read.
-
-    Args:
-        clip (`dict`): `frames`, `onset`, `apex`, `offset`, `landmarks_xy`, as `Prepared.clip` gives them.
-        processor (`BaseImageProcessor`): The network's image processor.
-
-    Returns:
-        `dict[str, torch.Tensor]`: Without the batch's axis; faces in float16.
-    """
-    from mer_hf.face.action_units import estimate_action_units
-
-    given = {name: clip[name] for name in ("onset", "apex", "offset")}
-    given["landmarks_xy"] = clip["landmarks_xy"]
-    if getattr(processor, "action_unit_names", None):
-        given["action_units"] = estimate_action_units(
-            clip["frames"], clip["onset"], clip["apex"], clip["landmarks_xy"]
-        )
-    made = processor(images=clip["frames"], **given)
-    inputs = {name: torch.from_numpy(np.asarray(array)[0]) for name, array in made.items()}
-    if inputs["pixel_values"].ndim == 4:  # frames: half the memory
-        inputs["pixel_values"] = inputs["pixel_values"].half()
-    return inputs
+def _description(sources: Counter, estimated_units: bool, excluded: Counter) -> str:
+    """Say what a network is given of a prepared clip."""
+    apexes = ", ".join(f"{source} in {count} clips" for source, count in sources.most_common())
+    text = f"aligned faces with onset, apex and offset (apex: {apexes})"
+    text += ", and action units that are estimated from these pictures" if estimated_units else ""
+    counts = ", ".join(f"{label} {count}" for label, count in excluded.items())
+    return text + (f"; clips without a class were excluded: {counts}" if counts else "")
 
 
 class RecordedSource:
@@ -161,13 +124,10 @@ class RecordedSource:
     Args:
         config ([`TrainingConfig`]): Of the run; `batch_size` samples are one process's part of a batch.
         data ([`Recorded`]): All clips.
-        rows (`np.ndarray` of shape `(n,)`): int64; those that are trained on.
+        rows (`np.ndarray` of shape `(n,)`): int64; the clips that are trained on.
         processes (`int`): Number of processes that the run was started with.
         rank (`int`): This process among those that run now.
         of (`int`): Processes that run now.
-
-    Raises:
-        TrainingError: If `--drop-last` leaves no batch.
     """
 
     def __init__(
@@ -186,10 +146,10 @@ class RecordedSource:
             )
 
     def prepare(self) -> None:
-        """Everything is in memory already."""
+        """Do nothing: everything is in memory already."""
 
     def order(self, epoch: int) -> np.ndarray:
-        """The rows of an epoch in the order they are seen, int64."""
+        """Return the rows of an epoch in the order they are seen, int64."""
         rng = np.random.default_rng([self.config.seed, epoch])
         if self.config.sampling == "listed":
             return self.rows
@@ -200,15 +160,10 @@ class RecordedSource:
         return rng.permutation(self.rows)
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
-        """The parts of each step that are this process's, `gradient_accumulation_steps` for each step.
+        """Yield this process's part of each step from `first_step` on, in accumulated parts.
 
-        Args:
-            epoch (`int`): Counted from 0.
-            first_step (`int`): Optimizer steps of this epoch that are already done.
-
-        Yields:
-            `tuple`: Inputs in float32 with `labels`, and the weight of the part's mean loss in its step.
-            Where a process has nothing to do, one sample of weight 0 keeps it in step with the others.
+        Each is inputs in float32 with `labels`, and the weight of the part's mean loss in its step. Where a
+        process has nothing to do, one sample of weight 0 keeps it in step with the others.
         """
         order, parts = self.order(epoch), self.config.gradient_accumulation_steps
         for step in range(first_step, self.steps_per_epoch):
@@ -216,27 +171,24 @@ class RecordedSource:
             for part, chosen in enumerate(np.array_split(rows, parts)):
                 inputs, labels = self._part(chosen, rows, [self.config.seed, epoch, step, part])
                 own = slice(self.rank, None, self.of)
-                count = len(chosen[own])
-                if not count:
-                    own = slice(0, 1)
-                yield (
-                    {name: tensor[own] for name, tensor in inputs.items()} | {"labels": labels[own]},
-                    count * self.of / len(rows),
-                )
+                share = len(chosen[own]) * self.of / len(rows)
+                own = own if share else slice(0, 1)
+                yield {name: tensor[own] for name, tensor in inputs.items()} | {"labels": labels[own]}, share
 
     def _part(self, chosen: np.ndarray, rows: np.ndarray, key: list[int]):
-        """One part of a step as all processes see it, changed at random but for all processes alike."""
+        """Return one part of a step as all processes see it, augmented alike in all of them."""
         index = torch.from_numpy(chosen if len(chosen) else rows[:1])
         inputs = {name: tensor[index].float() for name, tensor in self.data.inputs.items()}
         labels = torch.from_numpy(self.data.table.labels)[index]
         config = self.config
         if self.data.faces:
-            inputs = disturb_faces(inputs, config.augment_noise, key)
+            inputs = vary_light(inputs, config.augment_noise, generator_of(key))
             if config.augmentation == "faces":
-                inputs = augment_faces(inputs, config.rotation_deg, config.shift_px, key)
+                inputs = move_faces(inputs, config.rotation_deg, config.shift_px, generator_of([*key, 2]))
         else:
-            changed = disturb(inputs["pixel_values"], config.augment_noise, key)
-            inputs = inputs | {"pixel_values": changed}
+            noisy = add_noise(inputs["pixel_values"], config.augment_noise, generator_of(key))
+            inputs = inputs | {"pixel_values": noisy}
         if config.mixup:
-            inputs, labels = mixed(inputs, labels, len(self.class_names), config.mixup, key)
+            rng = np.random.default_rng([*key, 1])
+            inputs, labels = mix_pairs(inputs, labels, len(self.class_names), config.mixup, rng)
         return inputs, labels

@@ -1,11 +1,11 @@
-"""The folder of a run: states to go on from, a log, at the end a checkpoint; nothing is half-written.
+"""The folder of a run: states to resume from, a log, and a checkpoint at the end; never a file half-written.
 
     train_config.json           what the run depends on, from its first second
     metrics.jsonl               one line per --log-every steps, and the scores at the end
-    checkpoints/step-00000200   a state that --resume starts from; there is one, and none when the run is done
-    config.json, preprocessor_config.json, code files, model.safetensors   what the run ends in, weights last
+    checkpoints/step-00000200   the latest state, which --resume starts from; removed when the run is done
+    config.json, preprocessor_config.json, code files, model.safetensors   the checkpoint, weights last
 
-A state is written under a name beginning with a dot and renamed when it is complete.
+A state is written under a name that begins with a dot and renamed when it is complete.
 """
 
 import json
@@ -28,7 +28,7 @@ WEIGHTS = "model.safetensors"
 
 
 def _flush(folder: Path) -> None:
-    """Make sure that what was written into a folder outlives a power cut before the folder gets its name."""
+    """Make what was written into a folder survive a power cut, before the folder gets its name."""
     for path in [folder, *folder.rglob("*")]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -37,12 +37,19 @@ def _flush(folder: Path) -> None:
             os.close(descriptor)
 
 
-class RunFolder:
-    """Where a run keeps what it needs; only the main process writes through it.
+def make_empty(folder: Path, resume: bool, ours: tuple[str, ...] = ()) -> None:
+    """Make the folder of a run; refuse one that holds anything but hidden files and `ours`."""
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"--output-dir {folder} is a file. Name a folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(not name.startswith(".") and name not in ours for name in os.listdir(folder)):
+        hint = "Add --resume to continue its run, or name another folder."
+        hint = "It does not hold a run to resume; name another folder." if resume else hint
+        raise TrainingError(f"--output-dir {folder} is not empty. {hint}")
 
-    Args:
-        config ([`TrainingConfig`]): Of the run.
-    """
+
+class RunFolder:
+    """Where a run keeps what it needs; only the main process writes through it."""
 
     def __init__(self, config: TrainingConfig):
         self.config = config
@@ -52,51 +59,38 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended and left its checkpoint."""
+        """Return whether the run has ended and left its checkpoint."""
         return (self.path / WEIGHTS).is_file()
 
     def started_with(self) -> int | None:
-        """Number of processes that the run in this folder was started with, None if there is no run."""
+        """Return the number of processes that the run was started with, None if there is no run."""
         record = self.path / "train_config.json"
         return json.loads(record.read_text()).get("num_processes") if record.is_file() else None
 
     def claim(self, setting: dict[str, Any], elastic: bool = False) -> list[str]:
-        """Make the folder and record the run in it, or check that it is the run to go on with.
+        """Make the folder and record the run in it, or check that it is the run to resume.
 
         Args:
             setting (`dict`): `num_processes`, and what else is worth a record.
-            elastic (`bool`, *optional*, defaults to `False`): Whether the run may go on with another number
-                of processes.
+            elastic (`bool`, *optional*, defaults to `False`): Whether the number of processes may change.
 
         Returns:
-            `list[str]`: What is worth telling.
+            `list[str]`: Notes for the user.
 
         Raises:
-            TrainingError: If the folder holds something and `resume` is not set, or another kind of run, or
-                if another process is at work in it.
+            TrainingError: If the folder holds something else, or another process is at work in it.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise TrainingError(f"--output-dir {self.path} is a file. Name a folder.")
-        record = self.path / "train_config.json"
-        if self.config.resume and record.is_file():
+        if self.config.resume and (self.path / "train_config.json").is_file():
             self._hold()
-            notes = self._check(json.loads(record.read_text()), setting, elastic)
+            notes = self._compare(self.started_with(), setting["num_processes"], elastic)
             self._sweep()
             if self.finished:
                 self.clear()
             return notes
-        if self.path.exists() and any(not name.startswith(".") for name in os.listdir(self.path)):
-            raise TrainingError(
-                f"--output-dir {self.path} is not empty. "
-                + (
-                    "It holds no run to resume; name another folder."
-                    if self.config.resume
-                    else "Add --resume to go on with the run in it, or name another folder."
-                )
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_empty(self.path, self.config.resume)
         self._hold()
-        write_text(record, json.dumps({**self.config.stored(), **setting}, indent=2) + "\n")
+        record = json.dumps({**self.config.stored(), **setting}, indent=2) + "\n"
+        write_text(self.path / "train_config.json", record)
         return []
 
     def _hold(self) -> None:
@@ -110,42 +104,40 @@ class RunFolder:
         except OSError as error:
             raise TrainingError(f"another process is training in {self.path}. End it first.") from error
 
-    def _check(self, before: dict[str, Any], now: dict[str, Any], elastic: bool) -> list[str]:
-        wanted, found = before.get("num_processes"), now["num_processes"]
-        if wanted == found:
+    def _compare(self, before: int | None, now: int, elastic: bool) -> list[str]:
+        """Compare the number of processes with that of the interrupted run."""
+        if before == now:
             return []
         if not elastic:
             raise TrainingError(
-                f"the run in {self.path} has {wanted} process(es), this one {found}: its weights would "
-                f"differ. Start {wanted}, or start anew in another folder."
+                f"the run in {self.path} has {before} process(es), this one {now}: its weights would "
+                f"differ. Start {before}, or choose another folder."
             )
         return [
-            f"{self.path} was started with {wanted} process(es) and goes on with {found}: the batches stay "
-            "the same, but sums are taken in another order and dropout is drawn anew, so bits may differ."
+            f"{self.path} was started with {before} process(es) and continues with {now}: the batches stay "
+            "the same, but sums are taken in another order and dropout is drawn again, so bits may differ."
         ]
 
     def _sweep(self) -> None:
         """Remove what a killed process left unfinished, and all but the latest state."""
-        for path in self.path.glob(".final*"):
-            shutil.rmtree(path)
-        if not self.states.is_dir():
-            return
         latest = self.latest()
-        for path in self.states.iterdir():
-            if path != latest:
-                shutil.rmtree(path)
+        leftovers = [*self.path.glob(".final*"), *self.path.glob(".mer-hf-*")]
+        if self.states.is_dir():
+            leftovers += [path for path in self.states.iterdir() if path != latest]
+        for path in leftovers:
+            shutil.rmtree(path)
 
     def latest(self) -> Path | None:
-        """The state with the most steps, or None."""
+        """Return the state with the most steps, or None."""
         return max(self.states.glob("step-*"), default=None)
 
     @staticmethod
     def step_of(state: Path) -> int:
-        """Optimizer steps done in a state."""
+        """Return the optimizer steps done in a state."""
         return int(state.name.removeprefix("step-"))
 
     def unfinished(self, step: int) -> Path:
-        """Where the state after `step` is written before it is complete."""
+        """Return where the state after `step` is written before it is complete."""
         return self.states / f".step-{step:08d}"
 
     def complete(self, step: int) -> None:
@@ -160,7 +152,7 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def rewind_log(self, step: int) -> None:
-        """Drop the lines of steps that are going to be done again, and a line that was cut off."""
+        """Drop the lines of steps that will be done again, and a line that was cut off."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return
@@ -175,11 +167,7 @@ class RunFolder:
         write_text(path, "".join(kept))
 
     def finish(self, save: Callable[[Path], None]) -> None:
-        """Leave the checkpoint that the run ends in, and remove the states.
-
-        Args:
-            save (`Callable`): Writes the checkpoint into an empty folder.
-        """
+        """Let `save` write the checkpoint into an empty folder, put it in place, and remove the states."""
         folder = self.path / ".final"
         folder.mkdir()
         save(folder)
@@ -191,7 +179,7 @@ class RunFolder:
         self.clear()
 
     def clear(self) -> None:
-        """Remove what a run that has ended needs no more."""
+        """Remove what a run that has ended no longer needs."""
         if self.states.is_dir():
             shutil.rmtree(self.states)
         (self.path / ".lock").unlink(missing_ok=True)

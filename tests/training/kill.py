@@ -1,9 +1,9 @@
-"""Trains, is killed (SIGKILL), resumes: for each moment in turn, in processes of their own.
+"""Train, kill (SIGKILL) and resume: for each moment in turn, in processes of their own.
 
-    python tests/training/kill.py FOLDER '[["save", 2], 0.3]' FLAGS...
+    python tests/training/kill.py FOLDER model.safetensors '[["save", 2], 0.3]' FLAGS...
 
-A moment is a place in the code and the how-manieth time it is reached, or seconds after the start. Prints a
-JSON object: moment -> SHA-256 of the weights that the resumed run ended in; "" is the run never killed.
+A moment is a place in the code and how often it has been reached, or seconds after the start. Prints a JSON
+object: moment -> SHA-256 of the named file after the resumed run; "" is the run that was never killed.
 """
 
 import json
@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from mer_hf.training import loop, run_folder
+from mer_hf.training import folds, loop, run_folder
 from mer_hf.training.cli import main
+from mer_hf.utils import work_queue
 from mer_hf.utils.provenance import sha256_of
 
 PLACES = {
@@ -28,6 +29,10 @@ PLACES = {
     "rename": (Path, "rename"),
     "sweep": (shutil, "rmtree"),  # two states
     "replace": (Path, "replace"),  # some files of the checkpoint are in place
+    "predictions": (folds, "write_rows"),  # a fold is trained, its predictions are not there
+    "claim": (work_queue.WorkQueue, "_claimed"),
+    "baselines": (folds, "baseline_rows"),  # all folds are done, the report is not
+    "report": (folds, "write_report"),
 }
 
 
@@ -46,7 +51,7 @@ def kill_at(place: str, times: int) -> None:
 
 
 def start(flags: list[str], moment=None) -> int:
-    """Train in a process of its own, and give its number back."""
+    """Train in a process of its own, and return its number."""
     child = os.fork()
     if child:
         return child
@@ -61,8 +66,8 @@ def outcome(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def weights_after(flags: list[str], folder: Path, moment) -> str:
-    """SHA-256 of the weights of a run that was killed at a moment, and resumed."""
+def hash_after(result: str, flags: list[str], folder: Path, moment) -> str:
+    """Return the SHA-256 of a result of a run that was killed at a moment, and resumed."""
     flags = ["--output-dir", str(folder), *flags]
     child = start(flags, moment)
     if isinstance(moment, float):
@@ -75,12 +80,12 @@ def weights_after(flags: list[str], folder: Path, moment) -> str:
     assert code == 0, f"{moment}: exit code {code}"
     left = {path.name for path in folder.iterdir()}
     assert left == {path.name for path in (folder.parent / "whole").iterdir()}, f"{moment}: {left}"
-    return sha256_of(folder / "model.safetensors")
+    return sha256_of(folder / result)
 
 
 if __name__ == "__main__":
-    top, moments, given = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
-    found = {"": weights_after(given, top / "whole", None)}
-    for number, each in enumerate(moments):
-        found[str(each)] = weights_after(given, top / str(number), each)
-    print(json.dumps(found))
+    top, file, moments, training = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), sys.argv[4:]
+    hashes = {"": hash_after(file, training, top / "whole", None)}
+    for number, moment in enumerate(moments):
+        hashes[str(moment)] = hash_after(file, training, top / str(number), moment)
+    print(json.dumps(hashes))

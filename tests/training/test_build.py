@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mer_hf.loading import load
-from mer_hf.training.build import build_model, save_checkpoint
+from mer_hf.training.build import build_model, build_processor, save_checkpoint
 from mer_hf.training.config import TrainingError
 
 NAMES = ("negative", "positive", "surprise")
@@ -12,13 +12,14 @@ NAMES = ("negative", "positive", "surprise")
 def checkpoint(tiny, tmp_path):
     torch.manual_seed(0)
     config = tiny(processor={"flow_method": "dis", "normalization": "standardize"})
-    model, processor = build_model(config, NAMES)
+    model, processor = build_model(config, NAMES), build_processor(config)
     save_checkpoint(model, processor, tmp_path / "start", config)
     return str(tmp_path / "start"), model.state_dict()
 
 
 def test_fields_reach_the_model_and_its_processor(tiny):
-    model, processor = build_model(tiny(processor={"mosaic": "corrected"}), NAMES)
+    config = tiny(processor={"mosaic": "corrected"})
+    model, processor = build_model(config, NAMES), build_processor(config)
     assert model.training and model.config.hidden_size == 12 and model.config.hidden_dropout_prob == 0.1
     assert model.config.id2label == dict(enumerate(NAMES)) and processor.mosaic == "corrected"
 
@@ -38,6 +39,7 @@ def test_fields_reach_the_model_and_its_processor(tiny):
 )
 def test_a_mistake_is_told_in_one_line(tiny, changes, message):
     with pytest.raises(TrainingError) as caught:
+        build_processor(tiny(**changes))
         build_model(tiny(**changes), NAMES)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
@@ -46,7 +48,7 @@ def test_a_checkpoint_is_started_from(tiny, checkpoint):
     folder, weights = checkpoint
     # What has no part in the weights may change: here the dropout and the mosaic.
     config = tiny(init_from=folder, config={"hidden_dropout_prob": 0.3}, processor={"mosaic": "corrected"})
-    model, processor = build_model(config, NAMES)
+    model, processor = build_model(config, NAMES), build_processor(config)
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     assert model.training and any(
         module.p == 0.3 for module in model.modules() if isinstance(module, torch.nn.Dropout)
@@ -56,7 +58,7 @@ def test_a_checkpoint_is_started_from(tiny, checkpoint):
 
 def test_other_classes_get_a_new_last_layer(tiny, checkpoint):
     folder, weights = checkpoint
-    model, _ = build_model(tiny(init_from=folder, config={}), ("a", "b", "c", "d"))
+    model = build_model(tiny(init_from=folder, config={}), ("a", "b", "c", "d"))
     assert model.config.num_labels == 4 and model.config.id2label[3] == "d"
     kept = [
         name for name, value in model.state_dict().items() if torch.equal(value, weights[name][: len(value)])
@@ -72,7 +74,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tiny, checkpoint):
 
 def test_half_precision_on_disk_is_loaded_as_float32(tiny, tmp_path):
     config = tiny(dtype_on_disk="float16")
-    model, processor = build_model(config, NAMES)
+    model, processor = build_model(config, NAMES), build_processor(config)
     save_checkpoint(model, processor, tmp_path / "half", config)
     save_checkpoint(model, processor, tmp_path / "full", tiny())
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "full")]

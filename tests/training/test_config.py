@@ -38,6 +38,8 @@ def test_pairs_are_json_and_bare_words_are_strings():
         (["--output-dir", "run", "--max-steps", "0"], "--max-steps must be at least 1, got 0"),
         (["--output-dir", "run", "--lr", "nan"], "--lr must be above 0, got nan"),
         (["--output-dir", "run", "--weight-decay", "nan"], "--weight-decay must be at least 0, got nan"),
+        (["--output-dir", "run", "--lr", "inf"], "--lr must be finite"),
+        (["--output-dir", "run", "--tracked-share", "1.5"], "--tracked-share must be at most 1, got 1.5"),
         (["--output-dir", "run", "--ema-decay", "1"], "--ema-decay must be below 1, got 1.0"),
         (["--output-dir", "run", "--seed", str(2**31)], "--seed must be at most 2147483647"),
     ],
@@ -54,7 +56,7 @@ def test_the_launchers_precision_is_used_where_no_flag_says_another(monkeypatch)
     assert parse_args(["--output-dir", "run"]).mixed_precision == "bf16"
     assert parse_args(["--output-dir", "run", "--mixed-precision", "no"]).mixed_precision == "no"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
-    with pytest.raises(TrainingError, match="--mixed-precision fp8 is none of no, bf16, fp16"):
+    with pytest.raises(TrainingError, match=r"unknown --mixed-precision fp8\. Choose from no, bf16, fp16"):
         parse_args(["--output-dir", "run"])
 
 
@@ -84,12 +86,12 @@ def test_resume_refuses_what_would_change_the_weights(tmp_path):
 
 
 def test_resume_without_a_run_needs_the_flags_of_one(tmp_path):
-    with pytest.raises(TrainingError, match="holds no run to resume"):
+    with pytest.raises(TrainingError, match="does not hold a run to resume"):
         parse_args(["--output-dir", str(tmp_path), "--resume"])
     assert parse_args(["--output-dir", str(tmp_path), "--resume", "--seed", "1"]).seed == 1
 
 
-def test_resume_refuses_a_record_that_is_none(tmp_path):
+def test_resume_refuses_a_record_that_is_damaged(tmp_path):
     for text in ("{", "[]"):
         (tmp_path / "train_config.json").write_text(text)
         with pytest.raises(TrainingError, match="cannot resume"):
@@ -99,3 +101,12 @@ def test_resume_refuses_a_record_that_is_none(tmp_path):
 def test_the_record_names_no_place_on_this_machine(tmp_path):
     config = TrainingConfig(output_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"))
     assert str(tmp_path) not in json.dumps(config.stored())
+
+
+def test_help_shows_every_flag_in_its_group_with_its_default(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_args(["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "run: --output-dir" in text and "optimization: --epochs EPOCHS times each sample is seen" in text
+    assert "(default: 12)" in text and "--config FIELD=VALUE" in text and "--output_dir" not in text

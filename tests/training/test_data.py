@@ -3,16 +3,21 @@ import pytest
 import torch
 
 from mer_hf.registry import ARCHITECTURES
-from mer_hf.synthetic import SyntheticFlowMaps
+from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import SyntheticFaces
+from mer_hf.training.augmentation import add_noise, generator_of, vary_light
 from mer_hf.training.config import TrainingConfig, TrainingError
 from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, draw_all
-from mer_hf.training.samples import Faces, FlowMapSamples, disturb, disturb_faces, to_inputs
+from mer_hf.training.samples import Faces, FlowMapSamples, to_inputs
 from tests.models.tiny import tiny_processor
+
+QUICK = {"filmed": 0}
+"""Imitated maps are drawn in a few milliseconds."""
 
 
 def source(rank=0, of=1, **changes):
-    settings = {"num_samples": 24, "batch_size": 4, "num_workers": 0, "validation_samples": 5, **changes}
+    settings = {"num_samples": 24, "batch_size": 4, "num_workers": 0, "validation_samples": 5,
+                "generator": QUICK, **changes}  # fmt: skip
     config = TrainingConfig(output_dir="unused", **settings)
     return SyntheticSource(config, ARCHITECTURES["htnet"].processor_class(), Share(rank, of))
 
@@ -29,7 +34,7 @@ def test_an_epoch_shows_every_sample_once_and_the_next_in_another_order():
 
 
 def test_a_label_stays_with_its_map():
-    data, maps = source(), SyntheticFlowMaps(0, 24)
+    data, maps = source(), SyntheticFlowMaps(0, 24, FlowMapSettings(filmed=0))
     expected = to_inputs(data.kind.processor, np.stack([maps[i]["flow"] for i in range(24)]))
     label_of = {pixels.numpy().tobytes(): maps[i]["label"] for i, pixels in enumerate(expected)}
     for batch, _ in data.batches(0, 0):
@@ -78,7 +83,7 @@ def test_held_out_samples_come_from_a_seed_that_training_cannot_use():
 
 
 def test_a_kept_set_is_read_again_and_belongs_to_its_seed(tmp_path):
-    kind = FlowMapSamples(ARCHITECTURES["htnet"].processor_class())
+    kind = FlowMapSamples(ARCHITECTURES["htnet"].processor_class(), QUICK)
 
     def labels(seed=0, start=0, first=0):
         indices = range(first, 6, 2)
@@ -101,36 +106,36 @@ def test_a_set_too_small_for_a_step_is_refused():
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_resumed_epoch_is_disturbed_as_the_uninterrupted_one(fresh):
+def test_a_resumed_epoch_has_the_noise_of_the_uninterrupted_one(fresh):
     data = source(augment_noise=0.5, fresh_samples=fresh)
     whole = keys(data.batches(1, 0))
     assert keys(data.batches(1, 2)) == whole[8:]
     assert not set(whole) & set(keys(source(fresh_samples=fresh).batches(1, 0)))
 
 
-def test_a_disturbance_keeps_its_bounds_and_leaves_an_empty_channel_empty():
+def test_noise_keeps_its_bounds_and_leaves_an_empty_channel_empty():
     pixels = torch.ones(200, 3, 28, 28)
     pixels[:, 0] = 0
-    disturbed = disturb(pixels, 0.1, [0])
-    assert not disturbed[:, 0].any()
-    assert 0.02 < (disturbed[:, 1:] - 1).std() < 0.1
-    assert torch.equal(disturbed, disturb(pixels, 0.1, [0]))
-    assert not torch.equal(disturbed, disturb(pixels, 0.1, [1]))
-    assert torch.equal(disturb(pixels, 0.0, [0]), pixels)
+    noisy = add_noise(pixels, 0.1, generator_of([0]))
+    assert not noisy[:, 0].any()
+    assert 0.02 < (noisy[:, 1:] - 1).std() < 0.1
+    assert torch.equal(noisy, add_noise(pixels, 0.1, generator_of([0])))
+    assert not torch.equal(noisy, add_noise(pixels, 0.1, generator_of([1])))
+    assert add_noise(pixels, 0.0, generator_of([0])) is pixels
 
 
 def face_source(key="mmnet", **changes):
-    settings = {"num_samples": 12, "batch_size": 4, "num_workers": 0, "validation_samples": 5, **changes}
+    settings = {"num_samples": 8, "batch_size": 4, "num_workers": 0, **changes}
     config = TrainingConfig(output_dir="unused", model=key, **settings)
     return SyntheticSource(config, tiny_processor(key), Share(0, 1))
 
 
 def test_a_network_that_looks_at_frames_gets_faces_through_its_processor():
-    data, faces = face_source(), SyntheticFaces(0, 12)
+    data, faces = face_source(), SyntheticFaces(0, 8)
     assert isinstance(data.kind, Faces)
     batch, _ = next(data.batches(0, 0))
     assert batch["pixel_values"].shape == (4, 2, 3, 32, 32) and batch["pixel_values"].dtype == torch.float32
-    samples = [faces[i] for i in range(12)]
+    samples = [faces[i] for i in range(8)]
     made = data.kind.processor(images=[s["frames"] for s in samples], onset=0, apex=1, return_tensors="pt")
     for pixels, label in zip(batch["pixel_values"], batch["labels"], strict=True):
         distance = (made["pixel_values"] - pixels).abs().amax((1, 2, 3, 4))
@@ -145,24 +150,24 @@ def test_a_network_that_samples_frames_gets_more_than_it_needs():
 
 def test_faces_are_kept_for_the_processor_that_made_them(tmp_path):
     for size in (32, 32, 48):
-        data = face_source(cache_dir=str(tmp_path))
+        data = face_source(num_samples=4, cache_dir=str(tmp_path))
         data.kind.processor.size = size
         data.prepare()
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_disturbed_faces_keep_their_motion_but_for_its_side_and_a_slow_light():
+def test_augmented_faces_keep_their_motion_but_for_its_side_and_a_slow_light():
     inputs = {"pixel_values": torch.zeros(64, 2, 3, 32, 32), "action_units": torch.ones(64, 5)}
     inputs["pixel_values"][..., :16] = 1.0
-    disturbed = disturb_faces(inputs, 0.1, [3])
-    pixels = disturbed["pixel_values"]
+    varied = vary_light(inputs, 0.1, generator_of([3]))
+    pixels = varied["pixel_values"]
     mirrored = pixels[:, 0, 0, :, 16:].mean((1, 2)) > 0.5
     assert 16 < mirrored.sum() < 48
     undone = torch.where(mirrored[:, None, None, None, None], pixels.flip(-1), pixels)
     difference = undone - inputs["pixel_values"]
     assert 0.01 < difference.std() < 0.1
     assert (difference[..., 1:, :] - difference[..., :-1, :]).abs().max() < 0.1  # slow
-    kept = disturbed["action_units"].sum(1)
+    kept = varied["action_units"].sum(1)
     assert set(kept.tolist()) == {0.0, 5.0} and 10 < (kept == 0).sum() < 32
-    assert torch.equal(pixels, disturb_faces(inputs, 0.1, [3])["pixel_values"])
-    assert disturb_faces(inputs, 0.0, [3]) is inputs
+    assert torch.equal(pixels, vary_light(inputs, 0.1, generator_of([3]))["pixel_values"])
+    assert vary_light(inputs, 0.0, generator_of([3])) is inputs

@@ -11,7 +11,7 @@ from transformers import Trainer as HFTrainer
 
 from mer_hf.evaluation import metrics
 from mer_hf.loading import load
-from mer_hf.synthetic import SyntheticFlowMaps
+from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.training import loop
 from mer_hf.training.config import TrainingError
 from mer_hf.training.data import VALIDATION_SEED
@@ -54,7 +54,8 @@ def test_the_scores_are_those_of_the_saved_weights_on_held_out_samples(tiny):
     config = tiny(ema_decay=0.9)
     result = train(config)
     model, processor = load(config.output_dir)
-    samples = [SyntheticFlowMaps(VALIDATION_SEED, 9)[i] for i in range(9)]
+    maps = SyntheticFlowMaps(VALIDATION_SEED, 9, FlowMapSettings(filmed=0))
+    samples = [maps[i] for i in range(9)]
     inputs = torch.cat([to_inputs(processor, sample["flow"][None]) for sample in samples])
     with torch.no_grad():
         predictions = model(pixel_values=inputs).logits.argmax(-1).numpy()
@@ -152,7 +153,7 @@ def test_vectors_are_not_decayed(tiny):
 def test_a_folder_that_holds_something_is_refused(tiny, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    for resume, message in ((False, "Add --resume"), (True, "holds no run to resume")):
+    for resume, message in ((False, "Add --resume"), (True, "does not hold a run to resume")):
         with pytest.raises(TrainingError, match=message):
             train(tiny(resume=resume))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]

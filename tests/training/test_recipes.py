@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from mer_hf.loading import CHECKPOINTS
 from mer_hf.registry import ARCHITECTURES
+from mer_hf.training.augmentation import generator_of, move_faces
 from mer_hf.training.build import build_model
-from mer_hf.training.config import RECIPES, TrainingConfig, TrainingError, parse_args, read_recipe
+from mer_hf.training.config import RECIPES, TrainingError, parse_args, read_stored
 from mer_hf.training.optimization import make_optimizer
 from tests.models.tiny import TINY
 
@@ -11,8 +15,10 @@ NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 FLAGS = ["--output-dir", "run", "--data", "flows:x.npz", "--protocol", "loso"]
 
 
-def test_every_architecture_has_its_papers_recipe_and_one_that_starts_from_synthetic_motion():
-    expected = {f"{key}-{kind}" for key in ARCHITECTURES for kind in ("paper", "synthetic-start")}
+def test_every_architecture_has_its_papers_recipe_its_bundled_one_and_one_that_starts_from_it():
+    expected = {
+        f"{key}-{kind}" for key in ARCHITECTURES for kind in ("paper", "synthetic", "synthetic-start")
+    }
     assert set(NAMES) == expected
 
 
@@ -20,13 +26,21 @@ def test_every_architecture_has_its_papers_recipe_and_one_that_starts_from_synth
 def test_a_recipe_gives_a_network_and_an_optimizer(name):
     config = parse_args([*FLAGS, "--recipe", name])
     assert config.recipe == name and config.selection == "last"  # no recipe selects on tested clips
-    small = {**TINY[config.model].config, **config.config}
-    settings = {**read_recipe(name), "config": small, "processor": TINY[config.model].processor}
-    settings.pop("init_from", None)
-    config = TrainingConfig(output_dir="run", **settings)
-    model, _ = build_model(config, ("a", "b", "c"))
+    if not name.endswith("-synthetic"):  # these are small already
+        small = {**TINY[config.model].config, **config.config}
+        config = replace(config, config=small, processor=TINY[config.model].processor, init_from=None)
+    model = build_model(config, ("a", "b", "c"))
     groups = make_optimizer(model, config).param_groups
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("key", ARCHITECTURES)
+def test_a_bundled_checkpoint_was_trained_by_its_recipe(key):
+    recorded = read_stored(CHECKPOINTS / f"{key}-synthetic")
+    seed = str(recorded["seed"])  # HTNet's was chosen among five
+    flags = ["--output-dir", "run", "--recipe", f"{key}-synthetic", "--seed", seed]
+    recipe = parse_args(flags).stored()
+    assert recorded == {name: recipe[name] for name in recorded} | {"recipe": recorded.get("recipe")}
 
 
 def test_the_papers_numbers_are_those_of_the_specifications():
@@ -50,12 +64,14 @@ def test_flags_go_over_the_recipe_and_fields_are_joined():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch: 3", "sets epoch, which is no field that a recipe may set"),
-        ("resume: true", "sets resume, which is no field"),
-        ("epochs: many", "epochs must be"),
-        ("lr: fast", "lr must be"),
-        ("- epochs", "must be a list of field: value, got list"),
-        ("{", "is no YAML"),
+        ("epoch: 3", "sets epoch, which is not a field of recipes"),
+        ("resume: true", "sets resume, which is not a field"),
+        ("epochs: many", "--epochs: invalid int value: 'many'"),
+        ("lr: fast", "--lr: invalid float value: 'fast'"),
+        ("schedule: linear", "--schedule: invalid choice: 'linear'"),
+        ("config: [3]", "expected field=value"),
+        ("- epochs", "must hold lines of field: value, got a list"),
+        ("{", "is not valid YAML"),
     ],
 )
 def test_a_wrong_recipe_is_told_in_one_line(tmp_path, text, message):
@@ -72,8 +88,6 @@ def test_an_unknown_recipe_names_the_known_ones():
 
 def test_mean_colour_is_what_faces_are_filled_with():
     """The recipes' augmentation fills with 0, which is the mean colour once a picture is normalised."""
-    from mer_hf.training.samples import augment_faces
-
     pixels = torch.ones(8, 2, 3, 32, 32)
-    changed = augment_faces({"pixel_values": pixels}, 0.0, 8, [0])["pixel_values"]
+    changed = move_faces({"pixel_values": pixels}, 0.0, 8, generator_of([0]))["pixel_values"]
     assert set(changed.unique().tolist()) == {0.0, 1.0}
