@@ -13,9 +13,8 @@ from mer_hf.evaluation.run_report import score, write_report
 CLASSES = ("negative", "positive", "surprise")
 SETTING = {
     "protocol": "loso", "class_names": CLASSES, "model": "htnet", "data": "flows:maps.npz",
-    "given": "flow maps",
-    "clips_sha256": "a" * 64, "splits_sha256": "b" * 64, "recipe": "", "init_from": "", "mer_hf": "0.1.0",
-    "commit": "c", "torch": "2", "device": "cpu",
+    "given": "flow maps", "clips_sha256": "a" * 64, "splits_sha256": "b" * 64, "recipe": "",
+    "init_from": "", "mer_hf": "0.1.0", "commit": "c", "torch": "2", "device": "cpu",
 }  # fmt: skip
 
 
