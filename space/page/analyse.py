@@ -81,10 +81,10 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
     kept = [replay, *downloads]
     phases = gr.State(None)  # as set for the clip that has an answer; None where there is none
 
-    def answer(path: str | None, name: str, given: tuple, progress: gr.Progress) -> tuple:
+    def answer(path: str | None, name: str, frames: tuple, progress: gr.Progress) -> tuple:
         """Return the answer, with the old replay and files taken away: the new ones follow."""
         try:
-            return (*_shown(engine.analyse(path, name, *given, progress=progress)), given, *_nothing_kept())
+            return (*_shown(engine.analyse(path, name, *frames, progress=progress)), frames, *_nothing_kept())
         except Refusal as refusal:
             return (view.refused(str(refusal)), *_NOTHING_SHOWN, None, *_nothing_kept())
 
@@ -94,12 +94,12 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
     def run_with_phases(path: str | None, name: str, event: gr.EventData, progress=gr.Progress()) -> tuple:  # noqa: B008
         return answer(path, name, tuple(int(event._data[phase]) for phase in PHASE_NAMES), progress)
 
-    def keep(path: str | None, name: str, given: tuple | None) -> tuple:
+    def keep(path: str | None, name: str, frames: tuple | None) -> tuple:
         """Return the replay and the files, which take longer than the answer; it is still in memory."""
-        if given is None or path is None:
+        if frames is None or path is None:
             return _nothing_kept()
         try:
-            files = write_exports(engine.analyse(path, name, *given), Path(path).stem)
+            files = write_exports(engine.analyse(path, name, *frames), Path(path).stem)
         except Refusal:  # the clip was changed meanwhile: its own answer says why
             return _nothing_kept()
         ready = (gr.DownloadButton(value=str(files[label]), interactive=True) for label in LABELS)

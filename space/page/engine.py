@@ -137,7 +137,7 @@ class Engine:
         Args:
             path (`str` or `Path`): An uploaded video.
             model (`str`): A bundled name, or `owner/name` or `owner/name@revision` from the Hub.
-            onset (`int`, *optional*): 0-based frame; frames that are given win over spotting.
+            onset (`int`, *optional*): 0-based frame, used in place of the spotted one.
             apex (`int`, *optional*): As `onset`.
             offset (`int`, *optional*): As `onset`.
             progress (`Callable[[float, str], None]`, *optional*): Called when a stage begins.
@@ -158,7 +158,7 @@ class Engine:
         path: str | Path | None,
         models: Sequence[str],
         progress: Progress | None = None,
-        given: tuple[int | None, int | None, int | None] = SPOTTED,
+        frames: tuple[int | None, int | None, int | None] = SPOTTED,
     ) -> dict[str, Analysis | Refusal]:
         """Return the answers of several networks to one clip, which is read once.
 
@@ -166,7 +166,7 @@ class Engine:
             path (`str` or `Path`): An uploaded video.
             models (`Sequence[str]`): Names as in [`analyse`][Engine.analyse].
             progress (`Callable[[float, str], None]`, *optional*): Called when a stage begins.
-            given (`tuple`, *optional*): Onset, apex and offset as in `analyse`.
+            frames (`tuple`, *optional*): Onset, apex and offset as in `analyse`.
 
         Returns:
             `dict[str, Analysis | Refusal]`: Name of a model -> its answer, or why there is none.
@@ -190,8 +190,8 @@ class Engine:
             answers[model] = network
             if isinstance(network, Network):
                 progress(0.7 + 0.3 * done / len(networks), "Asking the network")
-                ask = partial(self._ask, clip, model, network, given)
-                answers[model] = _or_refusal(path, clip.answers.get, (network.name, given), ask)
+                ask = partial(self._ask, clip, model, network, frames)
+                answers[model] = _or_refusal(path, clip.answers.get, (network.name, frames), ask)
         progress(1.0, "Done")
         return answers
 
@@ -209,9 +209,9 @@ class Engine:
         self.clips.trim()
         return clip
 
-    def _ask(self, clip: RememberedClip, model: str, network: Network, given: tuple) -> Analysis:
+    def _ask(self, clip: RememberedClip, model: str, network: Network, frames: tuple) -> Analysis:
         track, timestamps_s, spotted = clip.tracked[network.pipeline.geometry]
-        phases = spotted if given == SPOTTED else spot(track, timestamps_s, *given)
+        phases = spotted if frames == SPOTTED else spot(track, timestamps_s, *frames)
         return Analysis(
             prediction=self._classify(model, track, phases, timestamps_s),
             track=track,

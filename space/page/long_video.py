@@ -44,7 +44,7 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
             button = gr.Button("Search", variant="primary")
         with gr.Column(elem_classes="result"):
             gr.Markdown(EXPERIMENTAL, elem_classes="note", elem_id="experimental")
-            found = gr.HTML(NOTHING_YET, js_on_load=SCRIPT, elem_id="found", padding=False)
+            line = gr.HTML(NOTHING_YET, js_on_load=SCRIPT, elem_id="found", padding=False)
     moments = gr.State([])
 
     def run(path: str | None, name: str, progress=gr.Progress()) -> tuple:  # noqa: B008
@@ -61,9 +61,9 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
         return str(clip), gr.Tabs(selected="analyse")
 
     private = {"api_visibility": "private"}
-    events, inputs, outputs = [button.click, video.upload], [video, model], [found, moments]
-    gr.on(events, run, inputs, outputs, show_progress_on=found, **LONG, **private)
-    opened = found.open(open_moment, [video, moments], [analyse_tab.clip, tabs], **private)
+    events, inputs, outputs = [button.click, video.upload], [video, model], [line, moments]
+    gr.on(events, run, inputs, outputs, show_progress_on=line, **LONG, **private)
+    opened = line.open(open_moment, [video, moments], [analyse_tab.clip, tabs], **private)
     analyse_tab.connect(opened.success)
     video.clear(lambda: (NOTHING_YET, []), outputs=outputs, **private)
 

@@ -21,11 +21,11 @@ def curve_and_sliders(prediction: Prediction) -> str:
     curve, last = np.nan_to_num(phases.curve), len(phases.curve) - 1
     if last < 1:
         return '<p class="idle">A single frame has no motion.</p>'
-    found = phases.apex is not None
-    frames = [getattr(phases, name) for name in PHASE_NAMES] if found else [0, last // 2, last]
+    is_spotted = phases.apex is not None
+    frames = [getattr(phases, name) for name in PHASE_NAMES] if is_spotted else [0, last // 2, last]
     return render(
         "motion.html",
-        found=found,
+        found=is_spotted,
         last=last,
         at=dict(zip(PHASE_NAMES, frames, strict=True)),
         curve=curve.tolist(),

@@ -104,8 +104,8 @@ class Networks:
             folder = loading.bundled(model) if model in bundled_models() else self._download(model or "")
             pipeline = MicroExpressionPipeline.from_pretrained(folder, device=self.device)
         except ValueError as error:
-            reason = re.split(r"(?<=\.) (?=[A-Z])", str(error))[0]  # then comes advice for a command line
-            raise ValueError(reason) from error
+            # The sentences after the first are advice for a command line.
+            raise ValueError(re.split(r"(?<=\.) (?=[A-Z])", str(error))[0]) from error
         return Network(pipeline.name, pipeline.model.config.model_type, pipeline)
 
     def _download(self, model: str) -> Path:
