@@ -1,4 +1,4 @@
-"""The demo: a clip of a face in, the answer and its reasons out.
+"""The demo: a clip of a face goes in, the answer and its reasons come out.
 
     python space/app.py
 
@@ -20,7 +20,7 @@ import gradio as gr
 from page.demo import build_demo
 from page.engine import Engine
 from page.examples import example_paths
-from page.files import files
+from page.files import open_folder
 from page.networks import DEVICES
 from page.uploads import LONG_VIDEO
 
@@ -36,28 +36,28 @@ LAUNCH = {
     "max_file_size": LONG_VIDEO.size_bytes,
     "show_error": False,  # of Gradio's own errors, which name folders of the server; gr.Error is shown
 }
-"""What `launch` is given, here and in the test."""
+"""Arguments of `launch`, here and in the test."""
 
 MOST_WAITING = 64
-"""Requests in the queue; who comes then is told that it is full."""
+"""Requests in the queue; further visitors are told that it is full."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serves the page."""
+    """Serve the page."""
     parser = argparse.ArgumentParser(description="Serve the page.")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="where the networks run")
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the files go at exit then too
-    files.hold_cache()
-    try:
-        engine = Engine(args.device)
-    except ValueError as error:
-        parser.error(str(error))
-    paths = example_paths()
-    engine.warm_up(next(iter(paths.values())))
-    port = os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT")
-    demo = build_demo(engine, paths=paths).queue(max_size=MOST_WAITING)
-    demo.launch(server_port=int(port) if port else None, **LAUNCH)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the files of visitors go then too
+    with open_folder():
+        try:
+            engine = Engine(args.device)
+        except ValueError as error:
+            parser.error(str(error))
+        paths = example_paths()
+        engine.warm_up(next(iter(paths.values())))
+        port = os.environ.get("PORT")  # Gradio reads GRADIO_SERVER_PORT itself
+        demo = build_demo(engine, paths=paths).queue(max_size=MOST_WAITING)
+        demo.launch(server_port=int(port) if port else None, **LAUNCH)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from .container import (
     CutShort,
     Frame,
     Turn,
+    VideoInfo,
     check_bytes,
     decode,
     fitting_wh,
@@ -75,6 +76,7 @@ def read_clip(
     fps: float | None = None,
     max_bytes: int = MAX_BYTES,
     shrink: bool = False,
+    survey: VideoInfo | None = None,
 ) -> Clip:
     """Read a whole clip into memory.
 
@@ -89,6 +91,7 @@ def read_clip(
         shrink (`bool`, *optional*, defaults to `False`): Whether the frames of a video that would take more
             than `max_bytes` are made smaller while they are decoded, so that they fit. Without it such a
             video is refused.
+        survey (`VideoInfo`, *optional*): What `survey_video` found, if it was called already.
 
     Returns:
         `Clip`: Frames upright (turned and mirrored as the file asks), timestamps in seconds.
@@ -102,7 +105,9 @@ def read_clip(
         path = Path(source)
         if path.is_dir():
             return read_pictures(list(numbered_frames(path, alone=True).values()), fps, max_bytes)
-        held = survey_video(path, None if shrink else max_bytes, refuse_damage=True)
+        held = survey or survey_video(path, None if shrink else max_bytes, refuse_damage=True)
+        if held.damage:
+            raise held.damage
         size_wh = fitting_wh(held, max_bytes) if shrink else None
         return _collect(decode(path, fps, held, size_wh), held.frames, str(path), max_bytes)
     name = "the array" if isinstance(source, np.ndarray) else "the list of pictures"

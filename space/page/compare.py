@@ -1,34 +1,23 @@
 """The tab of one clip and four networks: what each says, side by side, in the same classes."""
 
-import html
 from collections import Counter
-from pathlib import Path
 
 import gradio as gr
 
 from mer_hf import registry
 from mer_hf.labels import TO_COMPOSITE3
 
-from . import pictures, view
-from .analyse import Tab
+from . import view
+from .analyse import NETWORK, Tab
 from .engine import Analysis, Engine, Refusal
 
-ABOUT = """Each network sees the same clip in the way it was made for. Agreement is no proof: all four learnt
-from the same kind of synthetic motion, so they can be wrong together."""
+ABOUT = """Each network sees the same clip in its own way. Agreement proves nothing: all four were trained
+on the same kind of synthetic motion, so they can be wrong together."""
 NOTHING_YET = '<p class="idle">Four answers to one clip will stand here, side by side.</p>'
 
 
-def build(engine: Engine, models: list[str], analyse_tab: Tab) -> gr.Video:
-    """Lays the tab out and connects it.
-
-    Args:
-        engine ([`Engine`]): Answers.
-        models (`list[str]`): Bundled checkpoints, one column for each.
-        analyse_tab ([`Tab`]): Whose clip is taken over.
-
-    Returns:
-        `gr.Video`: The clip.
-    """
+def build(engine: Engine, models: list[str], analyse_tab: Tab) -> None:
+    """Lay the tab out and connect it; the clip of Analyse can be taken over."""
     with gr.Row(elem_classes="sides"):
         with gr.Column(scale=0, min_width=280, elem_classes="side"):
             clip = gr.Video(label="Clip", sources=["upload"], height=190, buttons=[], elem_id="compared-clip")
@@ -40,43 +29,28 @@ def build(engine: Engine, models: list[str], analyse_tab: Tab) -> gr.Video:
 
     def run(path: str | None, progress=gr.Progress()) -> str:  # noqa: B008
         try:
-            if path is None:
-                raise Refusal("There is no clip yet. Upload one, or take the one of Analyse.")
             return columns(engine.compare(path, models, progress=progress))
         except Refusal as refusal:
             return view.refused(str(refusal))
 
-    common = {"concurrency_id": "network", "concurrency_limit": 2, "api_visibility": "private"}
+    common = {**NETWORK, "api_visibility": "private"}
     gr.on([button.click, clip.upload], run, clip, answers, **common)
-    taken = take.click(_same, analyse_tab.clip, clip, api_visibility="private")
+    taken = take.click(lambda path: path, analyse_tab.clip, clip, api_visibility="private")
     taken.success(run, clip, answers, **common)
     clip.clear(lambda: NOTHING_YET, outputs=answers, api_visibility="private")
-    return clip
-
-
-def _same(path: str | None) -> str | None:
-    return path
 
 
 def common_scores(scores: dict[str, float]) -> dict[str, float]:
-    """Probabilities in the classes that all networks share.
-
-    Args:
-        scores (`dict[str, float]`): Class of any scheme -> probability.
-
-    Returns:
-        `dict[str, float]`: `negative`, `positive`, `surprise`, and `others` where a class has no such place;
-            they sum to what the scores sum to.
-    """
+    """Return probabilities in the classes that all networks share, and `others` for classes without one."""
     common = dict.fromkeys(("negative", "positive", "surprise"), 0.0)
-    for name, value in scores.items():
-        place = TO_COMPOSITE3.get(name) or "others"
-        common[place] = common.get(place, 0.0) + value
+    for name, share in scores.items():
+        common_name = TO_COMPOSITE3.get(name) or "others"
+        common[common_name] = common.get(common_name, 0.0) + share
     return common
 
 
 def says(answer: Analysis | Refusal) -> str | None:
-    """What an answer says in a word or two: a common class, or which outcome; None for a refusal."""
+    """Return what an answer says in a word or two: a common class, or which outcome; None for a refusal."""
     if isinstance(answer, Refusal):
         return None
     label = answer.prediction.label
@@ -86,14 +60,7 @@ def says(answer: Analysis | Refusal) -> str | None:
 
 
 def agreement(answers: dict[str, Analysis | Refusal]) -> tuple[str, int, int]:
-    """What most networks say, how many of them, and how many answered.
-
-    Args:
-        answers (`dict[str, Analysis | Refusal]`): Of `Engine.compare`.
-
-    Returns:
-        `tuple[str, int, int]`: Empty where two answers are equally frequent, or there is none.
-    """
+    """Return what most networks say (empty for a tie), how many of them, and how many answered."""
     votes = Counter(word for word in map(says, answers.values()) if word)
     ranked = votes.most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
@@ -102,49 +69,29 @@ def agreement(answers: dict[str, Analysis | Refusal]) -> tuple[str, int, int]:
 
 
 def columns(answers: dict[str, Analysis | Refusal]) -> str:
-    """A line that says how far they agree, and a column per network.
-
-    Args:
-        answers (`dict[str, Analysis | Refusal]`): Of `Engine.compare`.
-
-    Returns:
-        `str`: HTML.
-    """
+    """Draw a line that says how far the networks agree, and a column for each."""
     word, votes, total = agreement(answers)
-    if word:
-        line = f"{votes} of {total} say <strong>{html.escape(word)}</strong>"
-    else:
-        line = "They do not agree" if total else "None of them answered"
-    each = "".join(_column(model, answer, word) for model, answer in answers.items())
-    tone = "all" if word and votes == total else "some" if word else "none"
-    return f'<p class="agreement {tone}" role="status">{line}.</p><div class="columns">{each}</div>'
+    return view.render(
+        "compare.html",
+        word=word,
+        votes=votes,
+        total=total,
+        tone="all" if word and votes == total else "some" if word else "none",
+        columns=[_column(model, answer, word) for model, answer in answers.items()],
+    )
 
 
-def _column(model: str, answer: Analysis | Refusal, word: str) -> str:
-    key = model.partition("-")[0]
-    title = f"<h3>{html.escape(model)}</h3>"
+def _column(model: str, answer: Analysis | Refusal, word: str) -> dict:
     if isinstance(answer, Refusal):
-        return f"<section>{title}{view.refused(str(answer))}</section>"
-    architecture = registry.ARCHITECTURES[answer.architecture]
-    said, prediction = says(answer), answer.prediction
-    kind = view.KINDS[prediction.outcome]
-    mark = (
-        "<span class='mark'>agrees</span>"
-        if said == word
-        else "<span class='mark other'>differs</span>"
-        if word
-        else ""
-    )
-    scores = common_scores(prediction.scores)
-    bars = (
-        view.probabilities(scores, said)
-        if prediction.outcome.endswith("expression")
-        else f"<p>{kind.meaning}</p>"
-    )
-    return (
-        f'<section class="{"agrees" if word and said == word else ""}">{title}<p class="looks">looks at '
-        f"{html.escape(architecture.looks_at)}</p>"
-        f'<div class="verdict {kind.name}"><header><span class="icon" aria-hidden="true">{kind.icon}</span>'
-        f"<strong>{html.escape(said)}</strong>{mark}</header>{bars}</div>"
-        f"{pictures.relevance(answer, f'relevance-{Path(key).name}')}</section>"
-    )
+        return {"model": model, "agrees": False, "refusal": view.refused(str(answer))}
+    prediction, answer_word = answer.prediction, says(answer)
+    return {
+        "model": model,
+        "refusal": "",
+        "agrees": bool(word) and answer_word == word,
+        "says": answer_word,
+        "kind": view.KINDS[prediction.outcome],
+        "looks_at": registry.ARCHITECTURES[answer.architecture].looks_at,
+        "scores": common_scores(prediction.scores) if prediction.outcome.endswith("expression") else {},
+        "relevance": view.relevance(prediction, f"relevance-{answer.architecture}"),
+    }

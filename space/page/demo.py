@@ -8,7 +8,8 @@ from . import analyse, api, compare, examples, explain, long_video
 from .engine import Engine
 from .files import DELETE_CACHE
 
-HEADER = """<h1>Micro-expression recognition</h1>
+TITLE = "Micro-expression recognition"
+HEADER = f"""<h1>{TITLE}</h1>
 <p>The strongest brief motion of a face, shown and named. For research: often wrong, never a lie
 detector.</p>"""
 
@@ -16,10 +17,10 @@ detector.</p>"""
 def build_demo(
     engine: Engine | None = None, models: list[str] | None = None, paths: dict[str, Path] | None = None
 ) -> gr.Blocks:
-    """The page, ready for `launch(**LAUNCH)`.
+    """Return the page, ready for `launch(**LAUNCH)`.
 
     Args:
-        engine ([`Engine`], *optional*): Answers; by default one of its own.
+        engine ([`Engine`], *optional*): Answers; by default a new one.
         models (`list[str]`, *optional*): Checkpoints to choose from, by default the bundled ones.
         paths (`dict[str, Path]`, *optional*): Name -> example clip, by default the generated ones.
 
@@ -28,20 +29,16 @@ def build_demo(
     """
     engine, models = engine or Engine(), models or examples.bundled_models()
     paths = paths or examples.example_paths()
-    with gr.Blocks(
-        title="Micro-expression recognition",
-        fill_width=True,
-        delete_cache=DELETE_CACHE,
-    ) as demo:
+    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=DELETE_CACHE) as demo:
         gr.HTML(HEADER, elem_id="header", padding=False)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Analyse", id="analyse"):
-                first = analyse.build(engine, models, paths)
+                analyse_tab = analyse.build(engine, models, paths)
             with gr.Tab("Compare", id="compare"):
-                compare.build(engine, models, first)
+                compare.build(engine, models, analyse_tab)
             with gr.Tab("Long video", id="long-video"):
-                long_video.build(models, first, tabs)
+                long_video.build(models, analyse_tab, tabs)
             with gr.Tab("About", id="about"):
-                explain.build(models)
+                gr.Markdown(explain.text(models), elem_id="explain")
         api.build(engine, models)
     return demo

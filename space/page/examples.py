@@ -1,4 +1,4 @@
-"""What can be chosen without uploading anything: generated clips, and the checkpoints of the package."""
+"""What can be chosen without an upload: generated clips, and the checkpoints of the package."""
 
 import hashlib
 import os
@@ -17,37 +17,30 @@ PEOPLE = {
     "still": "person-7",
     "blink": "person-4",
 }
-"""Kind of example -> who shows it: people who do not exist."""
+"""Kind of example -> the person who shows it, who does not exist."""
 INTEROCULAR_PX = 80.0
 
 
 def example_paths(folder: Path | None = None) -> dict[str, Path]:
-    """The generated example clips by name, rendered once and kept.
+    """Return the generated example clips by kind, rendered once and kept in `folder`.
 
-    Args:
-        folder (`Path`, *optional*): Where they are kept. Defaults to `examples` beside `app.py`, or the
-            system's temporary folder where that is not writable.
-
-    Returns:
-        `dict[str, Path]`: Kind -> mp4.
+    By default that is `examples` beside `app.py`, or the system's temporary folder if that is not writable.
     """
     if folder is None:
         folder = (SPACE if os.access(SPACE, os.W_OK) else Path(tempfile.gettempdir()) / "mer-hf") / "examples"
-    # Clips that an earlier version of the generator made are not taken for this one's.
+    # Clips from an earlier version of the generator are not used.
     generator = [Path(__file__), *sorted(Path(synthetic_clips.__file__).parent.glob("*.py"))]
     folder /= hashlib.sha256(b"".join(path.read_bytes() for path in generator)).hexdigest()[:10]
     folder.mkdir(parents=True, exist_ok=True)
     paths = {kind: folder / f"{kind}.mp4" for kind in synthetic_clips.EXAMPLE_KINDS}
     for kind, path in paths.items():
         if not path.exists():
-            unfinished = path.with_suffix(f".{os.getpid()}.mp4")
-            write_clip(unfinished, example_clip(kind).frames, 30)
-            unfinished.replace(path)
+            write_clip(path, example_clip(kind).frames, 30)
     return paths
 
 
 def example_clip(kind: str) -> Clip:
-    """A clip of two seconds of somebody who does not exist: an expression, a still face or a blink."""
+    """Render two seconds of somebody who does not exist: an expression, a still face or a blink."""
     motion = synthetic_clips.Motion(
         synthetic_clips.EXAMPLES.get(kind, {}), blink_s=1.0 if kind == "blink" else None
     )
@@ -55,7 +48,6 @@ def example_clip(kind: str) -> Clip:
 
 
 def bundled_models() -> list[str]:
-    """The names of the checkpoints that come with the package, in the registry's order."""
-    names = sorted(path.parent.name for path in loading.CHECKPOINTS.glob("*/config.json"))
+    """List the bundled checkpoints in the order of the registry."""
     keys = list(registry.ARCHITECTURES)
-    return sorted(names, key=lambda name: keys.index(name.partition("-")[0]))
+    return sorted(loading.bundled_names(), key=lambda name: keys.index(name.partition("-")[0]))

@@ -7,9 +7,9 @@ function draw() {
   const last = Number(root.dataset.last);
   for (const input of inputs()) {
     const frame = Number(input.value);
-    const said = `frame ${frame}` + (seconds ? `, ${Number(seconds[frame]).toFixed(2)} s` : '');
-    input.setAttribute('aria-valuetext', said);
-    input.parentElement.querySelector('output').textContent = said;
+    const text = `frame ${frame}` + (seconds ? `, ${Number(seconds[frame]).toFixed(2)} s` : '');
+    input.setAttribute('aria-valuetext', text);
+    input.parentElement.querySelector('output').textContent = text;
     element.querySelector(`.mark.${input.name}`).style.left = `${100 * frame / last}%`;
   }
   const [onset, , offset] = inputs().map((input) => Number(input.value));

@@ -1,27 +1,35 @@
 """What the page takes: an upload is refused by its size, length, pixels and kind before it is decoded."""
 
+import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio as gr
+
 from mer_hf.video.container import ClipError, VideoInfo, survey_video
 
+log = logging.getLogger(__name__)
 
-class Refusal(ValueError):
-    """Why there is no answer, in a line that may be shown: no path, no traceback."""
+
+class Refusal(gr.Error):
+    """Why there is no answer, in one line that may be shown: it names no folder and has no traceback."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, print_exception=False)
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that an upload may have.
+    """The most that an upload may have; `instead` says what to do with a longer one.
 
-    Attributes:
-        size_bytes (`int`): Of the file.
-        duration_s (`float`): Seconds of video.
-        frames (`int`): All of them.
-        size_wh (`tuple[int, int]`): Of a frame; a frame of another shape may have as many pixels.
-        instead (`str`): What to do with a longer one.
+    A frame of another shape may have as many pixels as one of `size_wh`.
     """
 
     size_bytes: int
@@ -32,74 +40,65 @@ class Limits:
 
 
 CLIP = Limits(50_000_000, 20.0, 1200, (3840, 2160), "Cut out the seconds around the expression.")
-"""Of one clip that is analysed: 20 s at 60 frames per second, or 6 s at 200."""
-
+"""A clip to analyse: 20 s at 60 frames per second, or 6 s at 200."""
 LONG_VIDEO = Limits(200_000_000, 600.0, 40_000, (1920, 1080), "Cut it into pieces.")
-"""Of a video that is searched for expressions: ten minutes at 60 frames per second."""
+"""A video to search: ten minutes at 60 frames per second."""
 
 
-def check(path: str | os.PathLike, limits: Limits = CLIP) -> VideoInfo:
-    """Refuse what the page does not take, before anything is decoded.
-
-    Args:
-        path (`str` or `os.PathLike`): Of the upload. Links and folders are refused.
-        limits ([`Limits`], *optional*, defaults to `CLIP`): The most that it may have.
-
-    Returns:
-        [`VideoInfo`]: What is in it.
-
-    Raises:
-        Refusal: In one line that names what was found and the limit.
-    """
-    path = Path(path)
-    _check_file(path, limits)
+@contextmanager
+def one_line(path: str | os.PathLike | None = None) -> Iterator[None]:
+    """Turn every error into a `Refusal`: the only place that does. Unforeseen ones are logged in full."""
     try:
-        survey = survey_video(path)
-    except ClipError as error:
-        raise Refusal(without_paths(str(error), path)) from error
-    width, height = limits.size_wh
-    if survey.width * survey.height > width * height:
-        raise Refusal(
-            f"{path.name}: its frames have {survey.width} x {survey.height} pixels; at most {width} x "
-            f"{height} are taken. Export it smaller."
-        )
-    if survey.duration_s > limits.duration_s:
-        raise Refusal(
-            f"{path.name}: it lasts {duration(survey.duration_s)}; at most {duration(limits.duration_s)} are "
-            f"taken. {limits.instead}"
-        )
-    if survey.frames > limits.frames:
-        raise Refusal(
-            f"{path.name}: it has {survey.frames:,} frames; at most {limits.frames:,} are taken. "
-            f"{limits.instead}"
-        )
+        yield
+        return
+    except (ValueError, OSError) as error:
+        reason, cause = str(error), error
+    except MemoryError as error:
+        reason, cause = "the clip takes more memory than there is. Cut it, or export it smaller.", error
+    except Exception as error:
+        log.exception("a clip could not be analysed")
+        reason, cause = f"the clip could not be analysed: an unforeseen {type(error).__name__}.", error
+    raise Refusal(without_paths(reason, path or "")) from cause
+
+
+def check(path: str | os.PathLike | None, limits: Limits = CLIP) -> VideoInfo:
+    """Return what is in an upload, without decoding it; raise `ClipError` if the page does not take it."""
+    check_file(path, limits)
+    survey, (width, height) = survey_video(path), limits.size_wh
+    pixels = f"its frames have {survey.width} x {survey.height} pixels"
+    lasts, frames = f"it lasts {duration(survey.duration_s)}", f"it has {survey.frames:,} frames"
+    for exceeds, what, limit, advice in (
+        (survey.width * survey.height > width * height, pixels, f"{width} x {height}", "Export it smaller."),
+        (survey.duration_s > limits.duration_s, lasts, duration(limits.duration_s), limits.instead),
+        (survey.frames > limits.frames, frames, f"{limits.frames:,}", limits.instead),
+    ):
+        if exceeds:
+            raise ClipError(f"{Path(path).name}: {what}; the limit is {limit}. {advice}")
     return survey
 
 
-def _check_file(path: Path, limits: Limits) -> None:
-    """A plain file of a size that is taken."""
-    try:
-        if not path.exists() and not path.is_symlink():
-            raise Refusal(f"{path.name}: the upload is not there (any more). Upload it again.")
-        if path.is_symlink() or not path.is_file():
-            kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "no file"
-            raise Refusal(f"{path.name}: {kind}, not a video. Upload one video file.")
-        size = path.stat().st_size
-    except (ValueError, OSError) as error:  # a null byte in the name, or nothing that may be looked at
-        if isinstance(error, Refusal):
-            raise
-        raise Refusal("there is no such upload. Upload one video file.") from error
+def check_file(path: str | os.PathLike | None, limits: Limits) -> None:
+    """Raise `ClipError` unless a path is a plain file within the limit of bytes."""
+    if path is None:
+        raise ClipError("There is no clip yet. Upload one, or take an example.")
+    path = Path(path)
+    if "\0" in str(path) or not os.path.lexists(path):
+        raise ClipError(f"{path.name}: the upload is gone. Upload it again.")
+    if path.is_symlink() or not path.is_file():
+        kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "not a plain file"
+        raise ClipError(f"{path.name}: this is {kind}. Upload one video file.")
+    size = path.stat().st_size
     if size == 0:
-        raise Refusal(f"{path.name}: the file is empty (0 bytes). Copy or record it again.")
+        raise ClipError(f"{path.name}: the file is empty (0 bytes). Copy or record it again.")
     if size > limits.size_bytes:
-        raise Refusal(
-            f"{path.name}: it has {size / 1e6:.1f} MB; at most {limits.size_bytes / 1e6:.0f} MB are taken. "
+        raise ClipError(
+            f"{path.name}: it has {size / 1e6:.1f} MB; the limit is {limits.size_bytes / 1e6:.0f} MB. "
             f"{limits.instead}"
         )
 
 
 def duration(seconds: float) -> str:
-    """`8.4 s` or `12 min 3 s`."""
+    """Return `8.4 s` or `12 min 3 s`."""
     if seconds < 100:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     minutes, rest = divmod(round(seconds), 60)
@@ -107,14 +106,9 @@ def duration(seconds: float) -> str:
 
 
 def without_paths(text: str, path: str | os.PathLike = "") -> str:
-    """A message as the page may show it: a file is called by its name alone, and there is one line.
+    """Return a message in one line that calls files by their names, without their folders; addresses stay.
 
-    Args:
-        text (`str`): The message.
-        path (`str` or `os.PathLike`, *optional*): A path that may stand in it, with spaces or other signs.
-
-    Returns:
-        `str`: Without the folders of absolute paths; addresses stay.
+    Pass as `path` one that may stand in the text and hold spaces or other signs.
     """
     if str(path):
         text = text.replace(str(path), Path(path).name)

@@ -25,7 +25,7 @@ FLAGS = (
 
 
 def load_app(name: str = "space_app") -> ModuleType:
-    """`space/app.py`, which is no package."""
+    """Loads `space/app.py`, which is not in a package."""
     if str(APP.parent) not in sys.path:  # as Python does where app.py is what it runs
         sys.path.insert(0, str(APP.parent))
     spec = importlib.util.spec_from_file_location(name, APP)
@@ -35,9 +35,9 @@ def load_app(name: str = "space_app") -> ModuleType:
 
 
 @contextmanager
-def served(app: ModuleType, **given) -> Iterator[str]:
-    """The page's address while it is served; what is given goes to `build_demo`."""
-    demo = app.build_demo(**given)
+def served(app: ModuleType, **arguments) -> Iterator[str]:
+    """Serves the page of `build_demo(**arguments)` and gives its address."""
+    demo = app.build_demo(**arguments)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
     try:
         yield url
@@ -51,8 +51,8 @@ def served(app: ModuleType, **given) -> Iterator[str]:
 
 def find_chromium() -> str | None:
     """The system's Chromium."""
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    return next((path for path in found if path), None)
+    paths = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return next((path for path in paths if path), None)
 
 
 @contextmanager
@@ -94,7 +94,8 @@ def small(page, path: Path) -> None:
 def main() -> None:
     """Writes the two pictures of the README."""
     folder = Path(sys.argv[1])
-    with served(load_app()) as url, opened(url, find_chromium()) as page:
+    app = load_app()
+    with app.open_folder(), served(app) as url, opened(url, find_chromium()) as page:
         page.get_by_role("button", name="positive", exact=True).click()
         wait_for_answer(page)
         page.wait_for_timeout(2500)  # the replay shows the magnified motion

@@ -1,7 +1,6 @@
-"""Makes `page` importable, as it is for `python space/app.py`; small networks and clips for its tests."""
+"""Makes `page` importable, as it is for `python space/app.py`; small networks, clips and the served page."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -18,21 +17,48 @@ if SPACE not in sys.path:
     sys.path.insert(0, SPACE)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny_checkpoints(tmp_path_factory):
     """Small random networks in place of the bundled ones; MMNet's calibration takes no motion for one."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for key in registry.ARCHITECTURES:
-        place, bundled = folder / f"{key}-synthetic", loading.CHECKPOINTS / f"{key}-synthetic"
-        tiny_model(key).save_pretrained(place)
-        tiny_processor(key).save_pretrained(place)
-        for name in ("README.md", "evaluation.json"):
-            shutil.copy(bundled / name, place)
+        tiny_model(key).save_pretrained(folder / f"{key}-synthetic")
+        tiny_processor(key).save_pretrained(folder / f"{key}-synthetic")
     never = json.loads((loading.CHECKPOINTS / "mmnet-synthetic" / "calibration.json").read_text())
     (folder / "mmnet-synthetic" / "calibration.json").write_text(json.dumps(never | {"threshold": 1.0}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_checkpoints):
+    """An engine that has a small network in memory under each bundled name."""
+    from page.engine import Engine
+
+    engine = Engine("cpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+        patch.setattr(loading, "CHECKPOINTS", tiny_checkpoints)
+        for key in registry.ARCHITECTURES:
+            engine.networks.get(key)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def visitors_folder(tmp_path_factory):
+    """The folder of uploads and results, in place of the system's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("visitors")
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def url(engine, example_file, visitors_folder):
+    """The address of the served page, with small networks and two examples."""
+    from tests.space.browser import load_app, served
+
+    paths = {kind: example_file(kind) for kind in ("positive", "still")}
+    with served(load_app(), engine=engine, paths=paths) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +79,7 @@ def two_faces(example, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bad_clips(faceless, tmp_path_factory):
-    """Name -> a file that has no answer, and a word of the reason that must be shown."""
+    """Name -> a file without an answer, and a word of the reason that must be shown."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "words.mp4").write_text("no video")
     (folder / "empty.mp4").write_bytes(b"")

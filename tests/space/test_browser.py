@@ -1,4 +1,7 @@
-"""The page in a browser: each tab and kind of result, phases moved by hand, uploads without an answer."""
+"""The page in a browser: each tab and kind of result, phases moved by hand, uploads without an answer.
+
+Every screen leaves a picture in `tests/screenshots`, the slow ones included.
+"""
 
 from pathlib import Path
 
@@ -9,25 +12,11 @@ pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-
 pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
 
 from mer_hf.video.clip import write_clip
-from tests.space.browser import (
-    find_chromium,
-    load_app,
-    opened,
-    served,
-    wait_for_answer,
-    wait_for_comparison,
-)
+from tests.space.browser import find_chromium, opened, wait_for_answer, wait_for_comparison
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the page was not opened in a browser")
-
-
-@pytest.fixture(scope="module")
-def url(tiny_checkpoints, example_file):
-    paths = {kind: example_file(kind) for kind in ("positive", "still", "blink")}
-    with served(load_app(), paths=paths) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +54,19 @@ def upload(page, path, where="#clip"):
     page.locator(f"{where} input[type=file]").first.set_input_files(str(path))
 
 
+def show_answer(page, example_file):
+    """Uploads the clip of an expression, unless its answer is shown already."""
+    if not page.locator(".verdict.found").count():
+        upload(page, example_file("positive"))
+    wait_for_answer(page)
+
+
 def size(page):
     return page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
 
 
-def test_a_result_is_on_one_screen(page):
-    example(page, "positive")
-    wait_for_answer(page)
+def test_an_upload_is_answered_on_one_screen(page, example_file):
+    show_answer(page, example_file)
     width, height = size(page)
     page.screenshot(path=SCREENSHOTS / "analyse.png")
     assert width <= 1366 and height <= 768
@@ -80,9 +75,19 @@ def test_a_result_is_on_one_screen(page):
     assert last["y"] + last["height"] <= 768
 
 
-def test_moving_a_phase_asks_the_network_again_and_there_is_a_way_back(page):
-    example(page, "positive")
-    wait_for_answer(page)
+def test_the_page_fits_a_phone_in_the_dark(page, example_file):
+    show_answer(page, example_file)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("document.body.classList.add('dark')")
+    page.screenshot(path=SCREENSHOTS / "phone-dark.png", full_page=True)
+    width, _ = size(page)
+    page.evaluate("document.body.classList.remove('dark')")
+    page.set_viewport_size({"width": 1366, "height": 768})
+    assert width <= 390
+
+
+def test_moving_a_phase_asks_the_network_again_and_there_is_a_way_back(page, example_file):
+    show_answer(page, example_file)
     apex = page.locator("input[name=apex]")
     spotted = int(apex.input_value())
     # the slider's middle stands under the mark of the curve
@@ -101,6 +106,7 @@ def test_moving_a_phase_asks_the_network_again_and_there_is_a_way_back(page):
     page.get_by_text(f"Apex, frame {spotted}").first.wait_for()
 
 
+@pytest.mark.slow
 def test_sliders_keep_their_order(page):
     example(page, "positive")
     wait_for_answer(page)
@@ -116,15 +122,17 @@ def test_sliders_keep_their_order(page):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["still", "blink"])
-def test_a_clip_without_an_expression_is_a_result_of_its_own(page, kind):
-    example(page, kind)
+def test_a_clip_without_an_expression_is_a_result_of_its_own(page, example_file, kind):
+    upload(page, example_file(kind))
     page.locator(f".verdict.{kind}").wait_for()
     page.screenshot(path=SCREENSHOTS / f"{kind}.png")
     assert page.locator(".verdict .bars").count() == 0 and page.locator(".figures .none").is_visible()
 
 
-def test_a_motion_that_is_no_expression_is_a_result_of_its_own(page):
+@pytest.mark.slow
+def test_a_motion_that_is_not_an_expression_is_a_result_of_its_own(page):
     example(page, "positive")
     wait_for_answer(page)
     page.locator("#network input").click()
@@ -136,6 +144,7 @@ def test_a_motion_that_is_no_expression_is_a_result_of_its_own(page):
     page.locator(".verdict.found").wait_for()
 
 
+@pytest.mark.slow
 def test_several_faces_are_a_result(page, two_faces):
     upload(page, two_faces)
     page.locator(".verdict .several").wait_for()
@@ -143,7 +152,10 @@ def test_several_faces_are_a_result(page, two_faces):
     assert "2 faces" in page.locator(".several").inner_text()
 
 
-@pytest.mark.parametrize("name", ["not a video", "0 bytes", "audio only", "no face", "30 minutes", "8K"])
+BAD = ["not a video", "0 bytes", "audio only", "30 minutes", "8K"]
+
+
+@pytest.mark.parametrize("name", ["no face", *(pytest.param(bad, marks=pytest.mark.slow) for bad in BAD)])
 def test_an_upload_without_an_answer_says_why(page, bad_clips, name):
     path, reason = bad_clips[name]
     upload(page, path)
@@ -153,9 +165,9 @@ def test_an_upload_without_an_answer_says_why(page, bad_clips, name):
     page.screenshot(path=SCREENSHOTS / "refused.png")
 
 
-def test_a_model_of_another_kind_of_name_is_refused(page):
-    example(page, "positive")
-    wait_for_answer(page)
+def test_a_model_that_is_not_on_the_hub_is_refused(page):
+    example(page, "still")
+    page.locator(".verdict.still").wait_for()
     box = page.locator("#network input")
     box.fill("../secrets")
     box.press("Enter")
@@ -163,9 +175,10 @@ def test_a_model_of_another_kind_of_name_is_refused(page):
     assert "owner/name" in page.locator(".verdict.refused").inner_text()
     box.fill("htnet-synthetic")
     box.press("Enter")
-    page.locator(".verdict.found").wait_for()
+    page.locator(".verdict.still").wait_for()
 
 
+@pytest.mark.slow
 def test_results_can_be_kept(page):
     example(page, "positive")
     wait_for_answer(page)
@@ -177,6 +190,7 @@ def test_results_can_be_kept(page):
         assert download.value.suggested_filename.endswith(ending)
 
 
+@pytest.mark.slow
 def test_four_networks_are_compared(page):
     example(page, "positive")
     wait_for_answer(page)
@@ -187,6 +201,7 @@ def test_four_networks_are_compared(page):
     assert page.locator(".agreement").first.is_visible() and size(page)[0] <= 1366
 
 
+@pytest.mark.slow
 def test_a_moment_of_a_long_video_opens_in_analyse(page, example, tmp_path):
     frames = example("positive").clip.frames
     write_clip(tmp_path / "long.mp4", np.concatenate([frames[:20], frames]), 30)
@@ -200,20 +215,9 @@ def test_a_moment_of_a_long_video_opens_in_analyse(page, example, tmp_path):
     assert page.get_by_role("tab", name="Analyse").get_attribute("aria-selected") == "true"
 
 
+@pytest.mark.slow
 def test_the_page_explains_itself(page):
     page.get_by_role("tab", name="About").click()
     page.get_by_role("heading", name="What this must not be used for").wait_for()
     page.screenshot(path=SCREENSHOTS / "about.png")
     assert page.get_by_text("To tell whether somebody lies").is_visible()
-
-
-def test_the_page_fits_a_phone_in_the_dark(url, page, example_file):
-    phone = page.context.browser.new_page(viewport={"width": 390, "height": 844})
-    phone.set_default_timeout(60_000)
-    phone.goto(f"{url}?__theme=dark")
-    phone.get_by_role("button", name="positive", exact=True).click()
-    wait_for_answer(phone)
-    phone.screenshot(path=SCREENSHOTS / "phone-dark.png", full_page=True)
-    width, _ = size(phone)
-    phone.close()
-    assert width <= 390

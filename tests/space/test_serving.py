@@ -13,20 +13,14 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
 
-from page import examples
-
-from tests.space.browser import APP, load_app, served
+from tests.space.browser import APP
 
 SECRET = "nobody may read this"
 
 
 @pytest.fixture(scope="module")
-def url(example_file):
-    with pytest.MonkeyPatch.context() as patch:
-        paths = {"still": example_file("still")}
-        patch.setattr(examples, "example_paths", lambda *_: paths)
-        with served(load_app("space_app_serving")) as url:
-            yield url.rstrip("/")
+def address(url):
+    return url.rstrip("/")
 
 
 @pytest.fixture
@@ -45,14 +39,14 @@ def fetch(url, data=None) -> tuple[int, str]:
         return error.code, error.read().decode(errors="replace")
 
 
-def call(url, clip) -> str:
+def call(address, clip) -> str:
     """What the endpoint tells of a clip that is named by hand, to the last event."""
     status, said = fetch(
-        f"{url}/gradio_api/call/analyse", json.dumps({"data": [clip, "htnet-synthetic"]}).encode()
+        f"{address}/gradio_api/call/analyse", json.dumps({"data": [clip, "htnet-synthetic"]}).encode()
     )
     if status != 200:
         return said
-    return fetch(f"{url}/gradio_api/call/analyse/{json.loads(said)['event_id']}")[1]
+    return fetch(f"{address}/gradio_api/call/analyse/{json.loads(said)['event_id']}")[1]
 
 
 def file_data(path) -> dict:
@@ -73,29 +67,29 @@ def file_data(path) -> dict:
         "{cache}/../secret.mp4",
     ],
 )
-def test_no_file_outside_the_cache_is_served(url, secret, tmp_path, route, name):
+def test_no_file_outside_the_cache_is_served(address, secret, tmp_path, route, name):
     wanted = name.format(app=APP, secret=secret, cache=tmp_path / "gradio")
-    status, said = fetch(f"{url}/{route}{wanted}")
+    status, said = fetch(f"{address}/{route}{wanted}")
     assert status >= 400, said[:200]
     assert "root:" not in said and SECRET not in said and "build_demo" not in said
 
 
 @pytest.mark.parametrize("path", ["{secret}", "/etc/passwd", "file:///etc/passwd", "../../etc/passwd", "."])
-def test_no_file_outside_the_cache_is_analysed(url, secret, path):
-    said = call(url, file_data(path.format(secret=secret)))
+def test_no_file_outside_the_cache_is_analysed(address, secret, path):
+    said = call(address, file_data(path.format(secret=secret)))
     assert '"outcome"' not in said and SECRET not in said and "root:" not in said
     assert "Traceback" not in said and str(Path.cwd()) not in said and str(secret.parent) not in said
 
 
-def test_what_lies_in_the_cache_is_served_and_analysed(url, example_file):
+def test_what_lies_in_the_cache_is_served_and_analysed(address, example_file):
     """Otherwise the refusals above would say nothing."""
     from gradio_client import Client, handle_file
 
-    _, config = fetch(f"{url}/config")
+    _, config = fetch(f"{address}/config")
     (path,) = set(re.findall(r'"path": ?"([^"]*/still\.mp4)"', config))
-    assert fetch(f"{url}/gradio_api/file={path}")[0] == 200
-    assert '"outcome"' in call(url, file_data(path))
-    answer = Client(url, verbose=False).predict(
+    assert fetch(f"{address}/gradio_api/file={path}")[0] == 200
+    assert '"outcome"' in call(address, file_data(path))
+    answer = Client(address, verbose=False).predict(
         handle_file(example_file("still")), "htnet-synthetic", api_name="/analyse"
     )
     assert answer["outcome"] == "no_motion"
@@ -126,9 +120,9 @@ def neighbour():
 
 
 @pytest.mark.parametrize("field", ["path", "url"])
-def test_the_page_asks_no_neighbour_on_anybodys_behalf(url, field):
-    with neighbour() as (address, asked):
-        said = call(url, file_data(address) | {field: address})
+def test_the_page_asks_no_neighbour_on_anybodys_behalf(address, field):
+    with neighbour() as (elsewhere, asked):
+        said = call(address, file_data(elsewhere) | {field: elsewhere})
         assert SECRET not in said and '"outcome"' not in said
         assert not asked
 

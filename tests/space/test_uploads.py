@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
+
 from page import uploads
-from page.uploads import CLIP, LONG_VIDEO, Refusal, check, without_paths
+from page.uploads import CLIP, LONG_VIDEO, Refusal, check, one_line, without_paths
 
 from mer_hf.video.clip import write_clip
 from tests.space.odd_files import write_packets, write_sound
@@ -21,9 +24,10 @@ def clip(tmp_path):
 
 
 def refused(path, limits=CLIP) -> str:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(Refusal) as caught, one_line(path):
         check(path, limits)
     said = str(caught.value)
+    assert caught.value.message == said  # what Gradio tells a program
     assert "\n" not in said and not re.search(r"/\w+/", said), said
     return said
 
@@ -38,10 +42,10 @@ def test_a_clip_within_the_limits_is_taken_and_described(clip):
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ({"size_bytes": 100}, "MB are taken"),
-        ({"duration_s": 0.4}, "it lasts 0.5 s; at most 0.4 s are taken. Cut out the seconds"),
-        ({"frames": 9}, "it has 10 frames; at most 9 are taken"),
-        ({"size_wh": (60, 32)}, "64 x 32 pixels; at most 60 x 32 are taken"),
+        ({"size_bytes": 100}, "0.0 MB; the limit is 0 MB"),
+        ({"duration_s": 0.4}, "it lasts 0.5 s; the limit is 0.4 s. Cut out the seconds"),
+        ({"frames": 9}, "it has 10 frames; the limit is 9."),
+        ({"size_wh": (60, 32)}, "64 x 32 pixels; the limit is 60 x 32."),
     ],
 )
 def test_each_limit_is_named_with_what_was_found(clip, limit, words):
@@ -57,11 +61,19 @@ def test_the_limits_themselves_are_within(clip):
 def test_a_picture_of_8k_and_half_an_hour_are_refused(tmp_path):
     assert "7680 x 4320" in refused(write_packets(tmp_path / "8k.mp4", (7680, 4320), 0.1, 2))
     half_an_hour = write_packets(tmp_path / "long.mp4", (64, 48), 1800, 60)
-    assert "lasts 30 min; at most 20 s are taken" in refused(half_an_hour)
-    assert "at most 10 min are taken" in refused(half_an_hour, LONG_VIDEO)
+    assert "lasts 30 min; the limit is 20 s" in refused(half_an_hour)
+    assert "the limit is 10 min" in refused(half_an_hour, LONG_VIDEO)
 
 
-def test_what_is_no_video_is_refused(tmp_path):
+def test_errors_that_nobody_foresaw_are_one_line_too(caplog):
+    with pytest.raises(Refusal, match="an unforeseen ZeroDivisionError"), one_line():
+        1 / 0  # noqa: B018
+    assert "ZeroDivisionError" in caplog.text
+    with pytest.raises(Refusal, match="more memory than there is"), one_line():
+        raise MemoryError
+
+
+def test_what_is_not_a_video_is_refused(tmp_path):
     text = tmp_path / "text.mp4"
     text.write_text("no video at all\n" * 100)
     assert "not a readable mp4" in refused(text)
@@ -82,12 +94,13 @@ def test_links_folders_and_devices_are_refused(clip):
     link.symlink_to(clip)
     assert "a link" in refused(link)
     assert "a folder" in refused(clip.parent)
-    assert "none.mp4: the upload is not there" in refused(clip.with_name("none.mp4"))
-    assert "no file" in refused("/dev/zero")
-    assert "no" in refused("a\0b.mp4")
+    assert "none.mp4: the upload is gone" in refused(clip.with_name("none.mp4"))
+    assert "not a plain file" in refused("/dev/zero")
+    assert "the upload is gone" in refused("a\0b.mp4")
+    assert "There is no clip yet" in refused(None)
     pipe = clip.with_name("pipe.mp4")
     os.mkfifo(pipe)
-    assert "no file" in refused(pipe)
+    assert "not a plain file" in refused(pipe)
 
 
 def test_nothing_is_decoded(clip, monkeypatch):

@@ -1,4 +1,4 @@
-"""The page as a visitor meets it, a process of its own: a camera, a model of the Hub, clips of one's own.
+"""The page as a visitor meets it, in a process of its own: a camera, a model from the Hub, own clips.
 
 `MER_HF_CLIPS=FOLDER pytest -m slow tests/space/test_whole_page.py` puts every clip of a folder through it.
 """
@@ -54,7 +54,10 @@ def url(hub, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    kept = environment(hub, tmp_path_factory.mktemp("home"), PORT=str(port))
+    visitors = tmp_path_factory.mktemp("visitors")
+    home = tmp_path_factory.mktemp("home")
+    kept = environment(hub, home, PORT=str(port), TMPDIR=str(visitors))
+    kept.pop("GRADIO_TEMP_DIR", None)
     process = subprocess.Popen([sys.executable, str(APP)], env=kept, cwd=APP.parents[1])
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 300
     try:
@@ -69,6 +72,7 @@ def url(hub, tmp_path_factory):
     finally:
         process.terminate()
         process.wait(60)
+    assert not list(visitors.glob("mer-hf-page-*"))  # nothing of the visitors stays
 
 
 def test_a_clip_of_the_camera_is_analysed(url, example, tmp_path):
@@ -91,7 +95,7 @@ def test_a_clip_of_the_camera_is_analysed(url, example, tmp_path):
     assert "refused" not in kinds
 
 
-def test_a_model_of_the_hub_answers(url, example_file):
+def test_a_model_from_the_hub_answers(url, example_file):
     with opened(url, CHROMIUM) as page:
         page.get_by_role("button", name="positive", exact=True).click()
         wait_for_answer(page)
@@ -103,7 +107,7 @@ def test_a_model_of_the_hub_answers(url, example_file):
         page.screenshot(path=SCREENSHOTS / "hub-model.png")
         box.fill("me/none")
         box.press("Enter")
-        page.locator(".verdict.refused").get_by_text("no public model me/none").wait_for()
+        page.locator(".verdict.refused").get_by_text("there is no model me/none").wait_for()
 
 
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda path: path.name)
