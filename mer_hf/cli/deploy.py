@@ -30,4 +30,4 @@ def _deploy(args: argparse.Namespace) -> str:
     options = {name: getattr(args, name) for name in ("private", "hardware", "dry_run")}
     variables = dict(each.split("=", 1) for each in args.variable)
     with open(os.dup(seen_stderr()), "w") as seen, contextlib.redirect_stderr(seen):
-        return str(deploy_space(args.repo_id, secrets=args.secret, variables=variables, **options))
+        return deploy_space(args.repo_id, secrets=args.secret, variables=variables, **options)

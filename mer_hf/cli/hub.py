@@ -46,7 +46,7 @@ def _push(args: argparse.Namespace) -> str:
 
     with _bars_seen():
         options = {name: getattr(args, name) for name in ("private", "revision", "benchmark", "dry_run")}
-        return str(push(args.checkpoint, args.repo_id, **options))
+        return push(args.checkpoint, args.repo_id, **options)
 
 
 def _add_reproduce(commands: argparse._SubParsersAction) -> None:
@@ -66,9 +66,9 @@ def _add_reproduce(commands: argparse._SubParsersAction) -> None:
 
 
 def _reproduce(args: argparse.Namespace) -> str:
-    from mer_hf.hub.reproduce import reproduce
+    from mer_hf.hub.reproduce import format_result, reproduce
 
     with _bars_seen(), bar("asking the folds", "clip") as progress:
         found = reproduce(args.source, args.data, revision=args.revision, progress=progress)
-    args.exit_code = 0 if found.matches else 1
-    return json.dumps(found.to_dict()) if args.json else str(found)
+    args.exit_code = 0 if found["matches"] else 1
+    return json.dumps(found) if args.json else format_result(found)

@@ -1,12 +1,13 @@
 """`mer-hf models`: what `--model` can name."""
 
 import argparse
+import json
 
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Adds the commands of this file."""
     models = commands.add_parser(
-        "models", help="list the checkpoints of the package, of the cache, and of an owner on the Hub"
+        "models", help="list the bundled checkpoints, and those of an owner on the Hub"
     )
     models.add_argument(
         "owner", nargs="?", metavar="OWNER", help="a user or organisation, whose models the Hub is asked for"
@@ -18,5 +19,5 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _models(args: argparse.Namespace) -> str:
     from mer_hf.hub.listing import list_models
 
-    listing = list_models(args.owner)
-    return listing.to_json() if args.json else str(listing)
+    names, note = list_models(args.owner)
+    return json.dumps({"models": names, "hub": note}) if args.json else "\n".join([*names, "", note])

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from mer_hf.loading import takes_flow_maps
 from mer_hf.synthetic import CLASSES
-from mer_hf.synthetic.record import fingerprint, make_record
+from mer_hf.synthetic.record import fingerprint
 
 from .config import MAX_SEED, TrainingConfig, TrainingError
 from .samples import Arrays, Faces, FlowMapSamples
@@ -108,7 +108,7 @@ def draw_all(
         path = Path(cache_dir) / f"{kind.key()}-{seed}-{start}-{slice_}-{fingerprint()}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as kept:
-                return {name: kept[name] for name in kept.files if name != "record"}
+                return dict(kept)
     parts = []
     with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=not show) as bar:
         for part in draw(kind.view(seed, size, start), indices, 64, num_workers):
@@ -118,9 +118,7 @@ def draw_all(
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.npz")
-        about = kind.settings() | {"seed": seed, "start": start, "size": size}
-        about["indices"] = [indices.start, indices.stop, indices.step]
-        np.savez(unfinished, **arrays, record=np.array(make_record(kind.name, arrays, **about)))
+        np.savez(unfinished, **arrays)
         unfinished.replace(path)
     return arrays
 
