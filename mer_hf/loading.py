@@ -102,43 +102,37 @@ def snapshot(
     """
     api, where = api or HfApi(), repo_id if revision is None else f"{repo_id}@{revision}"
     patterns = patterns or (*NEEDED, *TOLD, *(("*.py",) if code else ()))
-    cached = partial(_cached, api, repo_id, revision, patterns)
-    if max_bytes is None and constants.is_offline_mode():
-        return cached("HF_HUB_OFFLINE is set")
-    if max_bytes is None and revision and COMMIT.fullmatch(revision):
-        try:  # a commit never changes, so there is nothing to ask
-            return cached("")
-        except ValueError:
-            pass
+    offline = constants.is_offline_mode()
+    # A commit never changes, so if it is in the cache there is nothing to ask.
+    cached = _cached(api, repo_id, revision, patterns) if max_bytes is None else None
+    if cached and (offline or COMMIT.fullmatch(revision or "")):
+        return cached
     try:
-        sizes = _sizes_on_the_hub(api, repo_id, revision)
+        timeout = constants.HF_HUB_ETAG_TIMEOUT
+        info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
     except (httpx2.HTTPError, OSError) as error:
-        reason = hub_error(error, api, repo_id, revision)
+        reason = "HF_HUB_OFFLINE is set" if offline else hub_error(error, api, repo_id, revision)
         if max_bytes is not None or _refused(error):
             raise ValueError(f"{reason}.") from error
-        folder = cached(reason)
-        warnings.warn(Note(f"{reason}: using {where} from the cache, {folder.name}."), stacklevel=2)
-        return folder
-    refuse_pickles(sizes, where)
-    wanted = {name: size for name, size in sizes.items() if _matches(name, patterns)}
-    if max_bytes is not None and sum(wanted.values()) > max_bytes:
-        size = sum(wanted.values()) / 1e6
+        if not cached:
+            raise ValueError(
+                f"{where} is not (or not completely) in the cache, and {reason}. hf cache ls shows the cache."
+            ) from error
+        warnings.warn(Note(f"{reason}: using {where} from the cache, {cached.name}."), stacklevel=2)
+        return cached
+    refuse_pickles([file.rfilename for file in info.siblings], where)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings if _matches(file.rfilename, patterns)}
+    if max_bytes is not None and sum(sizes.values()) > max_bytes:
+        size = sum(sizes.values()) / 1e6
         raise ValueError(f"{where} has {size:.0f} MB; at most {max_bytes / 1e6:.0f} MB are downloaded.")
     try:
-        return Path(api.snapshot_download(repo_id, revision=revision, allow_patterns=list(wanted)))
+        return Path(api.snapshot_download(repo_id, revision=revision, allow_patterns=list(sizes)))
     except (httpx2.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{where} could not be downloaded from {api.endpoint} ({type(error).__name__}: {reason}). Run "
             "the same command again: files that are downloaded already are kept."
         ) from error
-
-
-def _sizes_on_the_hub(api: HfApi, repo_id: str, revision: str | None) -> dict[str, int]:
-    """Ask the Hub once, without retries, for the files of a repository and their sizes in bytes."""
-    timeout = constants.HF_HUB_ETAG_TIMEOUT
-    info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
-    return {file.rfilename: file.size or 0 for file in info.siblings}
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -148,33 +142,17 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _cached(api: HfApi, repo_id: str, revision: str | None, patterns: tuple[str, ...], reason: str) -> Path:
-    """Return the copy in the cache if it is complete: an interrupted download leaves a part."""
-    at_root = not any("/" in pattern for pattern in patterns)
-    needed = [pattern for pattern in patterns if pattern not in TOLD] if at_root else list(patterns)
-    options = {"allow_patterns": needed, "ignore_patterns": ["*/*"] if at_root else None}
-    cause = None
+def _cached(api: HfApi, repo_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path | None:
+    """Return the copy in the cache if it is complete: a download that broke off, or one file, is not."""
+    of_a_run = any("/" in pattern for pattern in patterns)
+    needed = [pattern for pattern in patterns if of_a_run or pattern not in TOLD]
+    options = {"allow_patterns": needed, "ignore_patterns": None if of_a_run else ["*/*"]}
     try:
         folder = Path(api.snapshot_download(repo_id, revision=revision, local_files_only=True, **options))
-        if not at_root or _holds_weights(folder):
-            return folder
-    except LocalEntryNotFoundError as error:
-        cause = error
-    where = repo_id if revision is None else f"{repo_id}@{revision}"
-    raise ValueError(
-        f"{where} is not (or not completely) in the cache, and {reason}. hf cache ls shows what is cached."
-    ) from cause
-
-
-def _holds_weights(folder: Path) -> bool:
-    """Tell whether a folder has a configuration and every shard of its weights."""
-    if not (folder / "config.json").is_file():
-        return False
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        return all((folder / shard).is_file() for shard in shards)
-    return any(folder.glob("*.safetensors"))
+    except LocalEntryNotFoundError:
+        return None
+    weights = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    return folder if of_a_run or weights else None
 
 
 def _refused(error: Exception) -> bool:
@@ -293,27 +271,25 @@ def name_of(model: PreTrainedModel) -> str:
     return _shown(model.config._name_or_path)
 
 
-def _shown(source: str) -> str:
+def _shown(source: str | Path) -> str:
     path = Path(source)
     if path.parent == CHECKPOINTS:
         return path.name
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return f"{path.parent.parent.name.removeprefix('models--').replace('--', '/')}@{path.name}"
-    return source
+    return str(source)
 
 
 def _locate(name: str, revision: str | None, code: bool) -> str:
     """Return the folder of a checkpoint: a bundled one, the named one, or the snapshot of a repository."""
-    is_folder = bool(name) and Path(name).is_dir()
-    for bundled_name in (name, f"{name}-synthetic" if name in ARCHITECTURES else name):
-        if (CHECKPOINTS / bundled_name / "config.json").is_file():
-            name, is_folder = str(CHECKPOINTS / bundled_name), True
-    if is_folder and not (Path(name) / "config.json").is_file():
-        raise ValueError(f"the folder {name} does not hold a model: there is no config.json.")
-    if is_folder and revision:
-        raise ValueError(f"{_shown(name)} has no revisions: only a Hub repository (owner/name) has.")
-    if is_folder:
-        return name
+    shipped = (CHECKPOINTS / name, CHECKPOINTS / f"{name}-synthetic")
+    folder = next((path for path in shipped if (path / "config.json").is_file()), Path(name))
+    if name and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"the folder {name} does not hold a model: there is no config.json.")
+        if revision:
+            raise ValueError(f"{_shown(folder)} has no revisions: only a Hub repository (owner/name) has.")
+        return str(folder)
     repo_id, named = split_revision(name)
     if not REPO_ID.fullmatch(repo_id) or named == "":  # do not ask the network for a misspelt name
         raise ValueError(
@@ -362,17 +338,6 @@ def _refuse_partial(info: dict) -> None:
             raise ValueError(f"the checkpoint {what.format(len(names))}, such as {names[0]}.")
 
 
-def weights_sha256(model: PreTrainedModel) -> str | None:
-    """Return the SHA-256 of the `model.safetensors` that a model was loaded from; None if never saved."""
-    source = model.config._name_or_path
-    if not source:
-        return None
-    path = cached_file(
-        source, "model.safetensors", local_files_only=True, _raise_exceptions_for_missing_entries=False
-    )
-    return sha256_of(path) if path else None
-
-
 def file_beside(model: PreTrainedModel, name: str) -> str | None:
     """Return the path of another file in the folder or repository that a model was loaded from, or None."""
     source = model.config._name_or_path
@@ -383,3 +348,9 @@ def file_beside(model: PreTrainedModel, name: str) -> str | None:
         "_raise_exceptions_for_connection_errors": False,
     }
     return cached_file(source, name, revision=getattr(model.config, "_commit_hash", None), **options)
+
+
+def weights_sha256(model: PreTrainedModel) -> str | None:
+    """Return the SHA-256 of the `model.safetensors` that a model was loaded from; None if never saved."""
+    path = file_beside(model, "model.safetensors")
+    return sha256_of(path) if path else None

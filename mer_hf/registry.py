@@ -1,4 +1,4 @@
-"""The one list of architectures: command line choices, test sweeps, cards and the demo read it."""
+"""List the architectures: command line choices, test sweeps, cards and the demo all read this list."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Architecture:
         convert_module (`str`): Module whose `convert(path, out_dir, overrides)` turns the original's weights
             into a folder of ours.
         looks_at (`str`): What it sees of a face, for tables.
-        relevance_by (`str`): How its relevance is made, for those who look at the picture.
+        relevance_by (`str`): How its heat map is made and read, for those who look at the picture.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Architecture:
     relevance_by: str
 
     def register(self) -> None:
-        """Make the Auto classes know this architecture, and saved folders carry its code."""
+        """Register with the Auto classes, so that saved folders also contain the architecture's code."""
         AutoConfig.register(self.key, self.config_class)
         AutoModel.register(self.config_class, self.model_class)
         AutoModelForVideoClassification.register(self.config_class, self.classifier_class)
@@ -69,9 +69,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         processor_class=HTNetImageProcessor,
         convert_module="mer_hf.models.htnet.convert_htnet",
         looks_at="optical flow of eye and lip areas",
-        relevance_by="bright regions changed the answer most; it is made with gradients, not with attention, "
-        "because HTNet's published configuration has one token per block, so that its attention weights are "
-        "all exactly 1",
+        relevance_by="bright regions changed the answer most; gradients are used, not attention, because "
+        "HTNet's published configuration has one token per block, so its attention weights are all exactly 1",
     ),
     "mmnet": Architecture(
         key="mmnet",
@@ -81,8 +80,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         processor_class=MMNetImageProcessor,
         convert_module="mer_hf.models.mmnet.convert_mmnet",
         looks_at="the difference between onset and apex, and the face at rest",
-        relevance_by="bright regions spoke for the answer: the classifier's own share of each position, "
-        "spread along MMNet's four continuous-attention maps",
+        relevance_by="bright regions supported the answer: the classifier's share for each position, spread "
+        "along MMNet's four continuous-attention maps",
     ),
     "hsta": Architecture(
         key="hsta",
@@ -92,8 +91,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         processor_class=HSTAImageProcessor,
         convert_module="mer_hf.models.hsta.convert_hsta",
         looks_at="frames between onset and offset, and the key frames",
-        relevance_by="attention is rolled out over space and time and weighed by gradients; of HSTA's maps, "
-        "one for each frame it saw, the apex's is shown",
+        relevance_by="attention is rolled out over space and time and weighted by gradients; HSTA has one "
+        "map for each frame, of which the one of the apex is shown",
     ),
     "facesleuth": Architecture(
         key="facesleuth",
@@ -103,7 +102,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         processor_class=FaceSleuthImageProcessor,
         convert_module="mer_hf.models.facesleuth.convert_facesleuth",
         looks_at="the difference between onset and apex, both faces, and action units",
-        relevance_by="bright regions spoke for the answer: FaceSleuth's gates say which rows count, "
+        relevance_by="bright regions supported the answer: FaceSleuth's gates show which rows count, "
         "gradients where in a row",
     ),
 }

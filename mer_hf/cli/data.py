@@ -47,11 +47,10 @@ def synth_flows(args: argparse.Namespace) -> str:
         raise ValueError(f"--seed must lie in 0 to {2**31 - 1}, got {args.seed}.")
     from mer_hf.data.flow_files import FlowMaps, write_flow_maps
     from mer_hf.synthetic.people import draw_people
-    from mer_hf.synthetic.record import make_record
 
     with bar("drawing", "subject") as progress:
         drawn = draw_people(args.subjects, args.seed, progress)
     data = FlowMaps(**drawn)
-    write_flow_maps(args.out, data, make_record("people", drawn, seed=args.seed, subjects=args.subjects))
+    write_flow_maps(args.out, data)
     counts = ", ".join(f"{name} {count}" for name, count in data.table().counts().items())
     return f"{len(data)} flow maps of {args.subjects} subjects ({counts}) written to {args.out}."

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from .terminal import JSON, SEVERAL, argument, bar, command, flag, options_of, visible_stderr
+from .terminal import JSON, SEVERAL, argument, bar, command, flag, options_of, positive, visible_stderr
 
 REPO_ID = argument("repo_id", "REPO_ID", "owner/name")
 PRIVATE = flag("--private", "make a new repository private")
 DRY_RUN = flag("--dry-run", "show what would be done, and do nothing")
 PUBLISHING = (REPO_ID, PRIVATE, argument("--revision", "TAG", "a tag for the commit"), DRY_RUN)
 DATA = "folders made by mer-hf prepare, joined by commas, or flows:FILE.npz"
-SAMPLES = "a file of synth-flows, or a folder of train.py --cache-dir"
 
 
 @contextlib.contextmanager
@@ -28,11 +27,11 @@ def _transfers_shown() -> Iterator[None]:
 
 @command(argument("owner", "OWNER", "a user or organisation whose models to list", nargs="?"), JSON)
 def models(args: argparse.Namespace) -> str:
-    """List the checkpoints of the package, of the cache, and of an owner on the Hub."""
+    """List the bundled checkpoints, and those of an owner on the Hub."""
     from mer_hf.hub.listing import list_models
 
-    listing = list_models(args.owner)
-    return listing.to_json() if args.json else str(listing)
+    names, note = list_models(args.owner)
+    return json.dumps({"models": names, "hub": note}) if args.json else "\n".join([*names, "", note])
 
 
 @command(
@@ -46,7 +45,7 @@ def push(args: argparse.Namespace) -> str:
 
     options = options_of(args, "private", "revision", "benchmark", "dry_run")
     with _transfers_shown():
-        return str(push(args.checkpoint, args.repo_id, **options))
+        return push(args.checkpoint, args.repo_id, **options)
 
 
 @command(
@@ -57,22 +56,26 @@ def push(args: argparse.Namespace) -> str:
 )
 def reproduce(args: argparse.Namespace) -> str:
     """Compute the numbers of a published run again; exit code 1 if they do not match."""
-    from mer_hf.hub.reproduce import reproduce
+    from mer_hf.hub.reproduce import format_result, reproduce
 
     with _transfers_shown(), bar("asking the folds", "clip") as progress:
         result = reproduce(args.source, args.data, revision=args.revision, progress=progress)
-    args.exit_code = 0 if result.matches else 1
-    return json.dumps(result.to_dict()) if args.json else str(result)
+    args.exit_code = 0 if result["matches"] else 1
+    return json.dumps(result) if args.json else format_result(result)
 
 
-@command(argument("path", "PATH", SAMPLES, type=Path), *PUBLISHING)
+@command(
+    *PUBLISHING,
+    argument("--subjects", "N", "people (default: %(default)s)", type=positive(int), default=22),
+    argument("--seed", "S", "chooses the people (default: %(default)s)", type=int, default=0),
+)
 def push_synthetic(args: argparse.Namespace) -> str:
-    """Publish generated data on the Hub."""
+    """Draw flow maps and publish them on the Hub."""
     from mer_hf.hub.push_synthetic import push_synthetic
 
     options = options_of(args, "private", "revision", "dry_run")
-    with _transfers_shown(), bar("checking", "file") as done:
-        return str(push_synthetic(args.path, args.repo_id, done=done, **options))
+    with _transfers_shown(), bar("drawing", "subject") as progress:
+        return push_synthetic(args.repo_id, args.subjects, args.seed, progress=progress, **options)
 
 
 @command(
@@ -92,4 +95,4 @@ def deploy_space(args: argparse.Namespace) -> str:
     options = options_of(args, "private", "hardware", "dry_run")
     variables = dict(variable.split("=", 1) for variable in args.variable)
     with _transfers_shown():
-        return str(deploy_space(args.repo_id, secrets=args.secret, variables=variables, **options))
+        return deploy_space(args.repo_id, secrets=args.secret, variables=variables, **options)

@@ -1,26 +1,28 @@
-"""The folder that a Hub repository receives: assembled from a list of what may leave, checked before it does.
+"""Assemble the folder that a Hub repository receives from a list of what may leave, and check it.
 
-Allowed are safetensors, the JSON files of a checkpoint, the architecture's own code files as this package has
-them, a card, and pictures that a manifest says were rendered from synthetic data. Nothing else is copied,
-whatever lies beside it; what looks like weights and is none stops everything.
+Copied are safetensors, the JSON files of a checkpoint, the architecture's code as this package has it, a
+card, and pictures that a manifest declares as rendered from synthetic data. Nothing else is, whatever lies
+beside them. A file with a weights suffix that is not valid safetensors aborts the push.
 """
 
 import json
+import math
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mer_hf.loading import load
+from mer_hf.loading import PICKLES, load
 from mer_hf.registry import ARCHITECTURES, Architecture
 from mer_hf.utils.provenance import sha256_of
 
@@ -30,86 +32,85 @@ SETTINGS = ("config.json", "preprocessor_config.json", "train_config.json", "cal
             "evaluation.json")  # fmt: skip
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
-PICTURES = (".png", ".jpg", ".webp")
+PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
+PICTURE = "prediction.png"
 MANIFEST = "pictures.json"
-EVAL_RESULTS = re.compile(r"\.eval_results/[a-z0-9._-]+\.yaml")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint that is going to be published.
+    """A checkpoint to publish.
 
     Attributes:
         path (`Path`): Its folder.
         architecture ([`Architecture`]): Its classes.
         weights (`tuple[str, ...]`): Names of its weight files.
-        pictures (`tuple[str, ...]`): Names of pictures that may leave.
+        parameters (`int`): Numbers in them.
     """
 
     path: Path
     architecture: Architecture
     weights: tuple[str, ...]
-    pictures: tuple[str, ...]
+    parameters: int
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Read a JSON file that holds an object; `default`, if there is one, stands for a missing file."""
+    if not path.is_file():
+        if default is None:
+            raise ValueError(f"{path.parent} lacks {path.name}. Is the run finished? Continue with --resume.")
+        return default
+    kind = dict if default is None else type(default)
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}).") from error
+    if not isinstance(value, kind):
+        raise ValueError(f"{path} must hold a {kind.__name__}, got {type(value).__name__}.")
+    return value
 
 
 def read_source(path: Path) -> Source:
-    """Look at a checkpoint's folder and refuse what must not be published.
-
-    Args:
-        path (`Path`): Holds config.json, preprocessor_config.json and weights.
-
-    Returns:
-        [`Source`]: What may leave.
-
-    Raises:
-        ValueError: In one line, if the folder is no checkpoint of ours, holds pickled weights, a link that
-            leads out of it, a file that is named like weights and is none, or an index that names a shard
-            that is not there.
-    """
+    """Read a checkpoint's folder, and refuse what must not be published."""
     refuse_unsafe(path)
     for name in ("config.json", "preprocessor_config.json"):
         if not (path / name).is_file():
-            raise ValueError(f"{path} lacks {name}, so it is no checkpoint that can be published.")
-    try:
-        key = json.loads((path / "config.json").read_text()).get("model_type")
-    except ValueError as error:
-        raise ValueError(f"{path / 'config.json'} is no JSON ({error}).") from error
+            raise ValueError(f"{path} lacks {name}, so it is not a checkpoint that can be published.")
+    key = read_json(path / "config.json").get("model_type")
     if key not in ARCHITECTURES:
         raise ValueError(
             f"{path} holds a model of type {key!r}; this package publishes {', '.join(ARCHITECTURES)}."
         )
     weights = _weights_of(path)
-    for name in weights:
-        _check_safetensors(path / name)
-    return Source(path, ARCHITECTURES[key], weights, pictures_of(path))
+    shapes = _shapes_of([path / name for name in weights])
+    expected = _expected_shapes(ARCHITECTURES[key], (path / "config.json").read_text())
+    for name in sorted(set(shapes) | set(expected)):
+        if shapes.get(name) != expected.get(name):
+            raise ValueError(
+                f"the weights in {path} do not fit its config.json: {name} has the shape "
+                f"{shapes.get(name, 'none')}, expected {expected.get(name, 'none')}."
+            )
+    return Source(path, ARCHITECTURES[key], weights, sum(map(math.prod, shapes.values())))
 
 
 def refuse_unsafe(path: Path) -> None:
-    """Refuse a folder with pickled weights, or a link that leads out of it.
-
-    Raises:
-        ValueError: In one line, also if it is no folder.
-    """
+    """Refuse a folder with pickled weights, or with a link that leads out of it."""
     if not path.is_dir():
-        raise ValueError(f"{path} is no folder. Give a checkpoint, such as a run's --output-dir.")
-    for each in path.rglob("*"):
-        if each.is_symlink() and not each.resolve().is_relative_to(path.resolve()):
-            raise ValueError(f"{each} is a link that leads out of the folder. Replace it by the file itself.")
-    pickles = sorted(each.name for each in path.iterdir() if each.suffix.lower() in PICKLES)
+        raise ValueError(f"{path} is not a folder. Give a checkpoint, such as a run's --output-dir.")
+    for file in path.rglob("*"):
+        if file.is_symlink() and not file.resolve().is_relative_to(path.resolve()):
+            raise ValueError(f"{file} is a link that leads out of the folder. Replace it by the file itself.")
+    pickles = sorted(file.name for file in path.iterdir() if file.suffix.lower() in PICKLES)
     if pickles:
         raise ValueError(
-            f"{path} holds {pickles[0]}, which may be a pickle. Publish safetensors alone: remove it."
+            f"{path} holds {pickles[0]}, which may be a pickle. Remove it: only safetensors leave."
         )
 
 
 def _weights_of(path: Path) -> tuple[str, ...]:
-    """One file, or the shards that an index names."""
+    """Name the weight file, or the shards in the index."""
     if (path / INDEX).is_file():
-        named = json.loads((path / INDEX).read_text()).get("weight_map", {})
-        shards = sorted(set(named.values()))
-        if not shards:
-            raise ValueError(f"{path / INDEX} names no shard.")
+        shards = sorted(set(read_json(path / INDEX).get("weight_map", {}).values()))
         for name in shards:
             if Path(name).name != name or not (path / name).is_file():
                 raise ValueError(
@@ -121,26 +122,39 @@ def _weights_of(path: Path) -> tuple[str, ...]:
     return (WEIGHTS,)
 
 
-def _check_safetensors(path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            file.keys()
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is named like weights and is no safetensors file ({reason}).") from error
+def _shapes_of(files: list[Path]) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of all tensors in weight files."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path} has a weights suffix but is not valid safetensors ({reason})."
+            ) from error
+    return shapes
 
 
-def pictures_of(path: Path) -> tuple[str, ...]:
-    """Pictures whose hash stands in the manifest as rendered from synthetic data; any other stays here."""
-    if not (path / MANIFEST).is_file():
-        return ()
-    synthetic = set(json.loads((path / MANIFEST).read_text()).get("synthetic", {}).values())
-    found = [each for each in path.iterdir() if each.suffix.lower() in PICTURES]
-    return tuple(sorted(each.name for each in found if sha256_of(each) in synthetic))
+@cache
+def _expected_shapes(architecture: Architecture, config: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the network that a config.json describes; no memory is taken."""
+    with torch.device("meta"):
+        model = architecture.classifier_class(architecture.config_class.from_dict(json.loads(config)))
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def place(source: Path, target: Path) -> None:
-    """A file at another place, without a copy where the disk allows it: dozens of folds are large."""
+def pictures_of(path: Path) -> dict[str, str]:
+    """Map pictures to their hashes, if the manifest lists these as rendered from synthetic data."""
+    synthetic = set(read_json(path / MANIFEST, {}).get("synthetic", {}).values())
+    pictures = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PICTURE_SUFFIXES]
+    hashes = {file.name: sha256_of(file) for file in pictures}
+    return {name: digest for name, digest in hashes.items() if digest in synthetic}
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a file at another place, as a hard link where the disk allows it: dozens of folds are large."""
     try:
         os.link(source.resolve(), target)
     except OSError:  # another disk, or one without links
@@ -148,67 +162,35 @@ def place(source: Path, target: Path) -> None:
 
 
 def code_files(architecture: Architecture) -> list[Path]:
-    """The files that a repository of an architecture carries, as this package has them."""
+    """List the code files that a repository of an architecture receives."""
     folder = Path(sys.modules[architecture.config_class.__module__].__file__).parent
-    return sorted(each for each in folder.glob("*.py") if not each.name.startswith(("convert_", "__init__")))
+    return sorted(file for file in folder.glob("*.py") if not file.name.startswith(("convert_", "__init__")))
 
 
-def assemble(
-    source: Source,
-    card: str,
-    folder: Path,
-    *,
-    rendered: Path | None = None,
-    texts: Mapping[str, str] | None = None,
-) -> list[Path]:
+def assemble(source: Source, card: str, folder: Path, rendered: Path | None = None) -> None:
     """Copy what may leave into an empty folder.
 
-    Args:
-        source ([`Source`]): From [`read_source`].
-        card (`str`): README.md.
-        folder (`Path`): Empty.
-        rendered (`Path`, *optional*): A folder with pictures of its own and the manifest that lets them
-            leave.
-        texts (`Mapping[str, str]`, *optional*): Path to text of `.eval_results/*.yaml`.
-
-    Returns:
-        `list[Path]`: The files, sorted.
-
-    Raises:
-        ValueError: If a text is none that may leave.
+    `rendered` is a folder with further pictures, and the manifest that lets them leave.
     """
-    names = [*source.weights]
-    names += [name for name in (*SETTINGS, INDEX) if (source.path / name).is_file()]
-    for name in names:
-        shutil.copyfile(source.path / name, folder / name)
+    for name in (*source.weights, *SETTINGS, INDEX):
+        if (source.path / name).is_file():
+            shutil.copyfile(source.path / name, folder / name)
     record = folder / "train_config.json"
     if record.is_file():
-        record.write_text(json.dumps(public_record(json.loads(record.read_text())), indent=2) + "\n")
-    _copy_pictures([source.path, *([rendered] if rendered else [])], folder)
-    for each in code_files(source.architecture):
-        shutil.copyfile(each, folder / each.name)
-    for name, text in (texts or {}).items():
-        if not EVAL_RESULTS.fullmatch(name):
-            raise ValueError(f"{name} is none of the files that may be published.")
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    (folder / "README.md").write_text(card)
-    return sorted(each for each in folder.rglob("*") if each.is_file())
-
-
-def _copy_pictures(places: list[Path], folder: Path) -> None:
-    """The pictures of each place that its manifest lets leave, and one manifest of them."""
-    hashes = {}
-    for place in places:
+        record.write_text(json.dumps(public_record(read_json(record)), indent=2) + "\n")
+    pictures = {}
+    for place in filter(None, (source.path, rendered)):
+        pictures |= pictures_of(place)
         for name in pictures_of(place):
             shutil.copyfile(place / name, folder / name)
-            hashes[name] = sha256_of(folder / name)
-    if hashes:
-        (folder / MANIFEST).write_text(json.dumps({"synthetic": hashes}, indent=1) + "\n")
+    if pictures:
+        (folder / MANIFEST).write_text(json.dumps({"synthetic": pictures}, indent=1) + "\n")
+    for file in code_files(source.architecture):
+        shutil.copyfile(file, folder / file.name)
+    (folder / "README.md").write_text(card)
 
 
-# What the clean process runs: it sees the folder as a stranger does.
-STRANGER = """
+CLEAN_PROCESS = """
 import json, sys
 class WithoutThePackage:
     @staticmethod
@@ -219,81 +201,85 @@ sys.meta_path.insert(0, WithoutThePackage)
 import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoModelForVideoClassification
-folder, inputs, found, *subfolders = sys.argv[1:]
-with np.load(inputs) as given:
-    given = {name: torch.from_numpy(given[name]) for name in given.files}
-answers = {}
-for subfolder in subfolders:
-    options = {"trust_remote_code": True, "subfolder": subfolder}
-    model = AutoModelForVideoClassification.from_pretrained(folder, **options).eval()
-    AutoModel.from_pretrained(folder, **options)
-    AutoImageProcessor.from_pretrained(folder, **options)
+logits = {}
+for number, (repository, options) in enumerate(json.load(open("repositories.json"))):
+    options["trust_remote_code"] = True
+    model = AutoModelForVideoClassification.from_pretrained(repository, **options).eval()
+    AutoModel.from_pretrained(repository, **options)
+    processor = AutoImageProcessor.from_pretrained(repository, **options)
+    clips = list(np.load(f"{number}.npy"))
+    inputs = processor(images=clips, onset=0, apex=4, offset=7, return_tensors="pt")
     with torch.no_grad():
-        answers[subfolder] = model(**given).logits.float().numpy()
-np.savez(found, **answers)
+        logits[str(number)] = model(**inputs).logits.float().numpy()
+np.savez("logits.npz", **logits)
 assert not [name for name in sys.modules if name.partition(".")[0] == "mer_hf"]
 """
+"""What a clean process runs: it loads repositories as somebody does who has not installed this package."""
 
 
-def example_inputs(processor, config) -> dict[str, torch.Tensor]:
-    """Inputs of two random clips, through a checkpoint's own image processor."""
+class Repository(NamedTuple):
+    """What a clean process loads: a folder or Hub id, clips uint8 `(N, T, S, S, 3)`, and further options."""
+
+    name: str
+    clips: np.ndarray
+    options: Mapping[str, str] = {}
+
+
+def example_clips(processor: Any) -> np.ndarray:
+    """Draw two clips of moving waves in the size that an image processor wants: uint8 `(2, 8, S, S, 3)`."""
     size = (processor.face_geometry or {}).get("size", 224)
-    clips = [
-        np.random.default_rng(seed).integers(0, 256, (8, size, size, 3), dtype=np.uint8) for seed in (0, 1)
-    ]
-    return dict(processor(images=clips, onset=0, apex=4, offset=7, return_tensors="pt"))
+    y, x = np.mgrid[:size, :size] * (2 * np.pi / size)
+    clip = [127 + 60 * np.sin(3 * x + 0.05 * t) + 60 * np.cos(2 * y - 0.05 * t) for t in range(8)]
+    clips = np.stack([clip, clip[::-1]]).astype(np.uint8)
+    return np.repeat(clips[..., None], 3, axis=-1)
 
 
-def check(folder: Path, source: Source, below: Mapping[str, Source] | None = None) -> None:
-    """Load an assembled folder in a clean process without this package, and compare its logits.
+def logits_of(model: Any, processor: Any, clips: np.ndarray) -> np.ndarray:
+    """Classify clips as the clean process does: float32 `(N, num_classes)`."""
+    inputs = processor(images=list(clips), onset=0, apex=4, offset=7, return_tensors="pt")
+    with torch.no_grad():
+        return model(**inputs).logits.float().numpy()
 
-    Args:
-        folder (`Path`): From [`assemble`].
-        source ([`Source`]): What it was made from.
-        below (`Mapping[str, Source]`, *optional*): Subfolder of it that holds a checkpoint too -> what that
-            was made from; of the same image processor.
 
-    Raises:
-        ValueError: In one line, if it does not load there, or answers something else.
+def logits_in_clean_process(repositories: list[Repository], **environment: str) -> list[np.ndarray]:
+    """Load repositories by their own code in one process without this package, and return their logits.
+
+    The process has an empty module cache and, unless `environment` says otherwise, no network.
     """
-    sources = {"": source, **(below or {})}
-    model, processor = load(source.path)
-    inputs = example_inputs(processor, model.config)
-    answers = _answers_of_a_stranger(folder, inputs, list(sources))
-    for subfolder, each in sources.items():
-        with torch.no_grad():
-            expected = load(each.path)[0](**inputs).logits.float().numpy()
-        if not np.array_equal(answers[subfolder], expected):
-            raise ValueError(
-                f"{subfolder or 'the assembled folder'} answers otherwise than its source, by "
-                f"{np.abs(answers[subfolder] - expected).max():.3g}."
-            )
-
-
-def _answers_of_a_stranger(
-    folder: Path, inputs: dict[str, torch.Tensor], subfolders: list[str]
-) -> dict[str, np.ndarray]:
-    """Logits from each subfolder, computed in a clean process without this package."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
     with tempfile.TemporaryDirectory() as scratch:
-        given, found = Path(scratch) / "given.npz", Path(scratch) / "found.npz"
-        np.savez(given, **{name: tensor.numpy() for name, tensor in inputs.items()})
-        command = [sys.executable, "-c", STRANGER, str(folder.resolve()), str(given), str(found), *subfolders]
+        for number, repository in enumerate(repositories):
+            np.save(f"{scratch}/{number}.npy", repository.clips)
+        names = [(repository.name, dict(repository.options)) for repository in repositories]
+        Path(scratch, "repositories.json").write_text(json.dumps(names))
         done = subprocess.run(
-            command,
+            [sys.executable, "-c", CLEAN_PROCESS],
             cwd=scratch,
-            env=_clean_environment(scratch),
+            env=kept | {"HF_HOME": f"{scratch}/home", "HF_HUB_OFFLINE": "1"} | environment,
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise ValueError(f"the assembled folder does not load without this package: {last[0]}")
-        with np.load(found) as answers:
-            return dict(answers)
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ValueError(f"the assembled folder does not load without this package: {reason}")
+        with np.load(f"{scratch}/logits.npz") as logits:
+            return [logits[str(number)] for number in range(len(repositories))]
 
 
-def _clean_environment(scratch: str) -> dict[str, str]:
-    """Of a process with an empty module cache and no network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
-    return kept | {"HF_HOME": f"{scratch}/home", "HF_HUB_OFFLINE": "1"}
+def check(folder: Path, source: Source, below: Mapping[str, Source] | None = None) -> None:
+    """Load an assembled folder in a clean process, and compare its logits with those of its source.
+
+    `below` maps a subfolder that also holds a checkpoint to its source.
+    """
+    sources = {"": source, **(below or {})}
+    loaded = {subfolder: load(source.path) for subfolder, source in sources.items()}
+    clips = example_clips(loaded[""][1])
+    repositories = [Repository(str(folder.resolve()), clips, {"subfolder": name}) for name in sources]
+    for subfolder, logits in zip(sources, logits_in_clean_process(repositories), strict=True):
+        expected = logits_of(*loaded[subfolder], clips)
+        if not np.allclose(logits, expected, atol=1e-6):
+            raise ValueError(
+                f"logits of {subfolder or 'the assembled folder'} differ from its source by up to "
+                f"{np.abs(logits - expected).max():.3g}."
+            )

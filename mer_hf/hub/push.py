@@ -1,119 +1,82 @@
-"""Publishes a checkpoint, or a run with its folds: read, assembled, checked by a clean process, uploaded."""
+"""Publish a checkpoint, or a run with all its folds: assemble, check in a clean process, upload."""
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+from huggingface_hub import ModelCard
 
 from .cards import model_card
-from .folder import assemble, check, read_source
-from .metadata import ask_hub, check_model_card
-from .picture import NAME, render_picture
-from .runs import FOLDS, add_folds, is_run, make_root, read_run
-from .scores import eval_entries, read_json
-from .upload import check_name, one_line_errors, upload
+from .folder import Source, assemble, check, read_json, read_source
+from .picture import render_picture
+from .runs import FOLDS, Run, add_folds, is_run, make_root, read_run
+from .scores import eval_entries
+from .upload import check_name, plan, upload, validate
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What a push would upload.
-
-    Attributes:
-        repo_id (`str`): Of the repository.
-        files (`tuple[tuple[str, int], ...]`): Name and size in bytes.
-        card (`str`): README.md.
-    """
-
-    repo_id: str
-    files: tuple[tuple[str, int], ...]
-    card: str
-
-    def __str__(self) -> str:
-        total = sum(size for _, size in self.files)
-        lines = [f"{size:12,}  {name}" for name, size in self.files]
-        return "\n".join([f"to {self.repo_id}:", *lines, f"{total:12,}  in all", "", self.card.rstrip()])
+REPLACED = (f"{FOLDS}/*", "*.safetensors", "*.safetensors.index.json")
+"""Files of an earlier push that this one removes: they would be loaded in place of the new ones."""
 
 
 def push(
-    source: Path,
+    source: str | Path,
     repo_id: str,
     *,
     private: bool = False,
     revision: str | None = None,
     benchmark: str | None = None,
     dry_run: bool = False,
-    endpoint: str | None = None,
-    token: str | None = None,
-    progress: bool = True,
-) -> Plan | str:
+) -> str:
     """Publish a checkpoint, or a run with a protocol with all its folds.
 
     It is assembled, loaded in a clean process and compared with its source before anything is sent.
 
     Args:
-        source (`Path`): A checkpoint's folder, or that of a run with a protocol.
+        source (`str` or `Path`): Folder of a checkpoint, or of a run with a protocol.
         repo_id (`str`): `owner/name`.
-        private (`bool`, *optional*, defaults to `False`): Of a repository that is made.
-        revision (`str`, *optional*): A tag that the commit gets.
-        benchmark (`str`, *optional*): The data set of the Hub, `owner/name`, that the run's report was
-            measured on; its scores then also go to `.eval_results/`.
-        dry_run (`bool`, *optional*, defaults to `False`): Only say what would be uploaded.
-        endpoint (`str`, *optional*): Of the Hub; huggingface_hub's by default.
-        token (`str`, *optional*): huggingface_hub's by default.
-        progress (`bool`, *optional*, defaults to `True`): Whether to show bars.
+        private (`bool`, *optional*, defaults to `False`): Whether a new repository is private.
+        revision (`str`, *optional*): A tag for the commit.
+        benchmark (`str`, *optional*): Dataset on the Hub, `owner/name`, that the run's report was measured
+            on; its scores then also go to `.eval_results/`.
+        dry_run (`bool`, *optional*, defaults to `False`): Return what would be uploaded, and send nothing.
 
     Returns:
-        [`Plan`] or `str`: With `dry_run` the plan, else the address of the commit.
+        `str`: With `dry_run` the files and the card, else the address of the commit.
 
     Raises:
-        ValueError: In one line, if the source must not be published, the name is none, there is no token or
-            no permission, or the connection is lost; the repository is then as it was.
+        ValueError: In one line, if the source must not be published, the name is invalid, there is no token
+            or permission, or the connection is lost; the repository is then as it was.
     """
     check_name(repo_id)
-    source, api = Path(source), HfApi(endpoint=endpoint, token=token)
-    run = read_run(source) if is_run(source) else None
+    path = Path(source)
+    run = read_run(path) if is_run(path) else None
     with tempfile.TemporaryDirectory() as scratch:
-        folder, rendered = Path(scratch) / "repository", Path(scratch) / "rendered"
+        root = make_root(run, Path(scratch, "root")) if run else read_source(path)
+        folder = Path(scratch, "repository")
         folder.mkdir()
-        rendered.mkdir()
-        found = make_root(run, Path(scratch) / "root") if run else read_source(source)
-        texts = _eval_results(found.path, benchmark) if benchmark else {}
-        says = render_picture(found.path, rendered)
-        shown = {"picture": NAME, "picture_says": says} if says else {}
-        shown |= {"folds": run.said()} if run else {}
-        card = model_card(found, repo_id, **shown, datasets=(benchmark,) if benchmark else ())
-        checked = check_model_card(card)
-        files = assemble(found, card, folder, rendered=rendered, texts=texts)
-        files += add_folds(run, folder) if run else []
-        check(folder, found, {f"{FOLDS}/{run.other()}": run.trainings[run.other()]} if run else None)
-        named = {each.relative_to(folder).as_posix(): each for each in files}
+        card = _fill(folder, root, run, repo_id, benchmark, Path(scratch))
+        check(folder, root, {f"{FOLDS}/{run.other()}": run.trainings[run.other()]} if run else None)
         if dry_run:
-            return Plan(repo_id, tuple((name, each.stat().st_size) for name, each in named.items()), card)
-        (enable_progress_bars if progress else disable_progress_bars)()
-        with one_line_errors(api, repo_id):
-            ask_hub(checked, api)
-            old = [name for name in _weights_there(api, repo_id) if name not in named]
+            return plan(folder, repo_id, str(card))
+        validate(card, repo_id)
         what = f"a run of mer_hf with {len(run.trainings)} networks" if run else "a checkpoint of mer_hf"
-        options = {"private": private, "revision": revision, "remove": old}
-        return upload(api, repo_id, named, message=f"Upload {what}", **options)
+        options = {"private": private, "revision": revision, "remove": REPLACED}
+        return upload(folder, repo_id, f"Upload {what}", **options)
 
 
-def _weights_there(api: HfApi, repo_id: str) -> list[str]:
-    """Weights and folds that a repository holds: those of another push would be loaded in place of these."""
-    try:
-        names = api.list_repo_files(repo_id)
-    except RepositoryNotFoundError:
-        return []
-    endings = (".safetensors", ".safetensors.index.json")
-    return [name for name in names if name.startswith(f"{FOLDS}/") or name.endswith(endings)]
-
-
-def _eval_results(path: Path, benchmark: str) -> dict[str, str]:
-    """The file of a benchmark's results, by its path in the repository."""
-    check_name(benchmark)
-    report, record = read_json(path / "report.json"), read_json(path / "train_config.json")
-    name = benchmark.split("/")[1].lower()
-    return {f".eval_results/{name}.yaml": eval_entries(report, benchmark, record.get("commit"))}
+def _fill(
+    folder: Path, root: Source, run: Run | None, repo_id: str, benchmark: str | None, scratch: Path
+) -> ModelCard:
+    """Assemble the repository in an empty folder, and return its card."""
+    rendered = scratch / "rendered"
+    rendered.mkdir()
+    caption = render_picture(root.path, rendered)
+    card = model_card(root, repo_id, caption=caption, benchmark=benchmark, folds=run.facts() if run else None)
+    assemble(root, str(card), folder, rendered)
+    if run:
+        add_folds(run, folder)
+    if benchmark:
+        check_name(benchmark)
+        report, record = (read_json(root.path / name, {}) for name in ("report.json", "train_config.json"))
+        results = folder / ".eval_results" / f"{benchmark.split('/')[1].lower()}.yaml"
+        results.parent.mkdir()
+        results.write_text(eval_entries(report, benchmark, record.get("commit")))
+    return card

@@ -1,7 +1,7 @@
-"""The numbers of a card, each read from a file of the run: none is ever typed.
+"""Read the numbers of a card from the files of a run; none is ever typed.
 
 report.json       a protocol's scores on recorded clips
-metrics.jsonl     its last line: scores on generated samples that were held out
+metrics.jsonl     its last line: scores on held-out generated samples
 evaluation.json   tables that were measured later: a list of {title, columns, rows, note}
 """
 
@@ -14,79 +14,46 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 
 
 class Metric(NamedTuple):
-    """A metric as it is called here and on the Hub.
+    """A metric with its key in a report, its title, and the Hub's metric that it equals with `arguments`."""
 
-    Attributes:
-        title (`str`): For people.
-        hub_id (`str`): Of the metric on the Hub.
-        arguments (`dict`, *optional*): That make the Hub's metric this one.
-    """
-
+    key: str
     title: str
     hub_id: str
     arguments: dict[str, str] | None = None
 
 
-METRICS = {
-    "uf1": Metric("UF1 (macro F1)", "f1", {"average": "macro"}),
-    "uar": Metric("UAR (balanced accuracy)", "recall", {"average": "macro"}),
-    "accuracy": Metric("accuracy", "accuracy"),
-}
-SELECTED = "_test_selected"
+METRICS = (
+    Metric("uf1", "UF1 (macro F1)", "f1", {"average": "macro"}),
+    Metric("uar", "UAR (balanced accuracy)", "recall", {"average": "macro"}),
+    Metric("accuracy", "accuracy", "accuracy"),
+)
 TASK = {"task_type": "video-classification", "task_name": "micro-expression recognition"}
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds, `{}` if it is not there.
-
-    Raises:
-        ValueError: In one line, if it is no JSON.
-    """
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}). Make it again.") from error
+MEASURED = "<!-- measured -->", "<!-- /measured -->"
+"""Marks in a card between which evaluation.json is shown."""
 
 
 def synthetic_scores(path: Path) -> dict[str, float]:
-    """The scores on held-out generated samples at the end of a run's metrics.jsonl.
-
-    Args:
-        path (`Path`): Folder of the run.
-
-    Returns:
-        `dict[str, float]`: `samples`, `uf1`, `uar`, `accuracy`; `{}` if the run has none.
-    """
+    """Return a run's scores on held-out generated samples, from the end of its metrics.jsonl, or `{}`."""
     log = path / "metrics.jsonl"
     lines = log.read_text().splitlines() if log.is_file() else []
-    found = json.loads(lines[-1]).get("validation", {}) if lines else {}
-    return found if set(METRICS) <= set(found) else {}
+    scores = json.loads(lines[-1]).get("validation", {}) if lines else {}
+    return scores if {metric.key for metric in METRICS} <= set(scores) else {}
 
 
-def eval_results(report: dict[str, Any], synthetic: dict[str, float] | None = None) -> list[EvalResult]:
-    """The numbers of a run for the model's index.
+def is_test_selected(report: dict[str, Any]) -> bool:
+    """Tell whether the epoch was chosen on the tested clips: such a report contains no measurement."""
+    return "uf1_test_selected" in report
 
-    A report whose epoch was chosen on the tested clips has no measurement in it, and gives none.
 
-    Args:
-        report (`dict`): report.json, `{}` if there is none.
-        synthetic (`dict`, *optional*): From [`synthetic_scores`].
-
-    Returns:
-        `list[EvalResult]`: One per metric and kind of data.
-    """
-    found = []
-    if report and f"uf1{SELECTED}" not in report:
-        names = ", ".join(report["per_dataset"])
-        said = f"{report['clips']} clips, {report['subjects']} subjects, {report['protocol']}"
-        found += _of(report, "micro-expression", f"{names} ({said})")
+def eval_results(report: dict[str, Any], synthetic: dict[str, float]) -> list[EvalResult]:
+    """List the results for the model-index: one per metric and kind of data."""
+    measured = []
+    if report and not is_test_selected(report):
+        facts = f"{report['clips']} clips, {report['subjects']} subjects, {report['protocol']}"
+        measured.append((report, "micro-expression", f"{', '.join(report['per_dataset'])} ({facts})"))
     if synthetic:
         name = f"generated motion, held out ({synthetic['samples']} samples)"
-        found += _of(synthetic, "synthetic", name)
-    return found
-
-
-def _of(values: dict[str, Any], kind: str, name: str) -> list[EvalResult]:
+        measured.append((synthetic, "synthetic", name))
     return [
         EvalResult(
             **TASK,
@@ -94,138 +61,60 @@ def _of(values: dict[str, Any], kind: str, name: str) -> list[EvalResult]:
             dataset_name=name,
             metric_type=metric.hub_id,
             metric_name=metric.title,
-            metric_value=values[key],
+            metric_value=values[metric.key],
             metric_args=metric.arguments,
         )
-        for key, metric in METRICS.items()
+        for values, kind, name in measured
+        for metric in METRICS
     ]
 
 
 def eval_entries(report: dict[str, Any], benchmark: str, commit: str | None = None) -> str:
-    """The numbers of a report for a benchmark's page: the text of `.eval_results/<name>.yaml`.
+    """Return the text of `.eval_results/<name>.yaml`: a report's numbers for a benchmark's page on the Hub.
 
-    An entry has to name a data set of the Hub, and the recorded sets are not on it: it is the caller who says
-    which benchmark was run.
-
-    Args:
-        report (`dict`): report.json.
-        benchmark (`str`): `owner/name` of a data set of the Hub.
-        commit (`str`, *optional*): Of the code.
-
-    Returns:
-        `str`: YAML, one entry per metric.
-
-    Raises:
-        ValueError: If the report holds no measurement.
+    The caller names the benchmark, a dataset on the Hub, because the recorded datasets are not there.
     """
-    if not report or f"uf1{SELECTED}" in report:
+    if not report or is_test_selected(report):
         raise ValueError(
-            f"there is no measurement to name {benchmark} for: the checkpoint needs a report.json whose "
-            "epoch was not chosen on the tested clips. Leave --benchmark out."
+            f"there is no measurement to publish for {benchmark}: the checkpoint needs a report.json whose "
+            "epoch was not chosen on the tested clips. Remove --benchmark."
         )
-    said = f"{report['protocol']}, {report['clips']} clips of {report['subjects']} subjects, seeds "
-    said += ", ".join(map(str, report["seeds"])) + (f", mer_hf commit {commit}" if commit else "")
+    facts = f"{report['protocol']}, {report['clips']} clips of {report['subjects']} subjects, seeds "
+    facts += ", ".join(map(str, report["seeds"])) + (f", mer_hf commit {commit}" if commit else "")
     entries = [
         EvalResultEntry(
             dataset_id=benchmark,
-            task_id=f"micro-expression-recognition-{key}",
-            value=report[key],
-            notes=f"{metric.title}; {said}",
+            task_id=f"micro-expression-recognition-{metric.key}",
+            value=report[metric.key],
+            notes=f"{metric.title}; {facts}",
         )
-        for key, metric in METRICS.items()
+        for metric in METRICS
     ]
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
 
 
-def scores_text(report: dict[str, Any], synthetic: dict[str, float], tables: list[dict[str, Any]]) -> str:
-    """What was measured, for people.
-
-    Args:
-        report (`dict`): report.json, `{}` if there is none.
-        synthetic (`dict`): From [`synthetic_scores`].
-        tables (`list[dict]`): evaluation.json.
-
-    Returns:
-        `str`: Markdown.
-    """
-    parts = [_recorded(report)] if report else []
-    parts += [_table(each) for each in tables]
-    if synthetic:
-        values = ", ".join(f"{metric.title} {synthetic[key]:.3f}" for key, metric in METRICS.items())
-        parts.append(
-            f"On {synthetic['samples']} generated samples that no run trains on: {values}. This says how "
-            "well it learnt the generator's motion, and little about people."
-        )
-    if not report and not tables:
-        parts.append("No measurement on recordings comes with this checkpoint.")
-    return "\n\n".join(parts)
-
-
-MEASURED = "<!-- measured -->", "<!-- /measured -->"
-"""Between them a card shows evaluation.json."""
-
-
 def with_tables(card: str, tables: list[dict[str, Any]]) -> str:
-    """A card that shows what was measured, in place of what it showed before.
-
-    Args:
-        card (`str`): Markdown; one without `MEASURED` stays as it is.
-        tables (`list[dict]`): evaluation.json.
-
-    Returns:
-        `str`: Markdown.
-    """
+    """Return a card that shows the tables of evaluation.json between its `MEASURED` marks, if it has both."""
     start, end = MEASURED
     before, opened, rest = card.partition(start)
     _, closed, after = rest.partition(end)
     if not (opened and closed):
         return card
     notes = list(dict.fromkeys(table["note"] for table in tables if table.get("note")))
-    shown = "\n\n".join([*(_table({**table, "note": None}) for table in tables), *notes])
+    shown = "\n\n".join([*(table_text({**table, "note": None}) for table in tables), *notes])
     return f"{before}{start}\n\n{shown}\n\n{end}{after}"
 
 
-def _recorded(report: dict[str, Any]) -> str:
-    selected = f"uf1{SELECTED}" in report
-    suffix, mark = (SELECTED, " (test-selected)") if selected else ("", "")
-    lines = ["| metric | value | 95 % interval over subjects |", "|---|---|---|"]
-    for name, metric in METRICS.items():
-        interval = report[f"{name}{suffix}_interval"]
-        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"
-        lines.append(f"| {metric.title}{mark} | {report[name + suffix]:.3f} | {shown} |")
-    said = (
-        f"{report['clips']} clips of {report['subjects']} subjects, protocol {report['protocol']}, seeds "
-        f"{', '.join(map(str, report['seeds']))}; computed from the log by `mer-hf report`."
-    )
-    parts = ["\n".join(lines), said, _of_each_set(report["per_dataset"], suffix, mark)]
-    if selected:
-        parts.insert(0, "**The epoch was chosen on the tested clips: these numbers are no measurement.**")
-    return "\n\n".join(part for part in parts if part)
-
-
-def _of_each_set(parts: dict[str, dict[str, Any]], suffix: str, mark: str) -> str:
-    """The same predictions, split by data set; nothing for a single set."""
-    if len(parts) < 2 or not all("uf1" + suffix in part for part in parts.values()):
-        return ""
-    title = " | ".join(metric.title + mark for metric in METRICS.values())
-    lines = [f"| data set | clips | subjects | {title} |", "|---|---|---|---|---|---|"]
-    for name, part in parts.items():
-        values = " | ".join(f"{part[key + suffix]:.3f}" for key in METRICS)
-        lines.append(f"| {name} | {part['clips']} | {part['subjects']} | {values} |")
-    return "\n".join(lines)
-
-
-def _table(given: dict[str, Any]) -> str:
-    """One table of evaluation.json."""
-    try:
-        title, columns, rows = given["title"], given["columns"], given["rows"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a table of evaluation.json needs title, columns and rows, got {given}.") from error
+def table_text(table: dict[str, Any]) -> str:
+    """Return one table of evaluation.json in Markdown."""
+    if not isinstance(table, dict) or not {"title", "columns", "rows"} <= set(table):
+        raise ValueError(f"a table of evaluation.json needs title, columns and rows, got {table}.")
+    title, columns, rows = table["title"], table["columns"], table["rows"]
     if not columns or any(len(row) != len(columns) for row in rows):
         raise ValueError(f"the table {title!r} of evaluation.json needs {len(columns)} cells in every row.")
     lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
     parts = [f"**{title}**", "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)]
-    return "\n\n".join([*parts, given["note"]] if given.get("note") else parts)
+    return "\n\n".join([*parts, table["note"]] if table.get("note") else parts)
 
 
 def _cell(value: Any) -> str:

@@ -1,65 +1,69 @@
-"""One commit to a repository of the Hub: either all of it is there, or nothing has changed."""
+"""Publish a folder on the Hub in one commit: either all of it is there, or nothing has changed."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import fnmatch
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, constants
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+from mer_hf.loading import REPO_ID
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Map the path in the repository to the file, for all files of a folder."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def plan(folder: Path, target: str, details: str) -> str:
+    """Say what would be uploaded: names and sizes in bytes, and the card or other details."""
+    sizes = {name: path.stat().st_size for name, path in files_of(folder).items()}
+    lines = [f"{size:12,}  {name}" for name, size in sizes.items()]
+    total = f"{sum(sizes.values()):12,}  in all"
+    return "\n".join([f"to {target}:", *lines, total, "", details.rstrip()])
 
 
 def check_name(repo_id: str) -> None:
-    """Refuse what is no `owner/name`.
+    """Raise `ValueError` if a repository id is not `owner/name`."""
+    if not REPO_ID.fullmatch(repo_id):
+        raise ValueError(f"invalid repository id {repo_id!r}: expected owner/name.")
 
-    Raises:
-        ValueError: In one line.
-    """
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"{repo_id!r} is no name of a repository: expected owner/name ({error}).") from error
-    if repo_id.count("/") != 1:
-        raise ValueError(f"{repo_id!r} is no name of a repository: expected owner/name.")
+
+def validate(card: RepoCard, repo_id: str) -> None:
+    """Let the Hub validate a card's metadata before anything is sent."""
+    with one_line_errors(repo_id):
+        try:
+            card.validate()
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"the Hub refuses the card's metadata: {reason}") from error
 
 
 def upload(
-    api: HfApi,
+    folder: Path,
     repo_id: str,
-    files: Mapping[str, Path],
-    *,
     message: str,
+    *,
     repo_type: str = "model",
     private: bool = False,
     revision: str | None = None,
     remove: Sequence[str] = (),
-    **new_repository: str,
 ) -> str:
-    """Upload files in one commit, into a repository that is made if it is not there.
+    """Upload a folder in one commit, create the repository if necessary, and return the commit's address.
 
-    Args:
-        api (`HfApi`): With endpoint and token.
-        repo_id (`str`): `owner/name`.
-        files (`Mapping[str, Path]`): Path in the repository to the file here.
-        message (`str`): Of the commit.
-        repo_type (`str`, *optional*, defaults to `"model"`): Or dataset, or space.
-        private (`bool`, *optional*, defaults to `False`): Of a repository that is made.
-        revision (`str`, *optional*): A tag that the commit gets.
-        remove (`Sequence[str]`, *optional*): Files in the repository that the commit deletes.
-        **new_repository (`str`): More for `create_repo`, such as `space_sdk`.
-
-    Returns:
-        `str`: Address of the commit.
-
-    Raises:
-        ValueError: In one line, if there is no token or no permission, the Hub refuses, or the connection is
-            lost; the repository's files are then as they were.
+    The commit also removes files that match the patterns in `remove` and are not in the folder. `revision` is
+    a tag for it. `HfApi.upload_folder` is not used: with xet it splits a large folder into several commits.
     """
-    with one_line_errors(api, repo_id, revision):
-        api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, **new_repository)
+    api, files = HfApi(), files_of(folder)
+    sdk = "gradio" if repo_type == "space" else None
+    with one_line_errors(repo_id, revision):
+        api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk)
+        there = api.list_repo_files(repo_id, repo_type=repo_type)
+        old = {name for pattern in remove for name in fnmatch.filter(there, pattern)} - set(files)
         operations = [CommitOperationAdd(name, path) for name, path in files.items()]
-        operations += [CommitOperationDelete(name, is_folder=False) for name in remove]
+        operations += [CommitOperationDelete(name, is_folder=False) for name in sorted(old)]
         info = api.create_commit(repo_id, operations, repo_type=repo_type, commit_message=message)
         if revision:
             api.create_tag(repo_id, tag=revision, revision=info.oid, repo_type=repo_type, exist_ok=False)
@@ -67,17 +71,10 @@ def upload(
 
 
 @contextlib.contextmanager
-def one_line_errors(
-    api: HfApi, repo_id: str, revision: str | None = None, state: str | None = None
-) -> Iterator[None]:
-    """Turns what the Hub's client raises into one line that says what to do.
+def one_line_errors(repo_id: str, revision: str | None = None, state: str | None = None) -> Iterator[None]:
+    """Turn errors of the Hub's client into one line that says what to do.
 
-    Args:
-        api (`HfApi`): With the endpoint.
-        repo_id (`str`): `owner/name`.
-        revision (`str`, *optional*): A tag that is being made.
-        state (`str`, *optional*): A sentence on what holds after an error; by default that the repository has
-            not changed.
+    `state` says what holds after the error; by default that the repository has not changed.
     """
     state = state or f"{repo_id} has not changed"
     try:
@@ -85,22 +82,25 @@ def one_line_errors(
     except LocalTokenNotFoundError as error:
         raise ValueError("no token was found. Run hf auth login, or set HF_TOKEN.") from error
     except HfHubHTTPError as error:
-        raise ValueError(_reason(error, api, repo_id, revision, state)) from error
+        raise ValueError(_reason(error, repo_id, revision, state)) from error
     except (httpx2.HTTPError, OSError, RuntimeError) as error:  # a connection refused, reset or timed out
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the connection to {api.endpoint} failed ({type(error).__name__}: {reason}). {state}; "
+            f"the connection to {constants.ENDPOINT} failed ({type(error).__name__}: {reason}). {state}; "
             "run the same command again."
         ) from error
 
 
-def _reason(error: HfHubHTTPError, api: HfApi, repo_id: str, revision: str | None, state: str) -> str:
+def _reason(error: HfHubHTTPError, repo_id: str, revision: str | None, state: str) -> str:
+    """Return in one line why the Hub refused to write."""
     status = getattr(error.response, "status_code", None)
-    said = " ".join((error.server_message or str(error)).split())[:200]
+    message = " ".join((error.server_message or str(error)).split())[:200]
     if status == 401:
-        return f"{api.endpoint} does not accept the token ({said}). Run hf auth login, or set HF_TOKEN."
+        return (
+            f"{constants.ENDPOINT} does not accept the token ({message}). Run hf auth login, or set HF_TOKEN."
+        )
     if status == 403:
-        return f"the token may not write to {repo_id} ({said}). Use one with write access to it."
+        return f"the token may not write to {repo_id} ({message}). Use one with write access to it."
     if status == 409 and revision:
-        return f"{repo_id} has a revision {revision} already; the files were uploaded. Choose another tag."
-    return f"{api.endpoint} refused ({status}: {said}). {state}."
+        return f"{repo_id} already has a revision {revision}; the files were uploaded. Choose another tag."
+    return f"{constants.ENDPOINT} refused ({status}: {message}). {state}."

@@ -6,12 +6,11 @@ Storage is a folder; any token is accepted. A client reads its environment once,
 its own set HF_ENDPOINT=url, HF_HUB_DISABLE_XET=1, HF_TOKEN to anything and HF_HOME to an empty folder.
 `serve(folder, fail=...)` lets a test break chosen requests.
 
-Covers whoami; repositories (model, dataset, space) made and deleted; lists of models by author and tags, in
-pages of two; branches and tags; preupload; LFS batch
-and PUT, with hashes checked; commits (files, LFS files, deletions; the card's YAML is parsed); information,
-tree, refs; resolve with HTTP ranges; of a Space the runtime, hardware, variables and secrets (kept as
-hashes, never given out). Of permissions only this: a private repository's files need a token. Not covered:
-xet, moves, pull requests.
+Covers whoami; repositories (model, dataset, space) made; lists of models by author and tags, in pages of
+two; tags; preupload; LFS batch and PUT, with hashes checked; commits (files, LFS files, deleted files; the
+card's YAML is parsed); information, tree, refs; resolve with HTTP ranges; of a Space the runtime, hardware,
+variables and secrets (kept as hashes, never given out). Permissions: only that a private repository's files
+need a token. Not covered: xet, moves, pull requests.
 """
 
 import base64
@@ -19,10 +18,8 @@ import contextlib
 import fnmatch
 import hashlib
 import json
-import math
 import pathlib
 import re
-import struct
 import threading
 import time
 from typing import Literal
@@ -61,13 +58,6 @@ def front_matter(text):
     import yaml
 
     return yaml.safe_load(m.group(1)) or {}
-
-
-def parameters_of(path):
-    """Elements of a safetensors file, from its header."""
-    with path.open("rb") as f:
-        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
-    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
 
 
 class Store:
@@ -185,15 +175,6 @@ def make_app(root, fail=None):
             )
         return {"url": url, "id": rid, "name": rid}
 
-    @app.delete("/api/repos/delete")
-    async def delete(request: Request):
-        b = await request.json()
-        p = S.path(b.get("type") or "model", f"{b.get('organization') or 'local'}/{b['name']}")
-        if not p.is_file():
-            return no_repo()
-        p.unlink()
-        return {}
-
     @app.post("/api/validate-yaml")
     async def validate_yaml(request: Request):
         try:
@@ -219,10 +200,10 @@ def make_app(root, fail=None):
                 if wanted <= set(d["tags"]) and (not d["private"] or "authorization" in request.headers):
                     found.append(d)
         upto = after + min(limit, PAGE)
-        expand = {"id", "_id", "modelId", *request.query_params.getlist("expand")}
-        page = [{k: v for k, v in d.items() if k in expand} for d in found[after:upto]]
         link = request.url.include_query_params(after=upto)
-        return JSONResponse(page, headers={"Link": f'<{link}>; rel="next"'} if upto < len(found) else {})
+        return JSONResponse(
+            found[after:upto], headers={"Link": f'<{link}>; rel="next"'} if upto < len(found) else {}
+        )
 
     def describe(repo, oid):
         ns, c = repo["id"].split("/")[0], repo["commits"][oid]
@@ -233,10 +214,6 @@ def make_app(root, fail=None):
         if "config.json" in c["files"]:
             with contextlib.suppress(ValueError):
                 config = json.loads(S.blob(c["files"]["config.json"]["sha256"]).read_text())
-        weights = [f for p, f in c["files"].items() if "/" not in p and p.endswith(".safetensors")]
-        total = 0
-        with contextlib.suppress(Exception):
-            total = sum(parameters_of(S.blob(f["sha256"])) for f in weights)
         return {
             "_id": repo["id"],
             "id": repo["id"],
@@ -252,7 +229,6 @@ def make_app(root, fail=None):
             "likes": 0,
             "tags": [*(card.get("tags") or []), *([config["model_type"]] if "model_type" in config else [])],
             "config": {k: config[k] for k in ("architectures", "model_type", "auto_map") if k in config},
-            "safetensors": {"parameters": {"F32": total}, "total": total} if total else None,
             "sdk": repo["sdk"],
             "pipeline_tag": card.get("pipeline_tag"),
             "library_name": card.get("library_name"),
@@ -285,18 +261,15 @@ def make_app(root, fail=None):
             "pullRequests": [],
         }
 
-    @app.post("/api/{types}/{ns}/{name}/branch/{ref:path}")
     @app.post("/api/{types}/{ns}/{name}/tag/{ref:path}")
-    async def new_ref(request: Request, types: str, ns: str, name: str, ref: str):
-        b = json.loads(await request.body() or b"{}")
-        tag = "/tag/" in request.url.path
-        repo, oid, e = find(types, f"{ns}/{name}", ref if tag else b.get("startingPoint") or "main")
+    async def new_tag(request: Request, types: str, ns: str, name: str, ref: str):
+        tag = (await request.json())["tag"]
+        repo, oid, e = find(types, f"{ns}/{name}", ref)
         if e:
             return e
-        key, target = ("tags", b["tag"]) if tag else ("refs", ref)
-        if target in repo[key]:
+        if tag in repo["tags"]:
             return err(409, "Conflict", "Reference already exists")
-        repo[key][target] = oid
+        repo["tags"][tag] = oid
         S.save(repo)
         return {}
 
@@ -346,15 +319,6 @@ def make_app(root, fail=None):
             if recursive or len(rel) == 1:
                 out.append(entry(p, f))
         return out if out or not pre else err(404, "EntryNotFound", "Entry not found")
-
-    @app.post("/api/{types}/{ns}/{name}/paths-info/{rev:path}")
-    async def paths_info(request: Request, types: str, ns: str, name: str, rev: str):
-        ct = request.headers.get("content-type", "")
-        b = await (request.json() if "json" in ct else request.form())
-        want = b.get("paths") if "json" in ct else b.getlist("paths")
-        repo, oid, e = find(types, f"{ns}/{name}", rev)
-        files = {} if e else repo["commits"][oid]["files"]
-        return e or [entry(p, files[p]) for p in ([want] if isinstance(want, str) else want) if p in files]
 
     @app.post("/api/{types}/{ns}/{name}/preupload/{rev:path}")
     async def preupload(request: Request, types: str, ns: str, name: str, rev: str):
@@ -454,8 +418,6 @@ def make_app(root, fail=None):
                     }
                 elif line["key"] == "deletedFile":
                     files.pop(v["path"], None)
-                elif line["key"] == "deletedFolder":
-                    files = {p: f for p, f in files.items() if not p.startswith(v["path"].rstrip("/") + "/")}
                 else:
                     return err(400, "Unsupported", f"operation {line['key']} is not supported here")
             if parent and parent != oid:
@@ -491,12 +453,6 @@ def make_app(root, fail=None):
 
     for route in ("/{ns}/{name}/resolve/{rev}/{path:path}", "/{types}/{ns}/{name}/resolve/{rev}/{path:path}"):
         app.add_api_route(route, resolve, methods=["GET", "HEAD"])
-
-    @app.get("/api/spaces/hardware")
-    def list_hardware():
-        free = {"cpu": "2 vCPU", "ram": "16 GB", "accelerator": None, "unitLabel": "minute"}
-        cost = {"unitCostMicroUSD": 0, "unitCostUSD": 0.0}
-        return [{"name": name, "prettyName": name, **free, **cost} for name in HARDWARE]
 
     @app.get("/api/spaces/{ns}/{name}/runtime")
     def runtime(ns: str, name: str):
