@@ -121,7 +121,7 @@ def test_smallest_motion_lies_between_measured_sizes():
 
 def test_no_checkpoint_is_told(tmp_path, capsys):
     assert main(["calibrate", str(tmp_path)]) == 2
-    assert "is no checkpoint: it holds no config.json" in capsys.readouterr().err
+    assert "is not a checkpoint: it holds no config.json" in capsys.readouterr().err
 
 
 def test_what_a_command_writes_first_does_not_make_the_next_record_dirty(tmp_path, monkeypatch, capsys):
