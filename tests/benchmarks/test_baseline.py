@@ -18,7 +18,6 @@ CASES = [
     ("htnet", "four_tokens/a"),
     ("mmnet", "three_classes/a"),
     ("hsta", "tiny_112"),
-    ("facesleuth", "soa_batch1"),
 ]
 SLOW_CASES = [
     ("mmnet", "five_classes/a"),
@@ -26,6 +25,7 @@ SLOW_CASES = [
     ("hsta", "tiny_header1"),
     ("hsta", "tiny_header4"),
     ("facesleuth", "cva_3"),
+    ("facesleuth", "soa_batch1"),
     ("facesleuth", "coordinate"),
     ("facesleuth", "ca"),
 ]
