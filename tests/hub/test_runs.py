@@ -562,7 +562,6 @@ def protocol_run(folder, **changes):
 KINDS = {
     "float16": ({"dtype_on_disk": "float16"}, "within"),
     "test-selected": ({"selection": "oracle-epoch"}, "equal"),
-    "stacked": ({"parallel": "stacked"}, "within"),
     "parts": ({"protocol": "kfold", "folds": 2}, "equal"),
     "data sets": ({"protocol": "cross"}, "equal"),
 }
