@@ -127,12 +127,9 @@ def baseline_rows(recorded: Recorded, folds: list[Fold], seed: int) -> list[dict
         `list[dict]`: Rows as in the log; `selection` is the baseline's name, which also precedes `key`.
     """
     rows = []
-    baselines = available(recorded, seed)
-    with tqdm(total=len(baselines) * len(folds), desc="baselines", unit="fold", leave=False) as bar:
-        for name, answer in baselines.items():
-            for fold in folds:
-                about = {"fold": fold.name, "seed": seed, "epoch": 0, "selection": name}
-                tested = rows_of(recorded.table, fold.test, answer(fold.train, fold.test), **about)
-                rows += [row | {"key": f"{name}: {row['key']}"} for row in tested]
-                bar.update()
+    for name, answer in available(recorded, seed).items():
+        for fold in tqdm(folds, desc=name, unit="fold", leave=False):
+            about = {"fold": fold.name, "seed": seed, "epoch": 0, "selection": name}
+            tested = rows_of(recorded.table, fold.test, answer(fold.train, fold.test), **about)
+            rows += [row | {"key": f"{name}: {row['key']}"} for row in tested]
     return rows

@@ -64,23 +64,20 @@ def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator
 
 
 def draw_all(
-    kind, seed: int, size: int, indices: range, num_workers: int, start: int = 0,
+    kind: FlowMapSamples | Faces, seed: int, size: int, indices: range, num_workers: int,
     cache_dir: str | None = None, show: bool = False,
 ) -> Arrays:  # fmt: skip
-    """Draw a process's share of a set, or read it from where an earlier run has kept it.
-
-    `kind` is a [`FlowMapSamples`] or [`Faces`]; `start` is the index of the set's sample 0 in the stream.
-    """
+    """Draw a process's share of a set, or read it from where an earlier run has kept it."""
     path = None
     if cache_dir:
         slice_ = f"{indices.start}-{indices.stop}-{indices.step}"
-        path = Path(cache_dir) / f"{kind.key()}-{seed}-{start}-{slice_}-{fingerprint()}.npz"
+        path = Path(cache_dir) / f"{kind.key()}-{seed}-{slice_}-{fingerprint()}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as kept:
                 return dict(kept)
     parts = []
     with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=not show) as bar:
-        for part in draw(kind.view(seed, size, start), indices, 64, num_workers):
+        for part in draw(kind.view(seed, size), indices, 64, num_workers):
             parts.append(part)
             bar.update(len(part["label"]))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

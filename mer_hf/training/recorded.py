@@ -90,18 +90,16 @@ def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
     geometry = FaceGeometry(**(processor.face_geometry or {}))
     scheme = class_names_of(config.classes) or "composite3"
     tables = [dataset.table(scheme) for dataset in sets]
-    table, rows = joined(tables), []
-    units, flow, sources = [], [], Counter()
-    with tqdm(total=len(table), desc="preparing clips", unit="clip", disable=not show) as bar:
-        for dataset, part in zip(sets, tables, strict=True):
-            for key in part.keys:
-                clip = dataset.clip(str(key), geometry)
-                rows.append(clip_inputs(clip, processor, landmarks_xy=clip["landmarks_xy"]))
-                units.append({f"AU{unit['number']}" for unit in clip["action_units"]})
-                motion = flow_map(optical_flow(*(clip["frames"][clip[name]] for name in ("onset", "apex"))))
-                flow.append(span_to_uint8(motion))
-                sources[clip["apex_source"]] += 1
-                bar.update()
+    table = joined(tables)
+    clips = [(dataset, str(key)) for dataset, part in zip(sets, tables, strict=True) for key in part.keys]
+    rows, units, flow, sources = [], [], [], Counter()
+    for dataset, key in tqdm(clips, desc="preparing clips", unit="clip", disable=not show):
+        clip = dataset.clip(key, geometry)
+        rows.append(clip_inputs(clip, processor, landmarks_xy=clip["landmarks_xy"]))
+        units.append({f"AU{unit['number']}" for unit in clip["action_units"]})
+        motion = flow_map(optical_flow(*(clip["frames"][clip[name]] for name in ("onset", "apex"))))
+        flow.append(span_to_uint8(motion))
+        sources[clip["apex_source"]] += 1
     inputs = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
     excluded = sum((Counter(dataset.excluded(scheme)) for dataset in sets), Counter())
     extras = {"action_units": units, "flow": np.stack(flow)}

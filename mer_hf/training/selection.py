@@ -37,17 +37,20 @@ def predict(model: torch.nn.Module, recorded: Recorded, rows: np.ndarray, batch_
 
 
 class BestEpoch:
-    """Keeps the weights of the best epoch so far in a fold's folder.
+    """Keeps the weights of the best epoch so far in a fold's folder, by a metric on some of the clips.
 
-    Args:
-        folder (`Path`): Of the fold's run.
-        score (`Callable[[torch.nn.Module], float]`): Higher is better.
-        latest (`bool`): Whether the later one of equal epochs is kept, as HTNet's code does.
+    Of equal epochs the later one is kept if `latest` is set, as HTNet's code does.
     """
 
-    def __init__(self, folder: Path, score: Callable[[torch.nn.Module], float], latest: bool):
+    def __init__(self, folder: Path, recorded: Recorded, rows: np.ndarray, metric: Callable, latest: bool):
         self.path, self.scores_path = folder / "best-epoch.safetensors", folder / "epochs.jsonl"
-        self.score, self.latest = score, latest
+        self.recorded, self.rows, self.metric, self.latest = recorded, rows, metric, latest
+
+    def score(self, model: torch.nn.Module) -> float:
+        """Return the metric of a network."""
+        table = self.recorded.table
+        predictions = predict(model, self.recorded, self.rows).argmax(axis=1)
+        return self.metric(predictions, table.labels[self.rows], len(table.class_names))
 
     def update(self, model: torch.nn.Module, epoch: int) -> None:
         """Score a network after an epoch, and keep its weights if they are the best."""
@@ -83,9 +86,4 @@ def best_epoch(
     if selection == "last":
         return None
     rows, metric = (inner, uf1) if selection == "inner" else (test, accuracy)
-    labels, classes = recorded.table.labels[rows], len(recorded.table.class_names)
-
-    def score(model: torch.nn.Module) -> float:
-        return metric(predict(model, recorded, rows).argmax(axis=1), labels, classes)
-
-    return BestEpoch(folder, score, latest=selection == "oracle-epoch")
+    return BestEpoch(folder, recorded, rows, metric, latest=selection == "oracle-epoch")

@@ -441,7 +441,6 @@ def test_what_the_cache_has_is_used_where_the_hub_is_not_reached(ended, hub, qui
 KINDS = {
     "float16": {"dtype_on_disk": "float16"},
     "test-selected": {"selection": "oracle-epoch"},
-    "stacked": {"parallel": "stacked"},
     "parts": {"protocol": "kfold", "folds": 2},
     "datasets": {"protocol": "cross"},
 }
