@@ -101,7 +101,8 @@ def load_renamed(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) ->
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:  # its first line names the class, each other line a misfit
-        raise ValueError(str(error).splitlines()[1].strip()[:300]) from error
+        misfit = str(error).splitlines()[1].strip()[:300]
+        raise ValueError(f"{misfit} Give the fields that the shapes do not show with --config.") from error
 
 
 def save_converted(model: PreTrainedModel, processor: BaseImageProcessor | None, out_dir: str | Path) -> None:

@@ -35,9 +35,8 @@ def test_lora_trains_every_matrix_and_merging_keeps_the_answer(key, layers):
     plain, inputs = tiny_model(key), tiny_inputs(key)
     targets = "all-linear"
     if layers == "convolutions":
-        targets = [name for name, part in plain.named_modules() if isinstance(part, torch.nn.Conv2d)]
-        if not targets:
-            pytest.skip("no convolutions")
+        kinds = torch.nn.Conv2d | torch.nn.Conv3d
+        targets = [name for name, part in plain.named_modules() if isinstance(part, kinds)]
     model = adapted(key, targets)
     adapted_logits = logits_of(model, inputs)
     scale = adapted_logits.abs().max().item()

@@ -82,7 +82,7 @@ class HTNetConfig(PreTrainedConfig):
             )
         if self.patch_size < 1 or self.image_size % (self.patch_size * 2 ** (self.num_hierarchies - 1)):
             raise ValueError(
-                f"image_size / patch_size must be a multiple of 2**(num_hierarchies - 1), got image_size="
+                f"image_size must be a multiple of patch_size * 2**(num_hierarchies - 1), got image_size="
                 f"{self.image_size} and patch_size={self.patch_size} with {self.num_hierarchies} hierarchies."
             )
         if self.hidden_size < self.num_attention_heads:

@@ -58,7 +58,6 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     try:
         hidden_size, patch_values = state["to_patch_embedding.1.weight"].shape[:2]
         feed_forward = state["layers.0.0.layers.0.1.fn.net.0.weight"].shape[0]
-        inner_size = state["layers.0.0.layers.0.0.fn.to_out.0.weight"].shape[1]
         tokens, num_labels = state["layers.0.0.pos_emb"].numel(), state["mlp_head.2.weight"].shape[0]
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of an HTNet.") from error
@@ -72,28 +71,10 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
         "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
         "num_labels": num_labels,
     }
-    channels = overrides.get("num_channels", 3)
-    patch_size = overrides.get("patch_size", math.isqrt(patch_values // max(channels, 1)))
-    if patch_size**2 * channels != patch_values:
-        raise ValueError(
-            f"a patch of the weights holds {patch_values} values, which patch_size={patch_size} and "
-            f"num_channels={channels} do not give. Give both with --config."
-        )
-    # The patch's values and the tokens per block imply the sizes where the user does not give them.
+    # The patch's values and the tokens per block imply the sizes, if the user does not give them.
+    patch_size = overrides.get("patch_size", math.isqrt(patch_values // overrides.get("num_channels", 3)))
     implied = {"patch_size": patch_size, "image_size": patch_size * 2 ** max(layers) * math.isqrt(tokens)}
     config = build_config(HTNetConfig, found, implied | dict(overrides))
-    if config.tokens_per_block != tokens:
-        raise ValueError(
-            f"image_size={config.image_size} and patch_size={config.patch_size} give "
-            f"{config.tokens_per_block} tokens a block, the weights have {tokens}. "
-            "Give the image_size or patch_size of the training run."
-        )
-    inner = config.hidden_size // config.num_attention_heads * config.num_attention_heads
-    if inner != inner_size:
-        raise ValueError(
-            f"num_attention_heads={config.num_attention_heads} gives an inner width of {inner}, the weights "
-            f"have {inner_size}. Give the heads of the training run with --config num_attention_heads=N."
-        )
     notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
     unseen = ("num_attention_heads", "patch_size", "num_channels", "image_size")
     assumed = ", ".join(f"{name}={getattr(config, name)}" for name in unseen if name not in overrides)

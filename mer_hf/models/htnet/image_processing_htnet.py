@@ -30,14 +30,8 @@ CHOICES = {
 # Eyes and mouth corners (x, y) on a map of 28, image-left before image-right: where the original looks when
 # it finds no face. The default geometry is theirs: eyes at 0.393 of the height, 0.424 of the width apart.
 FALLBACK_SIZE = 28
-FALLBACK_CENTERS_XY = np.array(
-    [
-        (9.528073, 11.062551),
-        (21.396168, 10.919773),
-        (10.255435, 22.121233),
-        (20.583706, 22.25584),
-    ]
-)
+EYES_XY = [(9.528073, 11.062551), (21.396168, 10.919773)]
+MOUTH_CORNERS_XY = [(10.255435, 22.121233), (20.583706, 22.25584)]
 DEFAULT_GEOMETRY = {"size": 224, "eye_row": 0.393, "interocular_fraction": 0.424}
 
 # MediaPipe's numbers of the two corners of each eye and of the mouth corners, in the same order.
@@ -96,8 +90,6 @@ class HTNetImageProcessor(BaseImageProcessor):
         self.flow_method, self.mosaic, self.normalization = flow_method, mosaic, normalization
         self.face_geometry = dict(face_geometry or DEFAULT_GEOMETRY)
         self.crop_centers_rc = crop_centers_rc
-        if crop_centers_rc is not None:
-            self.crop_centers_rc = np.asarray(crop_centers_rc, float).tolist()
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
@@ -105,14 +97,10 @@ class HTNetImageProcessor(BaseImageProcessor):
                 )
         if not isinstance(size, int) or size < 4 or size % 4:
             raise ValueError(f"size must be a positive multiple of 4, got {size!r}.")
-        if not isinstance(average_frames, int) or average_frames < 1:
-            raise ValueError(f"average_frames must be a whole number of at least 1, got {average_frames!r}.")
         if crop_centers_rc is not None and np.shape(crop_centers_rc) != (4, 2):
             raise ValueError(
                 f"crop_centers_rc must be 4 pairs (row, column), got shape {np.shape(crop_centers_rc)}."
             )
-        if int(self.face_geometry.get("size", 0)) < size:
-            raise ValueError(f"face_geometry needs a size of at least {size} pixels, got {face_geometry}.")
 
     def __call__(self, images=None, **kwargs) -> BatchFeature:
         """Call `preprocess`."""
@@ -251,9 +239,9 @@ class HTNetImageProcessor(BaseImageProcessor):
         if landmarks_xy is not None:
             centers_xy = _four_points_xy(landmarks_xy) * (self.size / face_side)
         elif self.crop_centers_rc is not None:
-            return np.array(self.crop_centers_rc)
+            return np.array(self.crop_centers_rc, dtype=float)
         else:
-            centers_xy = FALLBACK_CENTERS_XY * (self.size / FALLBACK_SIZE)
+            centers_xy = np.array(EYES_XY + MOUTH_CORNERS_XY) * (self.size / FALLBACK_SIZE)
         return centers_xy if self.mosaic == "original" else centers_xy[:, ::-1]
 
 

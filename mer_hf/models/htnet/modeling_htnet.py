@@ -294,12 +294,7 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
             `ImageClassifierOutput`: `loss` (with `labels`), `logits` `(B, num_labels)`, and on request
             `hidden_states` and `attentions`.
         """
-        outputs = self.htnet(
-            pixel_values,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        outputs = self.htnet(pixel_values, output_attentions, output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
         return ImageClassifierOutput(

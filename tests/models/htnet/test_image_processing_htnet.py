@@ -230,9 +230,7 @@ def test_bad_input_is_refused_in_one_line(given, message):
         ({"flow_method": "farneback"}, "unknown flow_method"),
         ({"normalization": "minmax"}, "unknown normalization"),
         ({"size": 30}, "multiple of 4, got 30"),
-        ({"average_frames": 0}, "average_frames"),
         ({"crop_centers_rc": [[1, 2], [3, 4]]}, r"4 pairs \(row, column\), got shape \(2, 2\)"),
-        ({"face_geometry": {"eye_row": 0.4}}, "face_geometry"),
     ],
 )
 def test_unknown_settings_are_refused(given, message):
