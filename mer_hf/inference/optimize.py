@@ -1,7 +1,8 @@
 """Makes a loaded network quick for inference, with the same answers up to rounding.
 
-Model files hold plain layers. What makes them quicker is done here, on a copy: products of weights that are
-computed once, layers that oneDNN computes, and large batches in parts that fit the processor's cache.
+Model files hold plain layers. What makes them quicker is done here, on a copy: batch norms become a part of
+the convolutions before them, products of weights are computed once, oneDNN computes linear layers, and large
+batches go through in parts that fit the processor's cache.
 """
 
 import copy
@@ -11,8 +12,10 @@ from functools import partial
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
+from transformers.models.swin.modeling_swin import SwinPatchEmbeddings
 
 from mer_hf.models.hsta.modeling_hsta import HSTACrossAttention, HSTASelfAttention
 from mer_hf.models.htnet.modeling_htnet import HTNetAttention
@@ -44,6 +47,8 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
     """
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, shared).eval()
+    fold_batch_norms(model)
+    cut_patches_channels_last(model)
     merge_one_token_attention(model)
     fold_query_and_value_bias(model)
     attend_with_one_query(model)
@@ -143,6 +148,29 @@ class OneQueryAttention(nn.Module):
         return self.projection(context[:, None]), weights
 
 
+def fold_batch_norms(model: nn.Module) -> None:
+    """Make each batch norm a part of the convolution before it, and let the ReLU behind work in place.
+
+    The maps then have the channels of a position side by side, which is quicker.
+    """
+    for block in model.modules():
+        layers = getattr(block, "convolution", None), getattr(block, "normalization", None)
+        if tuple(map(type, layers)) == (nn.Conv2d, nn.BatchNorm2d) and all(map(is_plain, layers)):
+            block.convolution = fuse_conv_bn_eval(*layers).to(memory_format=torch.channels_last)
+            block.normalization = nn.Identity()
+        activation = getattr(block, "activation", None)
+        if type(activation) is nn.ReLU and is_plain(activation):
+            activation.inplace = True
+
+
+def cut_patches_channels_last(model: nn.Module) -> None:
+    """Let Swin's convolution give the tokens' channels side by side, as the layers behind read them."""
+    for block in model.modules():
+        if type(block) is SwinPatchEmbeddings and is_plain(block):
+            weight = block.projection.weight.detach().to(memory_format=torch.channels_last)
+            block.projection.weight = nn.Parameter(weight)
+
+
 class OneDNNLinear(nn.Linear):
     """A linear layer, with the GELU behind it if there is one, that oneDNN computes without gradients.
 
@@ -168,11 +196,14 @@ def use_onednn(model: nn.Module) -> None:
     if not known or next(model.parameters()).dtype != torch.float32:
         return
     replace(model, nn.Linear, lambda linear: linear_of(linear.weight, linear.bias, OneDNNLinear))
-    for mlp in model.modules():  # those of our networks are fc2(activation(fc1(...)))
-        if type(mlp).__name__.endswith("MLP") and type(mlp).__module__.startswith(PLAIN):
-            activation = getattr(mlp, "activation", None)
-            if type(mlp.fc1) is OneDNNLinear and type(activation) is GELUActivation and is_plain(activation):
-                mlp.fc1.gelu, mlp.activation = True, nn.Identity()
+    for mlp in model.modules():  # fc2(activation(fc1(...))), in Swin with the name activation_fn
+        if not type(mlp).__name__.endswith("MLP") or not type(mlp).__module__.startswith(PLAIN):
+            continue
+        name = "activation" if hasattr(mlp, "activation") else "activation_fn"
+        activation = getattr(mlp, name)
+        if type(mlp.fc1) is OneDNNLinear and type(activation) is GELUActivation and is_plain(activation):
+            mlp.fc1.gelu = True
+            setattr(mlp, name, nn.Identity())
 
 
 def split_batches(model: nn.Module) -> None:

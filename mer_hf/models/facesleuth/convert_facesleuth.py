@@ -1,4 +1,4 @@
-"""Turns a state dict of the original FaceSleuth code into a folder of ours.
+"""Convert a state dict of the original FaceSleuth code to a folder of this package.
 
     mer-hf convert facesleuth MODEL.pth OUT_DIR --config attention_type='"coordinate"'
 
@@ -28,10 +28,11 @@ from .modeling_facesleuth import FaceSleuthForVideoClassification
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 _AFFINE = r"(weight|bias)"
 _MOTION, _POSITION, _HEAD = "facesleuth.motion_branch.", "facesleuth.position_branch.", "facesleuth.head."
+_FUSED = "qkv"  # queries, keys and values in one layer, which are three of ours
 
 
 def _convolution(theirs: tuple[str, str], ours: str, parts: str = "weight") -> list[tuple[str, str]]:
-    """A convolution and its batch norm, which the original keeps side by side."""
+    """Return the names of a convolution and its batch norm, which the original keeps side by side."""
     return [
         (rf"{theirs[0]}\.({parts})", rf"{ours}.convolution.\1"),
         (rf"{theirs[1]}\.{_NORM}", rf"{ours}.normalization.\1"),
@@ -39,7 +40,7 @@ def _convolution(theirs: tuple[str, str], ours: str, parts: str = "weight") -> l
 
 
 def _stage(number: int, plain: bool) -> list[tuple[str, str]]:
-    """Names of one stage; the original counts from 1."""
+    """Return the names of one stage; the original counts from 1."""
     theirs, ours = rf"main_branch\.layer{number}\.0\.", f"{_MOTION}stages.{number - 1}."
     shortcut = _convolution((theirs + r"downsample\.0", theirs + r"downsample\.1"), ours + "shortcut")
     if plain:  # conv1 is the residual convolution here, and the bottleneck of the gate elsewhere
@@ -63,12 +64,13 @@ def _stage(number: int, plain: bool) -> list[tuple[str, str]]:
 
 
 def _names(plain: bool) -> list[tuple[str, str]]:
-    """All names; `plain` for the version with plain CA."""
-    swin = r"swin_pos_224\."
-    block, layer = rf"{swin}layers\.(\d+)\.blocks\.(\d+)\.", rf"{_POSITION}stages.\1.\2."
+    """Return all names; `plain` for the version with plain CA."""
+    theirs = r"swin_pos_224\.layers\.(\d+)\.blocks\.(\d+)\."
+    ours = rf"{_POSITION}encoder.layers.\1.blocks.\2."
     return [
-        *_convolution((r"conv_act\.0", r"conv_act\.1"), _MOTION + "stem.0"),
-        *_convolution((r"main_branch\.conv1", r"main_branch\.bn1"), _MOTION + "stem.1"),
+        *_convolution((r"conv_act\.0", r"conv_act\.1"), _MOTION + "stem1"),
+        (r"main_branch\.conv1\.weight", _MOTION + "stem2.weight"),
+        (rf"main_branch\.bn1\.{_NORM}", _MOTION + r"norm2.\1"),
         *[names for number in range(1, 5) for names in _stage(number, plain)],
         (r"main_branch\.conv2\.weight", _MOTION + "projections.0.weight"),
         (r"main_branch\.conv3\.weight", _MOTION + "projections.1.weight"),
@@ -76,35 +78,41 @@ def _names(plain: bool) -> list[tuple[str, str]]:
         (rf"main_branch\.bn2\.{_NORM}", _HEAD + r"norm1.\1"),
         (rf"main_branch\.bn3\.{_NORM}", _HEAD + r"norm2.\1"),
         (rf"main_branch\.fc3\.{_AFFINE}", r"classifier.\1"),
-        (rf"{swin}patch_embed\.proj\.{_AFFINE}", _POSITION + r"projection.\1"),
-        (rf"{swin}patch_embed\.norm\.{_AFFINE}", _POSITION + r"norm_patches.\1"),
-        (rf"{block}norm1\.{_AFFINE}", layer + r"norm_before.\3"),
-        (rf"{block}norm2\.{_AFFINE}", layer + r"norm_after.\3"),
-        (rf"{block}attn\.qkv\.{_AFFINE}", layer + r"attention.qkv.\3"),
-        (rf"{block}attn\.proj\.{_AFFINE}", layer + r"attention.projection.\3"),
         (
-            rf"{block}attn\.relative_position_bias_table",
-            layer + "attention.relative_position_bias_table",
+            rf"swin_pos_224\.patch_embed\.proj\.{_AFFINE}",
+            _POSITION + r"embeddings.patch_embeddings.projection.\1",
         ),
-        (rf"{block}mlp\.(fc[12])\.{_AFFINE}", layer + r"mlp.\3.\4"),
-        (rf"{swin}layers\.(\d+)\.downsample\.(norm|reduction)\.{_AFFINE}", _POSITION + r"merges.\1.\2.\3"),
-        (rf"{swin}norm\.{_AFFINE}", _POSITION + r"norm.\1"),
+        (rf"swin_pos_224\.patch_embed\.norm\.{_AFFINE}", _POSITION + r"embeddings.norm.\1"),
+        (rf"{theirs}norm1\.{_AFFINE}", ours + r"layernorm_before.\3"),
+        (rf"{theirs}norm2\.{_AFFINE}", ours + r"layernorm_after.\3"),
+        (rf"{theirs}attn\.qkv\.{_AFFINE}", ours + rf"attention.{_FUSED}.\3"),
+        (rf"{theirs}attn\.proj\.{_AFFINE}", ours + r"attention.o_proj.\3"),
+        (
+            rf"{theirs}attn\.(relative_position_bias)_table",
+            ours + r"attention.\3.relative_position_bias_table",
+        ),
+        (rf"{theirs}mlp\.(fc[12])\.{_AFFINE}", ours + r"mlp.\3.\4"),
+        (
+            rf"swin_pos_224\.layers\.(\d+)\.downsample\.(norm|reduction)\.{_AFFINE}",
+            _POSITION + r"encoder.layers.\1.downsample.\2.\3",
+        ),
+        (rf"swin_pos_224\.norm\.{_AFFINE}", _POSITION + r"layernorm.\1"),
     ]
 
 
+# Entries that never reach the output of the original and get no gradient there.
 _DEAD = [
     r"timeembed",
     r"pos\.[01]\..*",
     r"head\.1\.weight",
     r"swin_pos_224\.head\.(weight|bias)",
     r"main_branch\.MLP[123]\.(weight|bias)",
-    r".*\.relative_position_index",  # a table that follows from the window, made anew
+    r".*\.relative_position_index",  # a table that follows from the window
 ]
-"""Entries that never reach the output of the original and get no gradient there."""
 
 
 def _type_of(state: Mapping[str, torch.Tensor], attention_type: str | None) -> str:
-    """The attention that the names show: `"cva"` where they do not tell it from `"coordinate"`."""
+    """Return the attention that the names show: `"cva"` where `"coordinate"` has the same names."""
     if "main_branch.layer1.0.pool.vec" in state:
         shown = ("soa",)
     elif "main_branch.layer1.0.attn.0.weight" in state:
@@ -116,23 +124,18 @@ def _type_of(state: Mapping[str, torch.Tensor], attention_type: str | None) -> s
     if attention_type is None:
         return shown[0]
     if attention_type not in shown:
-        found = " or ".join(repr(each) for each in shown)
         raise ValueError(
-            f"attention_type={attention_type!r} contradicts the weights, whose names show {found}."
+            f"attention_type={attention_type!r} contradicts the weights, whose names show "
+            f"{' or '.join(map(repr, shown))}."
         )
     return attention_type
 
 
 def dead(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -> list[str]:
-    """The names in a state dict of the original that have no effect and are dropped.
+    """Return the names of the original's entries that have no effect and are dropped.
 
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-        attention_type (`str`, *optional*): As in `FaceSleuthConfig`; by default what the names show, which
-            for both `"cva"` and `"coordinate"` is `"cva"`.
-
-    Returns:
-        `list[str]`: Names; those of the columns' gates are among them for `"cva"` alone.
+    The gates of columns are among them for `"cva"` alone, which is also assumed where `attention_type` is not
+    given and the names fit it.
     """
     patterns = list(_DEAD)
     if _type_of(state, attention_type) == "cva":
@@ -141,47 +144,28 @@ def dead(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -
 
 
 def rename(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -> dict[str, torch.Tensor]:
-    """The same values under our names and in our shapes; what has no effect is left out.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-        attention_type (`str`, *optional*): See `dead`.
-
-    Returns:
-        `dict[str, torch.Tensor]`: Name -> tensor.
-
-    Raises:
-        ValueError: If a name is not one of the original's.
-    """
+    """Return the original's weights under our names and in our shapes, without those that have no effect."""
     plain = _type_of(state, attention_type) == "ca"
-    renamed = rename_all(state, _names(plain), dead(state, attention_type), "FaceSleuth")
-    name = _POSITION + "projection.weight"
-    if name in renamed:
-        renamed[name] = renamed[name].flatten(1)  # (C, 3, p, p) -> (C, 3 * p * p)
+    renamed = {}
+    for name, tensor in rename_all(state, _names(plain), dead(state, attention_type), "FaceSleuth").items():
+        if f".{_FUSED}." in name:
+            for part, rows in zip("qkv", tensor.chunk(3), strict=True):
+                renamed[name.replace(_FUSED, f"{part}_proj")] = rows
+        else:
+            renamed[name] = tensor
     return renamed
 
 
 def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[FaceSleuthConfig, list[str]]:
-    """The configuration that the shapes of a state dict give, completed by the user or the published values.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-        overrides (`Mapping`): Fields of `FaceSleuthConfig` given by the user.
-
-    Returns:
-        `tuple[FaceSleuthConfig, list[str]]`: And one line on each thing that the shapes do not show.
-
-    Raises:
-        ValueError: If the shapes and the values do not fit.
-    """
+    """Return the configuration that the weights and the user's values give, and notes on what was assumed."""
     attention_type = _type_of(state, overrides.get("attention_type"))
     try:
-        found = _shapes_of_motion(state, attention_type, overrides.get("attention_reduction"))
-        found = {"attention_type": attention_type} | found | _shapes_of_position(state)
+        motion = _shapes_of_motion(state, attention_type, overrides.get("attention_reduction"))
+        shown = {"attention_type": attention_type} | motion | _shapes_of_position(state)
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of a FaceSleuth.") from error
-    config = build_config(FaceSleuthConfig, found, overrides)
-    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the weights."]
+    config = build_config(FaceSleuthConfig, shown, overrides)
+    notes = [", ".join(f"{name}={value}" for name, value in shown.items()) + " were read from the weights."]
     assumed = ["skip_batch_norm_for_single_sample"]
     if "main_branch.layer1.0.conv_w.weight" in state:
         assumed.insert(0, "attention_type")
@@ -198,7 +182,7 @@ def _shapes_of_motion(state: Mapping[str, torch.Tensor], attention_type: str, re
     first = "conv1" if plain else "preprocess.0"
     widths = [state[f"main_branch.layer{k}.0.{first}.weight"].shape[0] for k in range(1, 5)]
     dense, joined = state["main_branch.fc1.weight"].shape, state["main_branch.fc2.weight"].shape
-    found = {
+    shown = {
         "image_size": 16 * math.isqrt(dense[1] // widths[-1]),
         "num_channels": state["conv_act.0.weight"].shape[1],
         "stem_channels": state["conv_act.0.weight"].shape[0],
@@ -211,12 +195,12 @@ def _shapes_of_motion(state: Mapping[str, torch.Tensor], attention_type: str, re
         name = "squeeze" if attention_type == "soa" else "conv1"
         middle = [state[f"main_branch.layer{k}.0.{name}.weight"].shape[0] for k in range(1, 5)]
         divided = widths if attention_type == "soa" else [widths[0], *widths[:3]]
-        found["attention_reduction"] = _reduction(middle, divided, reduction or REDUCTIONS[attention_type])
-    return found
+        shown["attention_reduction"] = _reduction(middle, divided, reduction or REDUCTIONS[attention_type])
+    return shown
 
 
 def _reduction(middle: list[int], widths: list[int], usual: int) -> int:
-    """The divisor that the widths inside the gates show; the usual one if it gives these widths."""
+    """Return the divisor that the widths inside the gates show; the usual one if it gives these widths."""
     for divisor in (usual, *range(1, max(widths) + 1)):
         if all(max(8, width // divisor) == inner for inner, width in zip(middle, widths, strict=True)):
             return divisor
@@ -252,15 +236,15 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
 
     Args:
         path (`str` or `Path`): The `.pth` file.
-        out_dir (`str` or `Path`): Folder to be made; it appears when it is complete.
+        out_dir (`str` or `Path`): Output folder, which appears when it is complete.
         overrides (`Mapping`, *optional*): Fields of `FaceSleuthConfig` that the weights do not show:
-            `attention_type` `"coordinate"`, which has the names of `"cva"`.
+            `attention_type="coordinate"` has the same names as `"cva"`.
 
     Returns:
-        `list[str]`: One line each on what was read, assumed and dropped.
+        `list[str]`: Lines on what was read, assumed and dropped.
 
     Raises:
-        ValueError: If the file, the values or the folder will not do.
+        ValueError: If the file, the values or the folder cannot be used.
     """
     check_out_dir(out_dir)
     state = load_original(path)

@@ -1,4 +1,4 @@
-"""Turns a state dict of the original MMNet code into a folder of ours.
+"""Convert a state dict of the original MMNet code to a folder of this package.
 
     mer-hf convert mmnet MODEL.pth OUT_DIR --config resize_antialias=true
 
@@ -25,15 +25,15 @@ from .configuration_mmnet import MMNetConfig
 from .image_processing_mmnet import MMNetImageProcessor
 from .modeling_mmnet import MMNetForVideoClassification
 
+# The order of the original's three-class script, which differs from HTNet's.
 THREE_CLASSES = ("positive", "surprise", "negative")
-"""Of the original's three-class script; not the order of HTNet's."""
 
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 _STEM, _LAYER = "mmnet.motion_branch.stem.", "mmnet.position_branch.layers."
 
 
 def _block(number: int) -> list[tuple[str, str]]:
-    """Names of one attention block; the original counts from 1."""
+    """Return the names of one attention block; the original counts from 1."""
     theirs, ours = rf"main_branch\.layer{number}\.0\.", f"mmnet.motion_branch.blocks.{number - 1}."
     return [
         (theirs + r"conv([12])\.weight", ours + r"convolution\1.convolution.weight"),
@@ -61,6 +61,7 @@ _NAMES = [
     (r"vit_pos\.blocks\.(\d+)\.mlp\.(fc[12])\.(weight|bias)", _LAYER + r"\1.mlp.\2.\3"),
     (r"vit_pos\.norm\.(weight|bias)", r"mmnet.position_branch.norm.\1"),
 ]
+# Entries that never reach the output of the original and get no gradient there.
 _DEAD = [
     r"timeembed",
     r"pos\.[01]\..*",
@@ -69,26 +70,15 @@ _DEAD = [
     r"vit_pos\.to_Mask\..*",
     r"head1?\.1\.weight",
 ]
-"""Entries that never reach the output of the original and get no gradient there."""
 
 
 def dead(state: Mapping[str, torch.Tensor]) -> list[str]:
-    """The names in a state dict of the original that have no effect and are dropped."""
+    """Return the names of the original's entries that have no effect and are dropped."""
     return [name for name in state if any(re.fullmatch(pattern, name) for pattern in _DEAD)]
 
 
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same values under our names and in our shapes; what has no effect is left out.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-
-    Returns:
-        `dict[str, torch.Tensor]`: Name -> tensor.
-
-    Raises:
-        ValueError: If a name is not one of the original's.
-    """
+    """Return the original's weights under our names and in our shapes, without those that have no effect."""
     renamed = rename_all(state, _NAMES, dead(state), "MMNet")
     name = "mmnet.position_branch.projection.weight"
     if name in renamed:
@@ -97,18 +87,7 @@ def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[MMNetConfig, list[str]]:
-    """The configuration that the shapes of a state dict give, completed by the user or the published values.
-
-    Args:
-        state (`Mapping[str, torch.Tensor]`): A state dict of the original.
-        overrides (`Mapping`): Fields of `MMNetConfig` given by the user.
-
-    Returns:
-        `tuple[MMNetConfig, list[str]]`: And one line on each thing that the shapes do not show.
-
-    Raises:
-        ValueError: If the shapes and the values do not fit.
-    """
+    """Return the configuration that the shapes and the user's values give, and notes on what was assumed."""
     blocks = [name for name in state if re.fullmatch(r"main_branch\.layer\d+\.0\.conv1\.weight", name)]
     layers = [name for name in state if re.fullmatch(r"vit_pos\.blocks\.\d+\.norm1\.weight", name)]
     try:
@@ -116,7 +95,7 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
         width, channels = state["vit_pos.patch_embed.proj.weight"].shape[:2]
         grid = math.isqrt(state["vit_pos.pos_embed"].shape[1])
         ratio = state["vit_pos.blocks.0.mlp.fc1.weight"].shape[0] / width
-        found = {
+        shown = {
             "image_size": grid * 2 ** len(blocks),
             "num_channels": channels,
             "stem_channels": stem,
@@ -130,11 +109,11 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
         }
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of an MMNet.") from error
-    given = dict(overrides)
-    if found["num_labels"] == len(THREE_CLASSES):
-        given.setdefault("id2label", dict(enumerate(THREE_CLASSES)))
-    config = build_config(MMNetConfig, found, given)
-    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
+    chosen = dict(overrides)
+    if shown["num_labels"] == len(THREE_CLASSES):
+        chosen.setdefault("id2label", dict(enumerate(THREE_CLASSES)))
+    config = build_config(MMNetConfig, shown, chosen)
+    notes = [", ".join(f"{name}={value}" for name, value in shown.items()) + " were read from the shapes."]
     assumed = [name for name in ("num_attention_heads", "resize_antialias") if name not in overrides]
     if assumed:
         values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
@@ -152,14 +131,14 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
 
     Args:
         path (`str` or `Path`): The `.pth` file.
-        out_dir (`str` or `Path`): Folder to be made; it appears when it is complete.
+        out_dir (`str` or `Path`): Output folder, which appears when it is complete.
         overrides (`Mapping`, *optional*): Fields of `MMNetConfig` that the shapes do not show.
 
     Returns:
-        `list[str]`: One line each on what was read, assumed and dropped.
+        `list[str]`: Lines on what was read, assumed and dropped.
 
     Raises:
-        ValueError: If the file, the values or the folder will not do.
+        ValueError: If the file, the values or the folder cannot be used.
     """
     check_out_dir(out_dir)
     state = load_original(path)

@@ -1,32 +1,41 @@
-"""Clips of aligned faces as processors take them: checked, cut to the frames that are asked for, resized.
+"""Clips of aligned faces as processors take them: checked, reduced to the needed frames, resized.
 
-The same file stands in the folder of every architecture that looks at frames; a test holds the copies equal.
+Every model folder has the same copy of this file, so that it works alone; a test holds the copies equal.
 """
 
+import inspect
 import operator
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
 IMAGENET_STD = [0.229, 0.224, 0.225]
 
 DEFAULT_GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
-"""Of the aligned faces: side in pixels, row of the eyes and distance between them as shares of the side."""
+"""Aligned faces: side in pixels; row of the eyes and interocular distance as shares of the side."""
 
 
-def as_clips(images) -> list:
-    """One clip, or a list of clips, as a list of clips.
+def refuse_unknown(call: Callable, arguments: dict) -> None:
+    """Raise a TypeError that names the arguments that no processor takes, such as a misspelt `onset`."""
+    if arguments:
+        accepted = [
+            p.name for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD
+        ]
+        raise TypeError(f"unknown argument {', '.join(arguments)}. Accepted: {', '.join(accepted)}.")
+
+
+def clips_with_phases(images, **phases) -> list[tuple]:
+    """Return one tuple per clip: the clip, then its frame index (or None) for each of `phases`.
 
     Args:
         images (`np.ndarray` of shape `(T, S, S, 3)`, `list[PIL.Image.Image]`, or a list of these): Aligned
-            faces.
-
-    Returns:
-        `list`: Of clips with at least one frame.
-
-    Raises:
-        ValueError: If there is no clip, or one without frames.
+            faces, one clip or several.
+        **phases (`int`, `list[int]` or `None`): A name and the frame indices. One index applies to all clips.
     """
     if images is None or len(images) == 0:
         raise ValueError(
@@ -36,11 +45,11 @@ def as_clips(images) -> list:
     clips = [images] if is_frame else list(images)
     if any(len(clip) == 0 for clip in clips):
         raise ValueError("expected at least one frame in every clip, got an empty clip.")
-    return clips
+    indices = (_per_clip(value, len(clips), name) for name, value in phases.items())
+    return list(zip(clips, *indices, strict=True))
 
 
-def per_clip(value, count: int, name: str) -> list[int | None]:
-    """A frame index for each of `count` clips; one number means the same for all, None the default."""
+def _per_clip(value, count: int, name: str) -> list[int | None]:
     listed = isinstance(value, list | tuple | np.ndarray) and np.ndim(value)
     values = list(value) if listed else [value] * count
     if len(values) != count:
@@ -52,7 +61,7 @@ def per_clip(value, count: int, name: str) -> list[int | None]:
 
 
 def check_index(index: int, frames: int, name: str) -> int:
-    """The index, if the clip has such a frame."""
+    """Return the index if the clip has such a frame."""
     if not 0 <= index < frames:
         raise ValueError(
             f"{name} must be a frame of the clip, 0 to {frames - 1}, got {index}. Indices count from 0."
@@ -60,8 +69,19 @@ def check_index(index: int, frames: int, name: str) -> int:
     return index
 
 
-def aligned_face(clip, index: int) -> np.ndarray:
-    """A frame of a clip, uint8 `(S, S, 3)` RGB."""
+def onset_and_apex(clip, onset: int | None, apex: int | None) -> tuple[int, int]:
+    """Return the frames of a pair; by default the first frame and the middle one."""
+    onset = check_index(0 if onset is None else onset, len(clip), "onset")
+    apex = check_index(max(onset, len(clip) // 2) if apex is None else apex, len(clip), "apex")
+    if apex < onset:
+        raise ValueError(f"the apex must not lie before the onset, got onset={onset} and apex={apex}.")
+    if apex == onset:
+        logger.warning(f"onset and apex are the same frame, {onset}: there is no motion between them.")
+    return onset, apex
+
+
+def aligned_face(clip, index: int, size: int | None = None) -> np.ndarray:
+    """Return a frame of a clip, uint8 `(S, S, 3)` RGB, resized by Pillow if a size is given."""
     frame = clip[index]
     frame = np.asarray(frame.convert("RGB") if isinstance(frame, Image.Image) else frame)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape[0] != frame.shape[1]:
@@ -69,46 +89,45 @@ def aligned_face(clip, index: int) -> np.ndarray:
             f"expected aligned faces of shape (S, S, 3), uint8 RGB, got {frame.dtype} {frame.shape} at frame "
             f"{index}. Crop the face of the whole clip with one square box first."
         )
-    return frame
+    return frame if size is None else resize(frame, size)
 
 
-def onset_and_apex(clip, onset: int | None, apex: int | None) -> tuple[int, int]:
-    """The frames of a pair; by default the first frame and the middle one.
+def resize(picture: np.ndarray, size: int, resample: int = Image.BILINEAR) -> np.ndarray:
+    """Return a picture or a float32 map at `size` x `size`."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((size, size), resample))
 
-    Raises:
-        ValueError: If the clip has no such frame, or the apex lies before the onset.
-    """
-    onset = check_index(0 if onset is None else onset, len(clip), "onset")
-    apex = check_index(max(onset, len(clip) // 2) if apex is None else apex, len(clip), "apex")
-    if apex < onset:
-        raise ValueError(f"the apex must not lie before the onset, got onset={onset} and apex={apex}.")
-    return onset, apex
+
+def mean_and_std(mean, std) -> tuple[list[float], list[float]]:
+    """Return the normalisation of the three channels; by default ImageNet's."""
+    mean, std = list(IMAGENET_MEAN if mean is None else mean), list(IMAGENET_STD if std is None else std)
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(f"image_mean and image_std need three numbers, std above 0, got {mean} and {std}.")
+    return mean, std
 
 
 def normalize(frames: np.ndarray, mean: list[float], std: list[float]) -> np.ndarray:
-    """uint8 `(..., H, W, 3)` -> float32 `(..., 3, H, W)`: to [0, 1], minus mean, over standard deviation."""
+    """Return uint8 `(..., H, W, 3)` as float32 `(..., 3, H, W)`, scaled to [0, 1] and normalised."""
     scaled = frames.astype(np.float32) / np.float32(255)
     scaled = (scaled - np.float32(mean)) / np.float32(std)
     return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
 
 
-def maps_to_face(maps, geometry) -> np.ndarray:
-    """Maps that cover the whole square face at any resolution, at the face's resolution.
+def face_side(geometry) -> int:
+    """Return the side of aligned faces in pixels, from a dict or an object with the attribute `size`."""
+    return int(geometry["size"] if isinstance(geometry, dict) else geometry.size)
 
-    Args:
-        maps (`np.ndarray` or `torch.Tensor` of shape `(..., h, w)`): E.g. a model's relevance.
-        geometry (`dict` or an object with the attribute `size`): Of the aligned faces.
 
-    Returns:
-        `np.ndarray` of shape `(..., S, S)`: float32, interpolated bilinearly; at least three axes.
-    """
-    if hasattr(maps, "detach"):
-        maps = maps.detach().cpu().float().numpy()
-    maps = np.asarray(maps, dtype=np.float32)
+def as_maps(heatmap) -> np.ndarray:
+    """Return a heatmap `(..., h, w)`, a tensor or an array, as float32 with at least three axes."""
+    heatmap = heatmap.detach().cpu().float().numpy() if hasattr(heatmap, "detach") else heatmap
+    maps = np.asarray(heatmap, dtype=np.float32)
     if maps.ndim < 2:
-        raise ValueError(f"expected maps of shape (B, h, w), got {maps.shape}.")
-    maps = maps[None] if maps.ndim == 2 else maps
-    side = int(geometry["size"] if isinstance(geometry, dict) else geometry.size)
-    flat = [np.ascontiguousarray(each) for each in maps.reshape(-1, *maps.shape[-2:])]
-    faces = [np.asarray(Image.fromarray(each).resize((side, side), Image.BILINEAR)) for each in flat]
+        raise ValueError(f"expected a heatmap of shape (B, h, w), got {maps.shape}.")
+    return maps[None] if maps.ndim == 2 else maps
+
+
+def maps_to_face(heatmap, geometry) -> np.ndarray:
+    """Return maps that cover the whole square face at the face's resolution, float32 `(..., S, S)`."""
+    maps, side = as_maps(heatmap), face_side(geometry)
+    faces = [resize(plane, side) for plane in maps.reshape(-1, *maps.shape[-2:])]
     return np.stack(faces).reshape(*maps.shape[:-2], side, side)

@@ -1,24 +1,19 @@
-"""From aligned faces to the pair that MMNet looks at: the onset frame and the apex frame."""
+"""From aligned faces to the pair of frames that MMNet takes: onset and apex."""
 
 import numpy as np
-from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.utils import logging
 
 from .face_frames import (
     DEFAULT_GEOMETRY,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     aligned_face,
-    as_clips,
+    clips_with_phases,
     maps_to_face,
+    mean_and_std,
     normalize,
     onset_and_apex,
-    per_clip,
+    refuse_unknown,
 )
-
-logger = logging.get_logger(__name__)
 
 
 class MMNetImageProcessor(BaseImageProcessor):
@@ -46,23 +41,22 @@ class MMNetImageProcessor(BaseImageProcessor):
         if not isinstance(size, int) or size < 1:
             raise ValueError(f"size must be a positive whole number, got {size!r}.")
         self.size = size
-        self.image_mean = list(IMAGENET_MEAN if image_mean is None else image_mean)
-        self.image_std = list(IMAGENET_STD if image_std is None else image_std)
-        if len(self.image_mean) != 3 or len(self.image_std) != 3 or min(self.image_std) <= 0:
-            raise ValueError(
-                f"image_mean and image_std need three numbers, the latter above 0, got {image_mean} and "
-                f"{image_std}."
-            )
-        self.face_geometry = dict(DEFAULT_GEOMETRY if face_geometry is None else face_geometry)
-
-    def __call__(self, images=None, **kwargs) -> BatchFeature:
-        """See `preprocess`."""
-        return self.preprocess(images, **kwargs)
+        self.image_mean, self.image_std = mean_and_std(image_mean, image_std)
+        self.face_geometry = dict(face_geometry or DEFAULT_GEOMETRY)
 
     def preprocess(
-        self, images, *, onset=None, apex=None, offset=None, return_tensors: str | None = None, **kwargs
+        self,
+        images,
+        *,
+        onset=None,
+        apex=None,
+        offset=None,
+        landmarks_xy=None,
+        action_units=None,
+        return_tensors: str | None = None,
+        **kwargs,
     ) -> BatchFeature:
-        """One pair per clip.
+        """Make one pair per clip.
 
         Args:
             images (`np.ndarray` of shape `(T, S, S, 3)`, `list[PIL.Image.Image]` or a list): Aligned faces,
@@ -70,45 +64,41 @@ class MMNetImageProcessor(BaseImageProcessor):
             onset (`int` or `list[int]`, *optional*): Frame index per clip; by default the first frame.
             apex (`int` or `list[int]`, *optional*): Frame index per clip, not before the onset; by default
                 the middle frame.
-            offset (`int` or `list[int]`, *optional*): Not used by MMNet.
+            offset (*optional*): Not used by MMNet.
+            landmarks_xy (*optional*): Not used by MMNet.
+            action_units (*optional*): Not used by MMNet.
             return_tensors (`str`, *optional*): `"pt"` for tensors, by default arrays.
-            **kwargs: What processors of other architectures take; without effect.
+            **kwargs: Refused by name.
 
         Returns:
             `BatchFeature`: `pixel_values` `(N, 2, 3, size, size)` float32, onset then apex.
 
         Raises:
+            TypeError: If an argument is unknown.
             ValueError: If a frame has another type or shape, or an index lies outside its clip.
         """
-        clips = as_clips(images)
-        onsets, apexes = per_clip(onset, len(clips), "onset"), per_clip(apex, len(clips), "apex")
-        pairs = [self._pair(*each) for each in zip(clips, onsets, apexes, strict=True)]
+        refuse_unknown(self.preprocess, kwargs)
+        pairs = [self._pair(*clip) for clip in clips_with_phases(images, onset=onset, apex=apex)]
         pixel_values = normalize(np.stack(pairs), self.image_mean, self.image_std)
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
-    def to_face(self, map, geometry=None, landmarks_xy=None) -> np.ndarray:
-        """Take a map of the network's input back to the face: both are the same square.
+    def to_face(self, heatmap, geometry=None, landmarks_xy=None) -> np.ndarray:
+        """Take a heatmap of the network's input back to the face: both are the same square.
 
         Args:
-            map (`np.ndarray` or `torch.Tensor` of shape `(B, h, w)` or `(h, w)`): At any resolution, e.g.
+            heatmap (`np.ndarray` or `torch.Tensor` of shape `(B, h, w)` or `(h, w)`): At any resolution, e.g.
                 from `MMNetForVideoClassification.relevance`.
             geometry (`dict` or an object with the attribute `size`, *optional*): Of the aligned faces; by
                 default `face_geometry`.
-            landmarks_xy (*optional*): Without effect.
+            landmarks_xy (*optional*): Not used by MMNet.
 
         Returns:
             `np.ndarray` of shape `(B, S, S)`: float32.
         """
-        return maps_to_face(map, self.face_geometry if geometry is None else geometry)
+        return maps_to_face(heatmap, geometry or self.face_geometry)
 
     def _pair(self, clip, onset: int | None, apex: int | None) -> np.ndarray:
-        onset, apex = onset_and_apex(clip, onset, apex)
-        if apex == onset:
-            logger.warning(f"onset and apex are the same frame, {onset}: there is no motion between them.")
-        return np.stack([self._resized(aligned_face(clip, index)) for index in (onset, apex)])
-
-    def _resized(self, frame: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(frame).resize((self.size, self.size), Image.BILINEAR))
+        return np.stack([aligned_face(clip, i, self.size) for i in onset_and_apex(clip, onset, apex)])
 
 
 __all__ = ["MMNetImageProcessor"]

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from mer_hf.models.mmnet import MMNetConfig, MMNetForVideoClassification
-from mer_hf.models.mmnet import modeling_mmnet as module
 
 
 def small(**changes) -> MMNetForVideoClassification:
@@ -17,22 +16,6 @@ def small(**changes) -> MMNetForVideoClassification:
 
 def pairs(count: int, size: int = 32) -> torch.Tensor:
     return torch.randn(count, 2, 3, size, size, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_a_batch_in_parts_gives_what_the_whole_gives(count, monkeypatch):
-    model, pixel_values = small(), pairs(count)
-    options = {"output_attentions": True, "output_hidden_states": True}
-    with torch.no_grad():
-        parts = model(pixel_values, **options)
-        monkeypatch.setattr(module, "SAMPLES_AT_ONCE", 100)
-        whole = model(pixel_values, **options)
-    torch.testing.assert_close(parts.logits, whole.logits, rtol=1e-5, atol=1e-6)
-    for own, other in zip(
-        parts.attentions + parts.hidden_states, whole.attentions + whole.hidden_states, strict=True
-    ):
-        assert len(own) == count
-        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_in_evaluation_reach_every_parameter_and_agree_with_finite_differences():
@@ -76,20 +59,13 @@ def test_the_small_onset_averages_the_middle_of_each_cell_or_all_of_it(antialias
 def test_relevance_is_of_the_target_and_lies_where_the_motion_is():
     model, pixel_values = small(image_size=64), torch.zeros(2, 2, 3, 64, 64)
     pixel_values[0, 1, :, 4:12, 4:12] = 1.0  # motion in the upper left corner
-    heat = model.relevance(target=[1, 3], pixel_values=pixel_values)
-    assert heat.shape == (2, 32, 32) and heat.dtype == torch.float32 and heat.min() >= 0
-    others = [model.relevance(target=t, pixel_values=pixel_values)[0] for t in range(5)]
-    assert torch.equal(others[1], heat[0]) and len({h.sum().item() for h in others}) == 5
+    heats = [model.relevance(target=t, pixel_values=pixel_values) for t in range(5)]
+    assert heats[1].shape == (2, 32, 32) and heats[1].dtype == torch.float32
+    assert all(heat.min() >= 0 for heat in heats) and len({heat[0].sum().item() for heat in heats}) == 5
     assert not model.training and all(p.grad is None for p in model.parameters())
-    default = model.relevance(pixel_values=pixel_values)
-    answer = model(pixel_values).logits.argmax(-1).tolist()
-    assert torch.equal(default, model.relevance(target=answer, pixel_values=pixel_values))
-
-
-@pytest.mark.parametrize("target", [5, -1, [0, 1, 2], 0.5])
-def test_a_wrong_target_is_told(target):
-    with pytest.raises(ValueError, match="target must"):
-        small().relevance(target=target, pixel_values=pairs(2))
+    answers = model(pixel_values).logits.argmax(-1).tolist()
+    for i, heat in enumerate(model.relevance(pixel_values=pixel_values)):
+        assert torch.equal(heat, heats[answers[i]][i])
 
 
 def test_input_of_another_size_is_told():
@@ -102,9 +78,6 @@ def test_input_of_another_size_is_told():
     [
         ({"image_size": 40}, "multiple of 16 with 4 blocks, got 40"),
         ({"strides": [2, 2, 2, 2]}, "1 for the first block"),
-        ({"stem_channels": [8]}, "two widths"),
-        ({"hidden_sizes": [8, 8, 16, 30]}, "must divide the last of hidden_sizes, got 4 and 30"),
-        ({"num_channels": 0}, "at least 1"),
     ],
 )
 def test_sizes_that_do_not_fit_are_told(wrong, message):

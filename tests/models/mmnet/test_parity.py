@@ -80,13 +80,3 @@ def test_the_defaults_are_the_published_five_class_network():
         "id2label": MMNetConfig().id2label,
         "label2id": MMNetConfig().label2id,
     }
-
-
-def test_a_folded_batch_norm_gives_what_the_two_layers_give(seeded_models):
-    model = seeded_models["three_classes"]
-    pixel_values = FIXTURES.inputs("three_classes/a")["pixel_values"]
-    block = model.mmnet.motion_branch.stem[0]
-    motion = pixel_values[:, 1] - pixel_values[:, 0]
-    with torch.no_grad():
-        plain = block.normalization(block.convolution(motion))
-        torch.testing.assert_close(block(motion), plain, rtol=1e-5, atol=1e-5)
