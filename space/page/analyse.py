@@ -41,12 +41,8 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
             sources = ["upload", "webcam"]
             clip = gr.Video(label="Clip", sources=sources, height=190, elem_id="clip", buttons=[])
             gr.set_static_paths(list(paths.values()))  # not copied to the visitors' files
-            examples = gr.Examples(
-                [[str(path)] for path in paths.values()],
-                inputs=[clip],
-                example_labels=list(paths),
-                label="Generated examples",
-            )
+            clips = [[str(path)] for path in paths.values()]
+            examples = gr.Examples(clips, [clip], example_labels=list(paths), label="Generated examples")
             model = gr.Dropdown(
                 models,
                 value=models[0],

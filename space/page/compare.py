@@ -33,10 +33,9 @@ def build(engine: Engine, models: list[str], analyse_tab: Tab) -> None:
         except Refusal as refusal:
             return view.refused(str(refusal))
 
-    common = {**NETWORK, "api_visibility": "private"}
-    gr.on([button.click, clip.upload], run, clip, answers, **common)
+    gr.on([button.click, clip.upload], run, clip, answers, api_visibility="private", **NETWORK)
     taken = take.click(lambda path: path, analyse_tab.clip, clip, api_visibility="private")
-    taken.success(run, clip, answers, **common)
+    taken.success(run, clip, answers, api_visibility="private", **NETWORK)
     clip.clear(lambda: NOTHING_YET, outputs=answers, api_visibility="private")
 
 

@@ -40,7 +40,12 @@ SIGNS = {
     "no_motion": ("still", "\N{EN DASH}"),
     "blink": ("blink", "◡"),
 }
-KINDS = {outcome: Kind(*sign, TITLES[outcome], MEANINGS[outcome]) for outcome, sign in SIGNS.items()}
+SHORT = {
+    "no_micro_expression": "Something moved, but more like a blink, speech, a turn of the head or noise. "
+    "The bars say what it would be if it were one."
+}
+"""Shorter than in the report, so that the card holds five classes."""
+KINDS = {key: Kind(*sign, TITLES[key], (MEANINGS | SHORT)[key]) for key, sign in SIGNS.items()}
 IDLE = Kind("idle", "○", "No clip yet")
 REFUSED = Kind("refused", "!", "Not analysed")
 

@@ -34,6 +34,8 @@ def put(tmp_path, monkeypatch):
     tiny_processor("htnet").save_pretrained(tmp_path / "tiny")
     with serve(tmp_path / "hub") as url:
         monkeypatch.setattr(constants, "ENDPOINT", url)
+        files = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
         api = HfApi(endpoint=url, token="x")
 
         def upload(name, config=None, private=False, without=(), add=None):
