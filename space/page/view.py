@@ -18,7 +18,7 @@ from mer_hf.face.flow import optical_flow
 from mer_hf.inference.pipeline import NOT_AN_EXPRESSION, PHASE_NAMES, UNSCORED, Prediction
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.visualization import figures
-from mer_hf.visualization.report import FAINT_PX, MEANINGS, TITLES
+from mer_hf.visualization.report import FAINT_PX, TITLES
 
 MOST_BARS, LEAST = 8, 0.05
 """How many action units are shown, the strongest, and the least intensity of one; the others are counted."""
@@ -40,12 +40,14 @@ SIGNS = {
     "no_motion": ("still", "\N{EN DASH}"),
     "blink": ("blink", "◡"),
 }
-SHORT = {
+MEANINGS = {
+    "micro_expression": "A short facial motion was found, and the network gave it a class.",
     "no_micro_expression": "Something moved, but more like a blink, speech, a turn of the head or noise. "
-    "The bars say what it would be if it were one."
+    "The bars say what it would be if it were one.",
+    "no_motion": "Nothing moved more than the noise of the recording, so nothing was classified.",
+    "blink": "Nothing moved but the eyelids, so nothing was classified.",
 }
-"""Shorter than in the report, so that the card holds five classes."""
-KINDS = {key: Kind(*sign, TITLES[key], (MEANINGS | SHORT)[key]) for key, sign in SIGNS.items()}
+KINDS = {outcome: Kind(*sign, TITLES[outcome], MEANINGS[outcome]) for outcome, sign in SIGNS.items()}
 IDLE = Kind("idle", "○", "No clip yet")
 REFUSED = Kind("refused", "!", "Not analysed")
 
