@@ -305,7 +305,7 @@ class FaceSleuthModel(FaceSleuthPreTrainedModel):
             )
         pixel_values = pixel_values.to(self.dtype)
         action_units = self._action_units(action_units, pixel_values)
-        single = self.config.skip_batch_norm_for_single_sample and len(pixel_values) == 1
+        single = self.config.skip_batch_norm_for_single_sample and pixel_values.shape[0] == 1
         onset, apex = pixel_values.unbind(1)
         motion, maps, attentions = self.motion_branch(apex - onset, single, bool(output_hidden_states))
         tokens = self.position_branch(pixel_values.flatten(0, 1)).last_hidden_state  # (2 B, grid * grid, C)

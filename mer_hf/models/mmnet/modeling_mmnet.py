@@ -14,6 +14,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import can_return_tuple
 
 from .configuration_mmnet import MMNetConfig
@@ -31,6 +32,12 @@ class MMNetModelOutput(BaseModelOutputWithPooling):
     """
 
     position_embedding: torch.FloatTensor | None = None
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attend step by step; arguments and results are those of `ALL_ATTENTION_FUNCTIONS`."""
+    weights = nn.functional.softmax(torch.matmul(query, key.transpose(-1, -2)) * scaling, dim=-1)
+    return torch.matmul(weights, value).transpose(1, 2), weights
 
 
 class MMNetConvolution(nn.Module):
@@ -113,8 +120,11 @@ class MMNetAttention(nn.Module):
 
     def __init__(self, config: MMNetConfig):
         super().__init__()
+        self.config = config
         width = config.hidden_sizes[-1]
         self.num_heads = config.num_attention_heads
+        self.scaling = (width // self.num_heads) ** -0.5
+        self.is_causal = False
         self.qkv = nn.Linear(width, 3 * width, bias=config.qkv_bias)
         self.projection = nn.Linear(width, width)
 
@@ -122,8 +132,10 @@ class MMNetAttention(nn.Module):
         """`(B, N, C)` -> the same shape."""
         qkv = self.qkv(hidden_states).unflatten(2, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_size)
-        context = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.projection(context.transpose(1, 2).flatten(2))
+        implementation = self.config._attn_implementation
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        context, _ = attention(self, query, key, value, None, scaling=self.scaling, dropout=0.0)
+        return self.projection(context.flatten(2))
 
 
 class MMNetMLP(nn.Module):
@@ -211,6 +223,7 @@ class MMNetPreTrainedModel(PreTrainedModel):
     input_modalities = ("video",)
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    _supports_attention_backend = True
     _no_split_modules = ("MMNetLayer", "MMNetAttentionBlock")
 
     @torch.no_grad()

@@ -108,7 +108,7 @@ def test_what_is_no_action_unit_is_refused(given, words):
         ({"size": 0}, "size"),
         ({"image_std": [1, 0, 1]}, "image_std"),
         ({"action_unit_names": ["AU1", "AU1"]}, "different names"),
-        ({"action_unit_names": ["brow"]}, "different names such as 'AU12'"),
+        ({"action_unit_names": ["brow"]}, "names such as 'AU12', got 'brow'"),
         ({"action_unit_threshold": 2}, "action_unit_threshold"),
     ],
 )

@@ -1,4 +1,7 @@
-"""FaceSleuth against stored outputs of the original on seeded weights."""
+"""FaceSleuth against stored outputs of the original on seeded weights, all in full size.
+
+The quick tests hold small networks against the baseline, which has the original's names and arithmetic.
+"""
 
 import gc
 
@@ -9,6 +12,7 @@ from mer_hf.models.facesleuth import FaceSleuthConfig, FaceSleuthForVideoClassif
 from mer_hf.models.facesleuth.convert_facesleuth import dead, read_config, rename
 from tests.fixtures import parity
 
+pytestmark = pytest.mark.slow
 FIXTURES = parity.load("facesleuth")
 GRID = 14  # features are stored at 14 x 14 positions of every stage
 

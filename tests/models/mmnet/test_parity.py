@@ -1,5 +1,7 @@
 """MMNet against stored outputs of the original on seeded weights."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -15,18 +17,18 @@ def config_of(name: str) -> MMNetConfig:
     return read_config(FIXTURES.weights(name), {"resize_antialias": settings["antialias"]})[0]
 
 
-@pytest.fixture(scope="module")
-def seeded_models():
-    models = {}
-    for name in FIXTURES.shapes:
-        model = MMNetForVideoClassification(config_of(name))
-        left = model.load_state_dict(rename(FIXTURES.weights(name)), strict=False)
-        assert (
-            all(each.endswith("num_batches_tracked") for each in left.missing_keys)
-            and not left.unexpected_keys
-        )
-        models[name] = model.eval()
-    return models
+@cache
+def seeded_model(name: str) -> MMNetForVideoClassification:
+    model = MMNetForVideoClassification(config_of(name))
+    left = model.load_state_dict(rename(FIXTURES.weights(name)), strict=False)
+    assert not left.unexpected_keys
+    assert all(key.endswith("num_batches_tracked") for key in left.missing_keys)
+    return model.eval()
+
+
+def quick_and_slow(names, quick: str) -> list:
+    """All are full-size networks: one is tested always, the others by `make test-slow`."""
+    return [name if name == quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def stored_tensors(model, pixel_values) -> dict[str, torch.Tensor]:
@@ -57,14 +59,14 @@ def assert_within_tolerance(found: dict[str, torch.Tensor], case: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("case", FIXTURES.cases)
-def test_every_stored_tensor_is_reproduced(case, dtype, seeded_models):
-    model = seeded_models[FIXTURES.cases[case]["config"]].to(dtype)
+@pytest.mark.parametrize("case", quick_and_slow(FIXTURES.cases, "three_classes/a"))
+def test_every_stored_tensor_is_reproduced(case, dtype):
+    model = seeded_model(FIXTURES.cases[case]["config"]).to(dtype)
     assert_within_tolerance(stored_tensors(model, FIXTURES.inputs(case)["pixel_values"].to(dtype)), case)
     model.float()
 
 
-@pytest.mark.parametrize("name", FIXTURES.shapes)
+@pytest.mark.parametrize("name", quick_and_slow(FIXTURES.shapes, "three_classes"))
 def test_parameters_are_those_of_the_original_that_have_an_effect(name):
     with torch.device("meta"):
         model = MMNetForVideoClassification(config_of(name))
@@ -74,6 +76,7 @@ def test_parameters_are_those_of_the_original_that_have_an_effect(name):
     assert model.num_parameters() == FIXTURES.content["configs"][name]["parameters"] - dropped
 
 
+@pytest.mark.slow
 def test_the_defaults_are_the_published_five_class_network():
     expected = config_of("five_classes_plain_resize").to_dict()
     assert MMNetConfig().to_dict() == expected | {
