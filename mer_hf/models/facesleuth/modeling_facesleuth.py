@@ -99,7 +99,7 @@ class FaceSleuthOrientationGate(nn.Module):
         zero = torch.zeros_like(cosine)
         turn = torch.stack([cosine, sine, zero, -sine, cosine, zero]).view(1, 2, 3)
         grid = nn.functional.affine_grid(
-            turn.expand(len(features), 2, 3), features.shape, align_corners=False
+            turn.expand(features.shape[0], 2, 3), features.shape, align_corners=False
         )
         turned = nn.functional.grid_sample(features.to(grid.dtype), grid, align_corners=False)
         return turned.mean(dim=3, keepdim=True).to(features.dtype)

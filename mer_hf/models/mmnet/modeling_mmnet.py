@@ -164,7 +164,7 @@ class MMNetDropPath(nn.Module):
         """`(B, ...)` -> the same shape, some samples 0, the others scaled up."""
         if not (self.training and self.rate):
             return hidden_states
-        shape = (len(hidden_states), *[1] * (hidden_states.ndim - 1))
+        shape = (hidden_states.shape[0], *[1] * (hidden_states.ndim - 1))
         kept = torch.rand(shape, device=hidden_states.device) >= self.rate
         return hidden_states * kept.to(hidden_states.dtype) / (1 - self.rate)
 
