@@ -177,6 +177,7 @@ def render_face(
     strengths: np.ndarray,
     settings: FaceSettings,
     geometry: dict,
+    basis: dict[str, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Render frames `(T, S, S, 3)` of one aligned face, and return them and its 468 landmarks at rest.
 
@@ -186,12 +187,13 @@ def render_face(
         strengths (`np.ndarray` of shape `(T,)`): How far the expression is in each frame, 0 to 1.
         settings ([`FaceSettings`]): What is varied.
         geometry (`dict`): Of the crop, see `GEOMETRY`.
+        basis (`dict`, *optional*): Muscles, AU -> image-left field; by default drawn around `PULLS`.
     """
     size, unit_px = geometry["size"], geometry["size"] * geometry["interocular_fraction"] / 60
     face = _base(rng, settings, tuple(activations))
     to_base = _crop(rng, face.points_xy, settings, geometry)
     peak_px = log_uniform(rng, *settings.peak_px)
-    displacement = _displacement(rng, activations, peak_px, face, to_base, settings, geometry)
+    displacement = _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis)
     furrows = _furrows(rng, activations, peak_px, face, settings)
     grid = pixel_grid(size, size)
     blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
@@ -320,12 +322,12 @@ def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
     return (grid @ axes.T + (left + right) / 2 + bend).astype(np.float32)
 
 
-def _displacement(rng, activations, peak_px, face, to_base, settings, geometry) -> np.ndarray:
+def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis) -> np.ndarray:
     """Draw the motion of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in crop pixels."""
     unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
     moved = np.zeros((len(face.points_xy), 2))
     if activations:
-        moved = vertex_displacement(activations, personal_basis(rng, activations, settings))
+        moved = vertex_displacement(activations, basis or personal_basis(rng, activations, settings))
         moved *= peak_px / np.linalg.norm(moved, axis=1).max()
     moved = (moved + eye_motion(rng, settings)) * unit_px
     return look_up(cv2.GaussianBlur(carry(moved, face.spread), (0, 0), 1.0), to_base / STEP)
