@@ -40,15 +40,13 @@ def moving_area(
     `reach` times as far as at its strongest point, with a rim of `margin` interocular distances: the map's
     own raster is not finer.
     """
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).reshape(-1, 2)
-    index, weight, inside = interpolation_operator(landmarks_xy[:468], grid)
+    (index, weight), face = interpolation_operator(landmarks_xy[:468], np.arange(size), np.arange(size))
     strength = np.linalg.norm(vertex_displacement({name: (1.0, 1.0)}), axis=1)
-    moved = (strength[index] * weight).sum(axis=1).reshape(size, size)
+    moved = (strength[index] * weight).sum(axis=-1)
     area = (moved >= reach * strength.max()).astype(np.uint8)
     eyes = landmarks_xy[[33, 133, 362, 263]].reshape(2, 2, 2).mean(axis=1)
     rim = max(1, round(margin * float(np.linalg.norm(eyes[1] - eyes[0]))))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1))
-    face = inside.reshape(size, size)
     return (cv2.dilate(area, disc) > 0) & face, face
 
 

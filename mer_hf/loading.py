@@ -11,26 +11,13 @@ import json
 import re
 import warnings
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import httpx2
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    StrictDataclassError,
-)
+from huggingface_hub import HfApi, constants, errors
 from safetensors import SafetensorError
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForVideoClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoImageProcessor, AutoModelForVideoClassification, PreTrainedModel
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import cached_file
 
@@ -149,7 +136,7 @@ def _cached(api: HfApi, repo_id: str, revision: str | None, patterns: tuple[str,
     options = {"allow_patterns": needed, "ignore_patterns": None if of_a_run else ["*/*"]}
     try:
         folder = Path(api.snapshot_download(repo_id, revision=revision, local_files_only=True, **options))
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         return None
     weights = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
     return folder if of_a_run or weights else None
@@ -157,17 +144,17 @@ def _cached(api: HfApi, repo_id: str, revision: str | None, patterns: tuple[str,
 
 def _refused(error: Exception) -> bool:
     """Tell whether the Hub answered and refused; a timeout or too many requests do not count."""
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     return status is not None and 400 <= status < 500 and status not in (408, 429)
 
 
 def hub_error(error: Exception, api: HfApi, repo_id: str, revision: str | None = None) -> str:
     """Return in one line, without a full stop, why the Hub gave nothing to read."""
-    if isinstance(error, GatedRepoError):
+    if isinstance(error, errors.GatedRepoError):
         return f"{api.endpoint}/{repo_id} is gated. Ask for access on its page, then run hf auth login"
-    if isinstance(error, RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return f"{api.endpoint}/{repo_id} has no revision {revision}. Its page lists the existing ones"
-    if isinstance(error, RepositoryNotFoundError):
+    if isinstance(error, errors.RepositoryNotFoundError):
         return (
             f"there is no model {repo_id} at {api.endpoint}, or it is private and the token may not read it. "
             "Check the name, or run hf auth login"
@@ -233,26 +220,19 @@ def load(
         refuse_pickles((path.name for path in Path(source).iterdir()), "it")
         config, _ = PreTrainedConfig.get_config_dict(source)
         key = config.get("model_type")
-        if key in ARCHITECTURES:
-            load_model = ARCHITECTURES[key].classifier_class.from_pretrained
-            load_processor = ARCHITECTURES[key].processor_class.from_pretrained
+        if own := ARCHITECTURES.get(key):
+            model_class, processor_class, trusted = own.classifier_class, own.processor_class, {}
         else:
             _refuse_unknown(Path(source), config, trust_remote_code)
+            model_class, processor_class = AutoModelForVideoClassification, AutoImageProcessor
             trusted = {"trust_remote_code": True}
-            load_model = partial(AutoModelForVideoClassification.from_pretrained, **trusted)
-            load_processor = partial(AutoImageProcessor.from_pretrained, **trusted)
-        model, info = load_model(
-            source,
-            dtype="float32",
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        options = {"output_loading_info": True, "ignore_mismatched_sizes": True, **trusted}
+        model, info = model_class.from_pretrained(source, dtype="float32", use_safetensors=True, **options)
         _refuse_partial(info)
-        processor = load_processor(source)
-        if key not in ARCHITECTURES:
+        processor = processor_class.from_pretrained(source, **trusted)
+        if not own:
             _refuse_without_contract(model, processor)
-    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, errors.StrictDataclassError) as error:
         raise ValueError(f"no model could be loaded from {_shown(source)}: {_reason(error)}") from error
     return model.eval(), processor
 
@@ -260,7 +240,8 @@ def load(
 def _reason(error: Exception) -> str:
     """Return the line of an error that says why: a refused configuration says it last, others first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1].removeprefix("ValueError: ") if isinstance(error, StrictDataclassError) else lines[0]
+    said_last = isinstance(error, errors.StrictDataclassError)
+    return lines[-1].removeprefix("ValueError: ") if said_last else lines[0]
 
 
 def name_of(model: PreTrainedModel) -> str:
@@ -343,10 +324,8 @@ def file_beside(model: PreTrainedModel, name: str) -> str | None:
     source = model.config._name_or_path
     if not source:
         return None
-    options = {
-        "_raise_exceptions_for_missing_entries": False,
-        "_raise_exceptions_for_connection_errors": False,
-    }
+    problems = ("missing_entries", "connection_errors")
+    options = {f"_raise_exceptions_for_{problem}": False for problem in problems}
     return cached_file(source, name, revision=getattr(model.config, "_commit_hash", None), **options)
 
 

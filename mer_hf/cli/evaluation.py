@@ -56,32 +56,26 @@ def report(args: argparse.Namespace) -> str:
 )
 def measure(args: argparse.Namespace) -> str:
     """Evaluate checkpoints on synthetic clips that no run trains on, from clip to answer."""
+    from mer_hf.evaluation import measure as measuring
     from mer_hf.evaluation.clip_results import WITHOUT
-    from mer_hf.evaluation.measure import (
-        EVALUATION_SEED,
-        FILE,
-        format_report,
-        measurement_clips,
-        report,
-        to_json,
-    )
     from mer_hf.hub.scores import with_tables
     from mer_hf.utils.provenance import git_commit
 
     commit = (git_commit() or "unknown")[:10]
-    note = f"mer-hf measure --clips {args.clips}; seed {EVALUATION_SEED}, commit {commit}"
-    results = _evaluate(args, "measuring", measurement_clips(args.clips), EVALUATION_SEED)
+    seed, clips = measuring.EVALUATION_SEED, measuring.measurement_clips(args.clips)
+    note = f"mer-hf measure --clips {args.clips}; seed {seed}, commit {commit}"
+    results = _evaluate(args, "measuring", clips, seed)
     names = map(str, args.checkpoints)
-    reports = {name: report(results[name], note, results.get(name + WITHOUT)) for name in names}
+    reports = {name: measuring.report(results[name], note, results.get(name + WITHOUT)) for name in names}
     for folder in args.checkpoints:
-        measured = to_json(reports[str(folder)])
-        write_text(folder / FILE, measured)
+        measured = measuring.to_json(reports[str(folder)])
+        write_text(folder / measuring.FILE, measured)
         card = folder / "README.md"
         if card.is_file():
             write_text(card, with_tables(card.read_text(encoding="utf-8"), json.loads(measured)))
     if args.json:
         return json.dumps(reports)
-    return "\n".join(format_report(name, numbers) for name, numbers in reports.items())
+    return "\n".join(measuring.format_report(name, numbers) for name, numbers in reports.items())
 
 
 @command(

@@ -48,7 +48,7 @@ class ActionUnit:
         moves (`dict[str, tuple[float, float]]`): Region -> mean motion (outwards, downwards) in its window,
             relative to the point of the face that the AU moves most; outwards is away from the midline.
         least (`float`): Motion of that point at which the AU counts as present in a noiseless flow, in
-            thousandths of the interocular distance.
+            thousandths of the interocular distance; of no use for a hidden one.
         midline (`bool`): Both sides move as one: left and right are equal.
         hidden (`str`): Why motion in a picture does not show the AU. If it has moves, it is fitted all the
             same, so that they are not taken for another AU.
@@ -56,7 +56,7 @@ class ActionUnit:
 
     name: str
     moves: dict[str, tuple[float, float]]
-    least: float = 0.0
+    least: float = 4.0
     midline: bool = False
     hidden: str = ""
 
@@ -65,40 +65,37 @@ class ActionUnit:
 TABLE: tuple[ActionUnit, ...] = (
     ActionUnit("AU1", {
         "forehead, inner": (0, -0.4), "brow, inner": (0, -0.55), "brow, middle": (0, -0.05),
-        "between the brows": (0, -0.55), "root of the nose": (0, -0.25)}, least=4.0),
+        "between the brows": (0, -0.55), "root of the nose": (0, -0.25)}),
     ActionUnit("AU2", {
         "forehead, inner": (0, -0.1), "forehead, outer": (0, -0.5), "brow, inner": (0, -0.1),
         "brow, middle": (0.1, -0.55), "brow, outer": (0.05, -0.55), "fold of the upper lid": (0, -0.45),
-        "upper lid": (0, -0.2), "outer eye corner": (0, -0.2)}, least=4.0),
+        "upper lid": (0, -0.2), "outer eye corner": (0, -0.2)}),
     ActionUnit("AU4", {
         "forehead, inner": (-0.1, 0.25), "forehead, outer": (0, 0.2), "brow, inner": (-0.15, 0.55),
         "brow, middle": (-0.1, 0.4), "brow, outer": (-0.05, 0.15), "between the brows": (0, 0.55),
-        "root of the nose": (0, 0.25), "fold of the upper lid": (-0.1, 0.35),
-        "upper lid": (0, 0.25)}, least=4.0),
+        "root of the nose": (0, 0.25), "fold of the upper lid": (-0.1, 0.35), "upper lid": (0, 0.25)}),
     ActionUnit("AU5", {
-        "brow, middle": (0, -0.1), "fold of the upper lid": (0, -0.35),
-        "upper lid": (0, -0.45)}, least=4.0),
+        "brow, middle": (0, -0.1), "fold of the upper lid": (0, -0.35), "upper lid": (0, -0.45)}),
     ActionUnit("AU6", {
         "brow, outer": (-0.1, 0), "lower lid": (0, -0.25), "outer eye corner": (-0.25, -0.25),
         "below the eye": (-0.1, -0.45), "cheek": (0, -0.5), "cheek, lower": (0, -0.35),
-        "nose wing": (0, -0.15), "nose-lip fold": (0, -0.1)}, least=4.0),
+        "nose wing": (0, -0.15), "nose-lip fold": (0, -0.1)}),
     ActionUnit("AU7", {
-        "lower lid": (-0.15, -0.35), "outer eye corner": (-0.15, 0),
-        "below the eye": (0, -0.1)}, least=4.0),
+        "lower lid": (-0.15, -0.35), "outer eye corner": (-0.15, 0), "below the eye": (0, -0.1)}),
     ActionUnit("AU9", {
         "brow, inner": (-0.1, 0.15), "brow, middle": (0, 0.1), "between the brows": (0, 0.15),
         "root of the nose": (0, -0.25), "nose wing": (0.1, -0.5), "nose-lip fold": (0, -0.25),
         "upper lip, side": (0, -0.3), "bridge of the nose": (0, -0.35), "back of the nose": (0, -0.3),
-        "inner eye corner": (0, -0.35), "flank of the nose": (0, -0.4)}, least=4.0),
+        "inner eye corner": (0, -0.35), "flank of the nose": (0, -0.4)}),
     ActionUnit("AU10", {
         "cheek, lower": (0, -0.2), "nose wing": (0.1, -0.35), "nose-lip fold": (0.05, -0.45),
         "upper lip, side": (0.05, -0.5), "upper lip": (0, -0.35), "mouth corner": (0, -0.4),
-        "beside the corner": (0, -0.2)}, least=4.0),
+        "beside the corner": (0, -0.2)}),
     ActionUnit("AU12", {
         "below the eye": (0, -0.15), "cheek": (0.1, -0.25), "cheek, lower": (0.2, -0.3),
         "nose wing": (0.1, -0.15), "nose-lip fold": (0.25, -0.35), "upper lip, side": (0.35, -0.4),
         "mouth corner": (0.45, -0.5), "beside the corner": (0.3, -0.35), "below the corner": (0.25, -0.25),
-        "lower lip, side": (0.3, -0.3)}, least=4.0),
+        "lower lip, side": (0.3, -0.3)}),
     ActionUnit("AU14", {
         "nose-lip fold": (0.1, 0), "upper lip, side": (0.3, 0), "mouth corner": (0.4, 0),
         "beside the corner": (0.1, 0), "below the corner": (0.15, 0),
@@ -106,12 +103,12 @@ TABLE: tuple[ActionUnit, ...] = (
     ActionUnit("AU15", {
         "nose-lip fold": (0, 0.15), "upper lip, side": (0, 0.4), "mouth corner": (0.05, 0.55),
         "beside the corner": (0.05, 0.4), "below the corner": (0.05, 0.4), "lower lip, side": (0, 0.4),
-        "lower lip": (0, 0.15)}, least=4.0),
+        "lower lip": (0, 0.15)}),
     ActionUnit("AU16", {}, midline=True,
         hidden="the lower lip goes down as in AU25 and AU26; only its shape sets it apart"),
     ActionUnit("AU17", {
         "upper lip": (0, -0.15), "below the corner": (0, -0.1), "lower lip, side": (0, -0.25),
-        "lower lip": (0, -0.45), "below the lip": (0, -0.5), "chin": (0, -0.6)}, least=4.0, midline=True),
+        "lower lip": (0, -0.45), "below the lip": (0, -0.5), "chin": (0, -0.6)}, midline=True),
     ActionUnit("AU18", {
         "nose-lip fold": (-0.2, 0), "upper lip, side": (-0.45, 0), "mouth corner": (-0.55, 0),
         "beside the corner": (-0.35, 0), "below the corner": (-0.3, 0),
@@ -119,8 +116,7 @@ TABLE: tuple[ActionUnit, ...] = (
         hidden="lips narrow in AU18 and AU23; pushed forward and rolled in look the same in the picture"),
     ActionUnit("AU20", {
         "nose-lip fold": (0.2, 0), "upper lip, side": (0.4, 0.1), "mouth corner": (0.6, 0.15),
-        "beside the corner": (0.45, 0.15), "below the corner": (0.5, 0.15),
-        "lower lip, side": (0.45, 0.1)}, least=4.0),
+        "beside the corner": (0.45, 0.15), "below the corner": (0.5, 0.15), "lower lip, side": (0.45, 0.1)}),
     ActionUnit("AU23", {}, midline=True,
         hidden="lips narrow as in AU18; what sets it apart is the red of the lips, which vanishes"),
     ActionUnit("AU24", {
@@ -134,7 +130,7 @@ TABLE: tuple[ActionUnit, ...] = (
     ActionUnit("AU26", {
         "upper lip, side": (0, 0.3), "upper lip": (0, 0.25), "mouth corner": (0, 0.3),
         "beside the corner": (0, 0.25), "below the corner": (0, 0.4), "lower lip, side": (0, 0.55),
-        "lower lip": (0, 0.65), "below the lip": (0, 0.6), "chin": (0, 0.5)}, least=4.0, midline=True),
+        "lower lip": (0, 0.65), "below the lip": (0, 0.6), "chin": (0, 0.5)}, midline=True),
     ActionUnit("AU28", {}, midline=True,
         hidden="the lips vanish into the mouth: skin that is gone has no motion; the rest is AU24's"),
     ActionUnit("AU45", {
@@ -156,9 +152,7 @@ _RIDGE = 0.1
 _SPARSITY, _SPARSE_BELOW, _ROUNDS = 1.0, 0.03, 5
 
 
-def estimate_action_units(
-    frames: np.ndarray, onset: int, apex: int, landmarks_xy: np.ndarray, flow_xy: np.ndarray | None = None
-) -> Intensities:
+def estimate_action_units(frames: np.ndarray, onset: int, apex: int, landmarks_xy: np.ndarray) -> Intensities:
     """Estimate every AU of the vocabulary from the motion between onset and apex.
 
     A few frames around each are averaged against noise, and DIS flow is measured between them.
@@ -169,8 +163,6 @@ def estimate_action_units(
         apex (`int`): Frame of the strongest motion.
         landmarks_xy (`np.ndarray` of shape `(T, N, 2)` or `(N, 2)`): Face mesh (N 468 or 478) in pixels of
             the frames; averaged over the clip, because it jitters.
-        flow_xy (`np.ndarray` of shape `(S, S, 2)`, *optional*): Flow from onset to apex in pixels of the
-            frames, where it is already known; the frames are then not looked at.
 
     Returns:
         `dict[str, tuple[float, float, float] | None]`: AU -> (left, right, intensity), each in [0, 1], left
@@ -190,10 +182,7 @@ def estimate_action_units(
         raise ValueError(
             f"expected 0 <= onset <= apex < {len(frames)} frames, got {onset} and {apex}. Spot them first."
         )
-    flow_xy = _flow_between(frames, onset, apex, landmarks_xy) if flow_xy is None else np.asarray(flow_xy)
-    if flow_xy.ndim != 3 or flow_xy.shape[2] != 2 or not np.isfinite(flow_xy).all():
-        raise ValueError(f"expected finite flow of shape (H, W, 2), got {flow_xy.shape}. Measure it again.")
-    return _intensities(flow_xy, landmarks_xy)
+    return _intensities(_flow_between(frames, onset, apex, landmarks_xy), landmarks_xy)
 
 
 def _intensities(flow_xy: np.ndarray, landmarks_xy: np.ndarray) -> Intensities:

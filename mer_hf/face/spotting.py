@@ -62,8 +62,7 @@ class Phases:
         offset (`int`, *optional*): First frame after the motion, or the last one of the clip.
         curve (`np.ndarray` of shape `(T,)`): float32, motion of the region that moves most, blinks taken out,
             in pixels of the aligned face.
-        source (`str`): `"annotated"`, `"given"`, `"spotted"`, or `"midpoint"` where the apex had to be put
-            midway.
+        source (`str`): `"given"`, `"spotted"`, or `"midpoint"` where the apex had to be put midway.
         outcome (`str`): `"micro_expression"`, `"no_motion"` or `"blink"`.
         threshold (`float`): Value of the curve above which motion counts.
         candidates (`tuple[tuple[int, int, int], ...]`): Onset, apex and offset of every interval, strongest
@@ -90,7 +89,6 @@ def spot(
     onset: int | None = None,
     apex: int | None = None,
     offset: int | None = None,
-    annotated: bool = False,
 ) -> Phases:
     """Find onset, apex and offset in a clip of an aligned face.
 
@@ -106,8 +104,6 @@ def spot(
         onset (`int`, *optional*): Known onset frame.
         apex (`int`, *optional*): Known apex frame.
         offset (`int`, *optional*): Known offset frame.
-        annotated (`bool`, *optional*, defaults to `False`): Whether the known frames come from a dataset's
-            sheet.
 
     Returns:
         `Phases`: All three frames None if nothing moved and nothing was given.
@@ -125,19 +121,17 @@ def spot(
     moved_xy = _region_motion(track, at, step_s)
     blinking = _find_blinks(track, at, moved_xy, step_s)
     curve, threshold = _curve(_without_blinks(moved_xy, blinking), step_s, track, at, onset)
-    candidates = [
-        tuple(at[list(c)].tolist()) for c in _candidates(curve, threshold, step_s, unusable(track)[at])
-    ]
+    intervals = _candidates(curve, threshold, step_s, unusable(track)[at])
+    candidates = tuple(tuple(at[list(interval)].tolist()) for interval in intervals)
     blinks = tuple((int(at[a]), int(at[b - 1])) for a, b in runs(blinking))
     curve = np.interp(np.arange(count), at, curve).astype(np.float32)
     if known:
         frames, source, more = _around_known(known, curve, threshold, times_s)
-        source = "annotated" if annotated and source == "given" else source
         outcome, notes = "micro_expression", notes + more
     else:
         frames, source = candidates[0] if candidates else (None, None, None), "spotted"
         outcome = "micro_expression" if candidates else "blink" if blinks else "no_motion"
-    return Phases(*frames, curve, source, outcome, threshold, tuple(candidates), blinks, tuple(notes))
+    return Phases(*frames, curve, source, outcome, threshold, candidates, blinks, tuple(notes))
 
 
 # --- time ---------------------------------------------------------------------------------------------------
@@ -278,8 +272,8 @@ class _Windows:
     def _cut(self, plane: np.ndarray, centres: np.ndarray) -> np.ndarray:
         """Cut windows around points, each less its mean, `(R, pixels)`."""
         plane = np.ascontiguousarray(plane, dtype=np.float32)
-        cuts = [cv2.getRectSubPix(plane, self.size, tuple(map(float, point))).ravel() for point in centres]
-        patches = np.stack(cuts)
+        cuts = [cv2.getRectSubPix(plane, self.size, tuple(map(float, point))) for point in centres]
+        patches = np.reshape(cuts, (len(cuts), -1))
         return patches - (patches @ self.window)[:, None]
 
 
@@ -305,10 +299,8 @@ def _bridge(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 def _openings(landmarks_xy: np.ndarray) -> np.ndarray:
     """Return how far each eye is open, over its width: `(T, 2)`."""
     openings = []
-    for corners, (upper, lower) in (
-        (landmarks.RIGHT_EYE, landmarks.RIGHT_LIDS),
-        (landmarks.LEFT_EYE, landmarks.LEFT_LIDS),
-    ):
+    eyes = (landmarks.RIGHT_EYE, landmarks.RIGHT_LIDS), (landmarks.LEFT_EYE, landmarks.LEFT_LIDS)
+    for corners, (upper, lower) in eyes:
         heights = np.linalg.norm(landmarks_xy[:, upper] - landmarks_xy[:, lower], axis=-1).mean(1)
         widths = np.linalg.norm(landmarks_xy[:, corners[0]] - landmarks_xy[:, corners[1]], axis=-1)
         openings.append(heights / np.maximum(widths, 1e-6))

@@ -39,7 +39,6 @@ from mer_hf.video.container import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
 
-TABLE_SUFFIXES = (".parquet", ".csv")
 REASONS_SHOWN = 3
 RANK, WORLD_SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """Number of this process in its launch, and how many there are; set by torchrun and accelerate."""

@@ -45,12 +45,8 @@ _LEAST_MARGIN_S = 0.25
 _SHORTEST_PIECE_S = 1.0
 _PAUSE_S = 0.5
 _PAUSE = "the video holds no pictures"
-_REASONS = {
-    "none": "no face was found",
-    "brief": "no face was found",
-    "small": "the face is too small",
-}
-_LOST, _UNSTEADY = "no face was found", "the head turned or moved too fast"
+_LOST, _SMALL = "no face was found", "the face is too small"
+_UNSTEADY = "the head turned or moved too fast"
 
 
 @dataclass(frozen=True)
@@ -294,7 +290,8 @@ class _Search:
                 for begins, part in ((first, slice(None, half)), (False, slice(half, None))):
                     self._add_piece(Clip(clip.frames[part], times_s[part], source=clip.source), begins)
             else:
-                self.gaps.append(Gap(float(times_s[0]), _end_s(times_s), _REASONS[error.kind]))
+                reason = _SMALL if error.kind == "small" else _LOST
+                self.gaps.append(Gap(float(times_s[0]), _end_s(times_s), reason))
             return
         worth_telling = ("the face is small", "2 faces", "3 faces")
         self.notes |= dict.fromkeys(note for note in track.warnings if note.startswith(worth_telling))
@@ -405,16 +402,13 @@ def _remaining_gaps(gaps: list[Gap], searched: Sequence[tuple[float, float]] = (
 
 
 def _thin_curve(
-    windows: list[tuple[np.ndarray, np.ndarray]],
-    end_s: float,
-    gaps: Sequence[Gap],
-    points: int = CURVE_POINTS,
+    windows: list[tuple[np.ndarray, np.ndarray]], end_s: float, gaps: Sequence[Gap]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return middles and maxima of at most `points` stretches from 0 to `end_s`; NaN in gaps.
+    """Return middles and maxima of at most `CURVE_POINTS` stretches from 0 to `end_s`; NaN in gaps.
 
     The windows are pairs of times and values; where two overlap the later one counts.
     """
-    step_s = max(1 / 30, 1.001 * end_s / points)
+    step_s = max(1 / 30, 1.001 * end_s / CURVE_POINTS)
     middles_s = (np.arange(int(end_s / step_s) + 1) + 0.5) * step_s
     top = np.full(len(middles_s), np.nan, dtype=np.float32)
     limit_s = math.inf

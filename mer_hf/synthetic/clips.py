@@ -15,11 +15,11 @@ from mer_hf.face.landmarks import eye_centres
 from mer_hf.face.tracking import track_face
 from mer_hf.video.clip import Clip
 
-from .flow_maps import eye_field
+from .flow_maps import expose, eye_field
 from .identities import Canvas, draw_identity, melanin_of
 from .muscles import vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP
-from .template import face_template, interpolation_operator
+from .template import carry, face_template, spread_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
 
 PHOTOGRAPHS = ("astronaut", "camera")
@@ -112,9 +112,8 @@ def photograph(name: str, interocular_px: float, height: int, width: int) -> tup
     # A little above the middle: room for the chin.
     to_clip = np.float32([[scale, 0, width / 2], [0, scale, 0.42 * height]])
     to_clip[:, 2] -= scale * (left + right) / 2
-    resized = cv2.warpAffine(
-        picture, to_clip, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
-    )
+    options = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REFLECT}
+    resized = cv2.warpAffine(picture, to_clip, (width, height), **options)
     return resized, (landmarks * scale + to_clip[:, 2]).astype(np.float32)
 
 
@@ -149,10 +148,10 @@ def _find_landmarks(picture: np.ndarray, enlarge: int = 1) -> np.ndarray:
     return (landmarks + 0.5) / enlarge - 0.5
 
 
-def photograph_raster(name: str = "astronaut") -> np.ndarray:
+def photograph_raster() -> np.ndarray:
     """Return a gray photograph `(SIDE, SIDE)` on the raster of `pictures.py`, placed by its eye centres."""
     side = 4 * SIDE
-    picture, landmarks = photograph(name, side / SPAN, side, side)
+    picture, landmarks = photograph("astronaut", side / SPAN, side, side)
     left, right = eye_centres(landmarks)
     across = (right - left) / side * SPAN
     turn = np.array([across, (-across[1], across[0])])
@@ -165,16 +164,10 @@ def photograph_raster(name: str = "astronaut") -> np.ndarray:
 def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: int, width: int) -> np.ndarray:
     """Spread the motion of the mesh's vertices over a picture, `(H, W, 2)`; it fades around the face."""
     points = landmarks_xy[:468]
-    hull = cv2.convexHull(points.astype(np.float32))[:, 0]
-    ring = points.mean(axis=0) + 1.3 * (hull - points.mean(axis=0))
     left, right = eye_centres(points)
     step = max(1, int(np.linalg.norm(right - left) / 30))  # a vertex every few pixels needs no finer raster
-    axis_x, axis_y = np.arange(0, width, step), np.arange(0, height, step)
-    query = np.stack(np.meshgrid(axis_x, axis_y), axis=-1).reshape(-1, 2)
-    index, weight, _ = interpolation_operator(np.concatenate([points, ring]), query)
-    values = np.concatenate([moved_xy, np.zeros_like(ring)])
-    coarse = (values[index] * weight[..., None]).sum(axis=1).reshape(len(axis_y), len(axis_x), 2)
-    coarse = cv2.GaussianBlur(coarse.astype(np.float32), (0, 0), 1.0)
+    operator = spread_operator(points, np.arange(0, width, step), np.arange(0, height, step))
+    coarse = cv2.GaussianBlur(carry(moved_xy, operator), (0, 0), 1.0)
     return look_up(coarse, pixel_grid(height, width) / np.float32(step))
 
 
@@ -224,11 +217,8 @@ def render_clip(
     time_s = np.arange(max(2, round(duration_s * fps))) / fps
     strengths = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s)
     frames = render_frames(rng, motion, face, strengths, fps)
-    phases = (None, None, None)
-    if motion.activations:
-        phases = [
-            min(round(t * fps), len(time_s) - 1) for t in (motion.onset_s, motion.apex_s, motion.offset_s)
-        ]
+    seconds = (motion.onset_s, motion.apex_s, motion.offset_s)
+    phases = [min(round(t * fps), len(time_s) - 1) if motion.activations else None for t in seconds]
     return LabelledClip(Clip(frames, time_s, source=f"synthetic:{name}"), motion, *phases)
 
 
@@ -245,10 +235,8 @@ def render_frames(
     time_s = np.arange(len(strengths)) / fps
     moving = _moving_parts(rng, motion, time_s, strengths, landmarks, (height, width))
     head = _head_path(rng, time_s, motion, landmarks[:468].mean(axis=0))
-    frames, still = (
-        np.empty((len(time_s), *picture.shape), np.uint8),
-        np.zeros((height, width, 2), np.float32),
-    )
+    frames = np.empty((len(time_s), *picture.shape), np.uint8)
+    still = np.zeros((height, width, 2), np.float32)
     for i in range(len(time_s)):
         flow_xy = sum((strength[i] * part for strength, part in moving), still)
         frames[i] = _frame(rng, picture, flow_xy, head[i], motion)
@@ -306,10 +294,8 @@ def _head_path(rng, time_s, motion, centre) -> np.ndarray:
     phase, speed = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.5, 1.5, 3)
     path = np.sin(phase + speed * np.pi * time_s[:, None] / max(time_s[-1], 1e-6)) - np.sin(phase)
     shift, turn = motion.drift_px * path[:, :2] / 2, np.deg2rad(motion.turn_deg) * path[:, 2] / 2
-    turns = [rotation(angle) for angle in turn]
-    return np.stack(
-        [np.column_stack([t, centre - t @ centre + s]) for t, s in zip(turns, shift, strict=True)]
-    )
+    turns = zip(map(rotation, turn), shift, strict=True)
+    return np.stack([np.column_stack([t, centre - t @ centre + s]) for t, s in turns])
 
 
 def _frame(rng, picture, flow_xy, head, motion) -> np.ndarray:
@@ -319,8 +305,7 @@ def _frame(rng, picture, flow_xy, head, motion) -> np.ndarray:
     source = (still - carried_back(flow_xy, still, 0.0)).astype(np.float32)
     frame = cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     gain = 1.0 + motion.flicker * rng.uniform(-1, 1)
-    noisy = frame * np.float32(gain) + motion.noise * rng.standard_normal(frame.shape, dtype=np.float32)
-    return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+    return expose(rng, frame * np.float32(gain), motion.noise)
 
 
 def example_clip(kind: str, fps: float = 30.0, seed: int = 0) -> LabelledClip:

@@ -47,11 +47,9 @@ class Expression(NamedTuple):
     activations: dict[str, tuple[float, float]]
 
 
-def draw_expression(
-    rng: np.random.Generator, label: int, sources: tuple[str, ...] = ("casme2", "samm")
-) -> Expression:
-    """Draw at least one AU, strengths and sides for a clip of a class; `sources` are keys of `AU_SHARES`."""
-    shares = AU_SHARES[sources[rng.integers(len(sources))]][CLASSES[label]]
+def draw_expression(rng: np.random.Generator, label: int) -> Expression:
+    """Draw at least one AU, strengths and sides for a clip of a class."""
+    shares = list(AU_SHARES.values())[rng.integers(len(AU_SHARES))][CLASSES[label]]
     names = np.array(list(shares))
     probabilities = np.array(list(shares.values()))
     present = rng.random(len(names)) < probabilities

@@ -16,10 +16,10 @@ from mer_hf.face.tracking import FaceError, FaceGeometry, track_face
 from mer_hf.video.clip import Clip, compressed
 
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
-from .flow_maps import FlowMapSettings, Stream, eye_motion, log_uniform, personal_basis, smooth_noise
+from .flow_maps import Stream, expose, eye_motion, log_uniform, personal_basis, smooth_noise
 from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
-from .template import face_template, interpolation_operator
+from .template import Operator, carry, face_template, spread_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
 
 FILM_CANVAS = Canvas(84.0, -2.0, -1.75, 336, 336)
@@ -34,11 +34,12 @@ BASE_INTEROCULAR_PX = 110.0
 BASE_SIDE = 380
 """A face's own raster; larger than the crop, which is shifted and turned on it."""
 
-BASE_UNITS = BASE_SIDE / BASE_INTEROCULAR_PX
-BASE_CANVAS = Canvas(BASE_INTEROCULAR_PX, -BASE_UNITS / 2, -0.42 * BASE_UNITS, BASE_SIDE, BASE_SIDE)
-
 STEP = 4
 """Pixels of a face at rest between two points at which motion is known."""
+
+BASE_AXIS = np.arange(0, BASE_SIDE + STEP, STEP)
+BASE_UNITS = BASE_SIDE / BASE_INTEROCULAR_PX
+BASE_CANVAS = Canvas(BASE_INTEROCULAR_PX, -BASE_UNITS / 2, -0.42 * BASE_UNITS, BASE_SIDE, BASE_SIDE)
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,8 @@ class SyntheticFaces(Stream):
         render = film_face if filmed else render_face
         frames, landmarks_xy = render(rng, activations, strengths, self.settings, self.geometry)
         phases = {"onset": 0, "apex": apex, "offset": len(frames) - 1}
-        return {
-            "frames": frames, **phases, "label": label, "action_units": activations,
-            "landmarks_xy": landmarks_xy,
-        }  # fmt: skip
+        truth = {"label": label, "action_units": activations, "landmarks_xy": landmarks_xy}
+        return {"frames": frames, **phases, **truth}
 
     def _strengths(self, rng) -> tuple[np.ndarray, int]:
         """Draw how far the expression is in each frame, and return that and the apex frame."""
@@ -241,17 +240,15 @@ def film_face(
     between = 3  # frames of the clip from one that is wanted to the next
     count = between * (len(strengths) - 1) + 1
     over_time = np.interp(np.arange(count), np.arange(0, count, between), strengths)
-    muscles = FlowMapSettings(muscle=settings.muscle, contraction=settings.contraction)
     for _ in range(5):  # a face that is not found is drawn again
         motion = Motion(
             activations,
             log_uniform(rng, *settings.peak_px),
-            blink_s=None,
             drift_px=float(rng.uniform(0, 4)),
             turn_deg=float(rng.uniform(0, 2)),
             noise=log_uniform(rng, *settings.noise),
             flicker=float(abs(rng.normal(0, settings.gain))),
-            basis=personal_basis(rng, activations, muscles),
+            basis=personal_basis(rng, activations, settings),
         )
         person = draw_identity(rng, FILM_CANVAS)
         face = np.round(person.picture).astype(np.uint8), person.points_xy.astype(np.float32)
@@ -282,7 +279,7 @@ class _Face:
 
     picture: np.ndarray
     points_xy: np.ndarray
-    spread: tuple[np.ndarray, np.ndarray]
+    spread: Operator
     furrows: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -294,18 +291,7 @@ def _photograph(name: str, flipped: bool) -> _Face:
     if flipped:
         picture = np.ascontiguousarray(picture[:, ::-1])
         points = np.stack([BASE_SIDE - 1 - points[:, 0], points[:, 1]], axis=1)[face_template()[1]]
-    return _Face(picture, points, _spread(points, BASE_SIDE))
-
-
-def _spread(points_xy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what carries motion from the vertices to a coarse raster; it fades to zero around the face."""
-    hull = cv2.convexHull(points_xy.astype(np.float32))[:, 0]
-    ring = points_xy.mean(axis=0) + 1.3 * (hull - points_xy.mean(axis=0))
-    axis = np.arange(0, side + STEP, STEP)
-    query = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    index, weight, _ = interpolation_operator(np.concatenate([points_xy, ring]), query)
-    weight = np.where(index < len(points_xy), weight, 0.0)  # the ring stands still
-    return np.minimum(index, len(points_xy) - 1), weight
+    return _Face(picture, points, spread_operator(points, BASE_AXIS, BASE_AXIS))
 
 
 def _base(rng, settings, names: tuple[str, ...]) -> _Face:
@@ -317,7 +303,8 @@ def _base(rng, settings, names: tuple[str, ...]) -> _Face:
         table = np.clip(255 * (np.arange(256)[:, None] / 255) ** gamma * tint, 0, 255).astype(np.float32)
         return replace(face, picture=np.dstack([table[:, c][face.picture[..., c]] for c in range(3)]))
     person = draw_identity(rng, BASE_CANVAS, names if settings.furrow else ())
-    return _Face(person.picture, person.points_xy, _spread(person.points_xy, BASE_SIDE), person.furrows)
+    spread = spread_operator(person.points_xy, BASE_AXIS, BASE_AXIS)
+    return _Face(person.picture, person.points_xy, spread, person.furrows)
 
 
 def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
@@ -335,21 +322,15 @@ def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
     return (grid @ axes.T + (left + right) / 2 + bend).astype(np.float32)
 
 
-def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis=None) -> np.ndarray:
+def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis) -> np.ndarray:
     """Draw the motion of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in crop pixels."""
     unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
-    muscles = FlowMapSettings(
-        muscle=settings.muscle, contraction=settings.contraction, blink=settings.blink, gaze=settings.gaze
-    )
     moved = np.zeros((len(face.points_xy), 2))
     if activations:
-        moved = vertex_displacement(activations, basis or personal_basis(rng, activations, muscles))
+        moved = vertex_displacement(activations, basis or personal_basis(rng, activations, settings))
         moved *= peak_px / np.linalg.norm(moved, axis=1).max()
-    moved = (moved + eye_motion(rng, muscles)) * unit_px
-    index, weight = face.spread
-    side = round(len(index) ** 0.5)
-    coarse = (moved[index] * weight[..., None]).sum(axis=1).reshape(side, side, 2).astype(np.float32)
-    return look_up(cv2.GaussianBlur(coarse, (0, 0), 1.0), to_base / STEP)
+    moved = (moved + eye_motion(rng, settings)) * unit_px
+    return look_up(cv2.GaussianBlur(carry(moved, face.spread), (0, 0), 1.0), to_base / STEP)
 
 
 def _places(points_xy: np.ndarray, to_base: np.ndarray) -> np.ndarray:
@@ -371,10 +352,7 @@ def _expose(rng, picture, blur_px, noise, quality, settings) -> np.ndarray:
     light = cv2.resize(smooth_noise(rng, 4, 1, 28)[..., 0], (size, size), interpolation=cv2.INTER_CUBIC)
     picture = picture * np.float32(1 + rng.normal(0, settings.gain))
     picture += (light * rng.uniform(0, settings.light_levels))[..., None]
-    if blur_px > 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur_px)
-    picture += np.float32(noise) * rng.standard_normal(picture.shape, dtype=np.float32)
-    frame = np.clip(np.round(picture), 0, 255).astype(np.uint8)
+    frame = expose(rng, picture, noise, blur_px)
     if quality is not None:
         packed = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         return cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1]

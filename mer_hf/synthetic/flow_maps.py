@@ -20,7 +20,7 @@ from .expressions import Expression, begin_sample
 from .identities import Canvas, draw_identity
 from .muscles import PULLS, Pull, au_basis, side_field, vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP, draw_face
-from .template import FEATURE_LINES, face_template, interpolation_operator
+from .template import FEATURE_LINES, Operator, carry, face_template, interpolation_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
 
 FINE = 56
@@ -102,24 +102,22 @@ class FlowMapSettings:
 
 
 @lru_cache(maxsize=1)
-def _canvas() -> dict[str, np.ndarray]:
-    """Return the neutral face on a fixed raster: mesh weights, contrast, outline and depth."""
+def _canvas() -> tuple[Operator, np.ndarray]:
+    """Return what carries motion to a fixed raster; and contrast, outline and depth of the face on it."""
     side = 128
     axis = (np.arange(side) + 0.5) / side * SPAN
     vertices = face_template()[0]
-    query = np.stack(np.meshgrid(axis + LEFT, axis + TOP), axis=-1).reshape(-1, 2)
-    index, weight, inside = interpolation_operator(vertices[:, :2], query)
+    (index, weight), inside = interpolation_operator(vertices[:, :2], axis + LEFT, axis + TOP)
     contrast = np.zeros((side, side), np.uint8)
     for line in FEATURE_LINES.values():
         pixels = (vertices[list(line), :2] - (LEFT, TOP)) / SPAN * side
         cv2.polylines(contrast, [np.round(pixels).astype(np.int32)], False, 255, 3)
     contrast = cv2.GaussianBlur(contrast.astype(np.float32) / 255.0, (0, 0), 2.0)
-    inside = inside.reshape(side, side)
     mask = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 2.0)
-    depth = (vertices[index, 2] * weight).sum(axis=1).reshape(side, side).astype(np.float32)
+    depth = carry(vertices[:, 2:], (index, weight))[..., 0]
     depth = cv2.GaussianBlur(np.where(inside, depth, depth.max()), (0, 0), 3.0)
     layers = np.dstack([contrast / contrast.max(), mask, depth])
-    return {"index": index, "weight": weight.astype(np.float32), "layers": layers}
+    return (index, weight.astype(np.float32)), layers
 
 
 def smooth_noise(rng: np.random.Generator, grain_px: float, planes: int, size: int = FINE) -> np.ndarray:
@@ -209,10 +207,8 @@ def draw_flow(
     moved = vertex_displacement(activations, personal_basis(rng, activations, settings))
     moved /= np.linalg.norm(moved, axis=1).max()
     moved += eye_motion(rng, settings)
-    canvas = _canvas()
-    field = (moved[canvas["index"]] * canvas["weight"][..., None]).sum(axis=1).astype(np.float32)
-    side = canvas["layers"].shape[0]
-    layers = np.dstack([field.reshape(side, side, 2), canvas["layers"]])
+    operator, layers = _canvas()
+    layers = np.dstack([carry(moved, operator), layers])
     filmed = rng.random() < settings.filmed
     size = int(rng.choice(settings.picture_px)) if filmed else FINE
     face_xy, squash = _crop(rng, size, settings)
@@ -311,13 +307,13 @@ def _film(rng, true, picture, settings) -> np.ndarray:
     light = smooth_noise(rng, size / 5, 1, size)[..., 0] * rng.uniform(0, settings.light_levels)
     apex = apex * (1 + rng.normal(0, settings.gain)) + light
     noise, blur_px = log_uniform(rng, *settings.sensor_noise), rng.uniform(0, settings.blur_px) * size / 112
-    onset, apex = (_expose(rng, frame, noise, blur_px) for frame in (picture, apex))
+    onset, apex = (expose(rng, frame, noise, blur_px) for frame in (picture, apex))
     if rng.random() < settings.tvl1:
         return cv2.optflow.DualTVL1OpticalFlow_create(warps=2).calc(onset, apex, None)
     return optical_flow(onset, apex)
 
 
-def _expose(rng, picture, noise, blur_px) -> np.ndarray:
+def expose(rng, picture, noise, blur_px=0.0) -> np.ndarray:
     """Expose a picture to the sensor: blur, noise, 8 bits."""
     if blur_px > 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), blur_px)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .template import FACE_OUTLINE, face_template, interpolation_operator
+from .template import FACE_OUTLINE, Operator, carry, face_template, interpolation_operator
 from .warp import look_up
 
 LIDS = (
@@ -80,12 +80,6 @@ class Canvas:
         """Map face coordinates to pixels; pixel centres lie on whole numbers."""
         return (np.asarray(points_xy, np.float64) - (self.left, self.top)) * self.px - 0.5
 
-    def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the face coordinates of every pixel, `(1, W)` and `(H, 1)`."""
-        x = (np.arange(self.width, dtype=np.float32) + 0.5) / self.px + self.left
-        y = (np.arange(self.height, dtype=np.float32) + 0.5) / self.px + self.top
-        return x[None], y[:, None]
-
 
 @dataclass(frozen=True, eq=False)
 class Identity:
@@ -94,14 +88,12 @@ class Identity:
     Attributes:
         picture (`np.ndarray` of shape `(H, W, 3)`): float32 RGB, 0 to 255.
         points_xy (`np.ndarray` of shape `(468, 2)`): Landmarks in its pixels.
-        skin (`np.ndarray` of shape `(3,)`): Its tone, RGB.
         furrows (`dict[str, np.ndarray]`): AU -> `(H, W)` float32, what the light loses at full strength;
             empty unless asked for.
     """
 
     picture: np.ndarray
     points_xy: np.ndarray
-    skin: np.ndarray
     furrows: dict[str, np.ndarray]
 
 
@@ -120,9 +112,8 @@ def draw_identity(
     _background(rng, brush)
     for draw in (_body, _skin, _features, _hair_in_front, _extras):
         draw(rng, brush, person)
-    picture = np.clip(brush.picture, 0, 255)
     drawn = {name: _furrow(brush, person.points, FURROWS[name]) for name in furrows if name in FURROWS}
-    return Identity(picture, canvas.to_pixels(person.points), person.skin, drawn)
+    return Identity(np.clip(brush.picture, 0, 255), canvas.to_pixels(person.points), drawn)
 
 
 def melanin_of(rng: np.random.Generator) -> float:
@@ -199,17 +190,18 @@ class _Brush:
     def __init__(self, canvas: Canvas):
         self.canvas = canvas
         self.picture = np.zeros((canvas.height, canvas.width, 3), np.float32)
-        self.x, self.y = canvas.grid()
+        self.x = ((np.arange(canvas.width, dtype=np.float32) + 0.5) / canvas.px + canvas.left)[None]
+        self.y = ((np.arange(canvas.height, dtype=np.float32) + 0.5) / canvas.px + canvas.top)[:, None]
 
-    def mask(self, points_xy, soft: float, line: float = 0.0, closed: bool = True):
-        """Return the slices around a shape and its share of each pixel there; sizes are in face units."""
+    def mask(self, points_xy, soft: float, line: float = 0.0, closed: bool = False):
+        """Return the slices around an area or line, and its share of each pixel there; in face units."""
         canvas, soft_px = self.canvas, max(soft * self.canvas.px, 0.4)
         points = canvas.to_pixels(points_xy)
         margin = int(3 * soft_px + line * canvas.px + 2)
         low = np.maximum(np.floor(points.min(axis=0)).astype(int) - margin, 0)
         high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + margin + 1, (canvas.width, canvas.height))
         if (high <= low).any():
-            return None, None
+            return (slice(0), slice(0)), np.zeros((0, 0), np.float32)
         layer = np.zeros((high[1] - low[1], high[0] - low[0]), np.float32)
         fixed = np.round((points - low) * 16).astype(np.int32)
         if line:
@@ -218,27 +210,17 @@ class _Brush:
             cv2.fillPoly(layer, [fixed], 1.0, cv2.LINE_AA, 4)
         return (slice(low[1], high[1]), slice(low[0], high[0])), cv2.GaussianBlur(layer, (0, 0), soft_px)
 
-    def fill(self, points_xy, tone, soft=0.01, opacity=1.0):
-        """Paint an area in a tone (3,) or with a picture `(H, W, 3)`."""
-        self._paint(*self.mask(points_xy, soft), tone, opacity)
-
-    def line(self, points_xy, tone, width=0.02, soft=0.01, opacity=1.0, closed=False):
-        """Paint a line."""
-        self._paint(*self.mask(points_xy, soft, line=width, closed=closed), tone, opacity)
+    def fill(self, points_xy, tone, soft, opacity=1.0, line=0.0, closed=False):
+        """Paint an area or a line in a tone (3,) or with a picture `(H, W, 3)`."""
+        place, share = self.mask(points_xy, soft, line, closed)
+        tone = np.asarray(tone, np.float32)
+        area = self.picture[place]
+        area += (opacity * share)[..., None] * ((tone[place] if tone.ndim == 3 else tone) - area)
 
     def shade(self, points_xy, factor, soft, line=0.0):
         """Darken (below 1) or brighten an area or a line."""
-        place, share = self.mask(points_xy, soft, line=line, closed=not line)
-        if place is not None:
-            self.picture[place] *= (1 + (factor - 1) * share)[..., None]
-
-    def _paint(self, place, share, tone, opacity):
-        if place is None:
-            return
-        tone = np.asarray(tone, np.float32)
-        tone = tone[place] if tone.ndim == 3 else tone
-        area = self.picture[place]
-        area += (opacity * share)[..., None] * (tone - area)
+        place, share = self.mask(points_xy, soft, line)
+        self.picture[place] *= (1 + (factor - 1) * share)[..., None]
 
 
 def _noise(rng, canvas: Canvas, grain: float) -> np.ndarray:
@@ -309,13 +291,10 @@ def _relief() -> tuple[np.ndarray, float, float, float]:
     """Return the depth of the neutral face on a fixed raster: map, left, top, pixels per unit."""
     px, left, top, width, height = 64.0, -1.4, -1.4, 180, 210
     vertices = face_template()[0]
-    grid = np.meshgrid((np.arange(width) + 0.5) / px + left, (np.arange(height) + 0.5) / px + top)
-    x, y = (plane.ravel() for plane in grid)
-    index, weight, inside = interpolation_operator(vertices[:, :2], np.stack([x, y], axis=-1))
-    depth = (vertices[index, 2] * weight).sum(axis=1)
-    x = np.abs(x)
-    dome = 0.9 * (x / 1.1) ** 2 - 0.2 + 0.35 * np.maximum(0, -0.7 - y) ** 2
-    depth = np.where(inside, depth, dome).reshape(height, width).astype(np.float32)
+    x, y = (np.arange(width) + 0.5) / px + left, (np.arange(height) + 0.5) / px + top
+    operator, inside = interpolation_operator(vertices[:, :2], x, y)
+    dome = 0.9 * (np.abs(x) / 1.1) ** 2 - 0.2 + 0.35 * np.maximum(0, -0.7 - y[:, None]) ** 2
+    depth = np.where(inside, carry(vertices[:, 2:], operator)[..., 0], dome).astype(np.float32)
     return cv2.GaussianBlur(depth, (0, 0), 2.5), left, top, px
 
 
@@ -324,11 +303,8 @@ def _normals(brush, person) -> np.ndarray:
     depth, left, top, px = _relief()
     moved = person.points - face_template()[0][:, :2]
     # Proportions change slowly: a coarse field of them is enough.
-    index, weight = _coarse()
-    field = (moved[index] * weight[..., None]).sum(axis=1).reshape(24, 24, 2).astype(np.float32)
-    field = cv2.GaussianBlur(field, (0, 0), 0.8)
-    at = np.empty((brush.canvas.height, brush.canvas.width, 2), np.float32)
-    at[..., 0], at[..., 1] = brush.x, brush.y
+    field = cv2.GaussianBlur(carry(moved, _coarse()), (0, 0), 0.8)
+    at = np.dstack(np.broadcast_arrays(brush.x, brush.y))
     cell = np.stack([(at[..., 0] + 1.5) / 3.0 * 24 - 0.5, (at[..., 1] + 1.2) / 3.2 * 24 - 0.5], axis=-1)
     at -= look_up(field, cell)
     z = look_up(depth, ((at - (left, top)) * px - 0.5).astype(np.float32))
@@ -339,13 +315,13 @@ def _normals(brush, person) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _coarse() -> tuple[np.ndarray, np.ndarray]:
+def _coarse() -> Operator:
     vertices = face_template()[0][:, :2]
     x = (np.arange(24) + 0.5) / 24 * 3.0 - 1.5
     y = (np.arange(24) + 0.5) / 24 * 3.2 - 1.2
-    query = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    index, weight, inside = interpolation_operator(vertices, query)
-    nearest = np.argmin(np.square(query[:, None] - vertices).sum(axis=2), axis=1)
+    (index, weight), inside = interpolation_operator(vertices, x, y)
+    query = np.stack(np.meshgrid(x, y), axis=-1)
+    nearest = np.argmin(np.square(query[:, :, None] - vertices).sum(axis=-1), axis=-1)
     index[~inside] = nearest[~inside, None]
     weight[~inside] = (1.0, 0.0, 0.0)
     return index, weight
@@ -426,7 +402,8 @@ def _mouth(rng, brush, person):
     brush.fill(points[list(LOWER_LIP)], tone, 0.014, 0.9)
     middle = (points[14] + points[17]) / 2
     brush.shade(_oval(*middle, 0.16, 0.03), 1 + rng.uniform(0.03, 0.2), 0.03)
-    brush.line(points[list(LIP_LINE)], tone * rng.uniform(0.25, 0.5), rng.uniform(0.012, 0.03), 0.008, 0.9)
+    dark, width = tone * rng.uniform(0.25, 0.5), rng.uniform(0.012, 0.03)
+    brush.fill(points[list(LIP_LINE)], dark, 0.008, 0.9, line=width)
     brush.shade(points[[83, 18, 313]] + (0, 0.02), 1 - rng.uniform(0.08, 0.22), 0.04, line=0.05)
     brush.shade(points[[164, 0]], 1 - rng.uniform(0.02, 0.1), 0.02, line=0.05)
 
@@ -439,8 +416,6 @@ def _eye(rng, brush, person, lids, look, lash, shadow):
     brush.shade(upper - (0, 0.07), shadow, 0.05, line=0.08)  # the socket
     white = np.array([236, 230, 224]) * (0.72 + 0.28 * float(np.clip(person.skin.mean() / 190, 0, 1)))
     area, share = brush.mask(opening, 0.006)
-    if area is None:
-        return
     inside = brush.picture[area]
     inside += share[..., None] * (white.astype(np.float32) * np.float32(rng.uniform(0.85, 1.0)) - inside)
     radius = 0.125
@@ -454,11 +429,11 @@ def _eye(rng, brush, person, lids, look, lash, shadow):
     fall = np.clip(1 - (brush.y[area[0]] - upper[:, 1].min()) / 0.07, 0, 1) * share * 0.35
     inside *= 1 - fall[..., None]  # the upper lid's shadow
     dark = np.minimum(person.hair, person.skin * 0.4) * 0.7
-    brush.line(upper, dark, lash, 0.008, 0.9)
-    brush.line(lower, person.skin * 0.55, 0.012, 0.008, rng.uniform(0.3, 0.8))
+    brush.fill(upper, dark, 0.008, 0.9, line=lash)
+    brush.fill(lower, person.skin * 0.55, 0.008, rng.uniform(0.3, 0.8), line=0.012)
     if person.melanin < 0.97:
         crease = upper[1:] - (0, rng.uniform(0.03, 0.1))
-        brush.line(crease, person.skin * rng.uniform(0.5, 0.75), 0.012, 0.01, rng.uniform(0.2, 0.9))
+        brush.fill(crease, person.skin * rng.uniform(0.5, 0.75), 0.01, rng.uniform(0.2, 0.9), line=0.012)
     brush.fill(_oval(*(opening[8] + (0.0, 0.005)), 0.025, 0.018), (190, 120, 110), 0.008, 0.5)
 
 
@@ -474,7 +449,7 @@ def _brow(rng, brush, outline, tone, thick, strong):
         root = spine[first] + (spine[first + 1] - spine[first]) * (at - first)
         root = root + rng.normal(0, 0.03 * thick, 2) * (0.3, 1)
         tip = root + np.array([-across * rng.uniform(0.02, 0.09), -rng.uniform(-0.02, 0.06)])
-        brush.line([root, tip], tone * rng.uniform(0.6, 1.3), 0.008, 0.006, strong)
+        brush.fill([root, tip], tone * rng.uniform(0.6, 1.3), 0.006, strong, line=0.008)
 
 
 def _hair_in_front(rng, brush, person):
@@ -491,8 +466,6 @@ def _hair_in_front(rng, brush, person):
     cover = np.clip((edge - brush.y) / rng.uniform(0.03, 0.12) + 0.5, 0, 1)
     outline = _oval(0, (person.skull + 0.9) / 2, points[454, 0] + 0.13, (0.9 - person.skull) / 2)
     place, share = brush.mask(outline, 0.02)
-    if place is None:
-        return
     strands = _noise(rng, canvas, 0.01)[place]
     strands *= np.float32(0.0 if person.style == "scarf" else rng.uniform(0.06, 0.25))
     strands = cv2.GaussianBlur(strands, (0, 0), sigmaX=0.6, sigmaY=0.04 * canvas.px) * 2
@@ -519,10 +492,10 @@ def _extras(rng, brush, person):
         size = rng.uniform((0.36, 0.24), (0.44, 0.34))
         for lids in LIDS:
             x, y = points[list(lids[0])].mean(axis=0)
-            brush.line(_oval(x, y + 0.06, *size), tone, width, 0.006, 0.95, closed=True)
-        brush.line([(-0.5 + size[0], 0.0), (0.5 - size[0], 0.0)], tone, width, 0.006, 0.95)
-        for side in (-1, 1):
-            brush.line([(side * (0.5 + size[0]), -0.03), (side * 1.08, 0.0)], tone, width, 0.006, 0.95)
+            brush.fill(_oval(x, y + 0.06, *size), tone, 0.006, 0.95, line=width, closed=True)
+        inner, outer = 0.5 - size[0], 0.5 + size[0]
+        for ends in ([(-inner, 0), (inner, 0)], [(-outer, -0.03), (-1.08, 0)], [(outer, -0.03), (1.08, 0)]):
+            brush.fill(ends, tone, 0.006, 0.95, line=width)
 
 
 def _beard(rng, brush, person):
@@ -533,11 +506,8 @@ def _beard(rng, brush, person):
     share = np.maximum(reach, cheeks) * rng.uniform(0.15, 0.75)
     for lip_line in (UPPER_LIP, LOWER_LIP):
         place, lip = brush.mask(points[list(lip_line)], 0.02)
-        if place is not None:
-            share[place] *= 1 - np.minimum(lip * 1.3, 1)
+        share[place] *= 1 - np.minimum(lip * 1.3, 1)
     place, inside = brush.mask(points[list(FACE_OUTLINE)], 0.03)
-    if place is None:
-        return
     grain = 1 + 0.3 * _noise(rng, canvas, 0.01)[place][..., None]
     area = brush.picture[place]
     area += (share[place] * inside)[..., None] * (np.minimum(person.hair, person.skin * 0.7) * grain - area)
@@ -547,7 +517,6 @@ def _furrow(brush, points, lines) -> np.ndarray:
     """Return what the light loses along the lines of one AU, `(H, W)`, at most 1."""
     total = np.zeros((brush.canvas.height, brush.canvas.width), np.float32)
     for line, strength in lines:
-        place, share = brush.mask(points[list(line)], 0.03, line=0.02, closed=False)
-        if place is not None:
-            total[place] += strength * share
+        place, share = brush.mask(points[list(line)], 0.03, line=0.02)
+        total[place] += strength * share
     return total / max(float(total.max()), 1e-6)

@@ -9,6 +9,7 @@ picture, y downwards, z away from the camera.
 from functools import lru_cache
 from importlib import resources
 
+import cv2
 import numpy as np
 from scipy.spatial import Delaunay
 
@@ -41,20 +42,38 @@ def face_template() -> tuple[np.ndarray, np.ndarray]:
     return vertices, mirror
 
 
-def interpolation_operator(
-    points_xy: np.ndarray, query_xy: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return weights that carry values from vertices `(V, 2)` to points `(Q, 2)`, linear in each triangle.
+Operator = tuple[np.ndarray, np.ndarray]
+"""Vertex indices int64 and their weights, both `(H, W, 3)`: they carry values from vertices to a raster."""
 
-    Returns:
-        `tuple`: vertex indices int64 `(Q, 3)`, weights float64 `(Q, 3)` (all 0 outside the mesh), inside bool
-        `(Q,)`.
+
+def interpolation_operator(
+    points_xy: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[Operator, np.ndarray]:
+    """Return what carries values from vertices `(V, 2)` to a raster, linear in each triangle.
+
+    Weights are 0 outside the mesh; also return where the raster lies inside, `(H, W)`.
     """
+    query = np.stack(np.meshgrid(x, y), axis=-1)
     mesh = Delaunay(points_xy)
-    triangle = mesh.find_simplex(query_xy)
+    triangle = mesh.find_simplex(query)
     inside = triangle >= 0
-    transform = mesh.transform[triangle]  # (Q, 3, 2)
-    first_two = np.einsum("qij,qj->qi", transform[:, :2], query_xy - transform[:, 2])
-    weights = np.concatenate([first_two, 1.0 - first_two.sum(axis=1, keepdims=True)], axis=1)
+    transform = mesh.transform[triangle]  # (H, W, 3, 2)
+    first_two = np.einsum("...ij,...j->...i", transform[..., :2, :], query - transform[..., 2, :])
+    weights = np.concatenate([first_two, 1.0 - first_two.sum(axis=-1, keepdims=True)], axis=-1)
     weights[~inside] = 0.0
-    return mesh.simplices[triangle].astype(np.int64), weights, inside
+    return (mesh.simplices[triangle].astype(np.int64), weights), inside
+
+
+def spread_operator(points_xy: np.ndarray, x: np.ndarray, y: np.ndarray) -> Operator:
+    """Return what carries motion of the vertices to a raster; it fades to zero around the face."""
+    hull = cv2.convexHull(points_xy.astype(np.float32))[:, 0]
+    ring = points_xy.mean(axis=0) + 1.3 * (hull - points_xy.mean(axis=0))
+    (index, weight), _ = interpolation_operator(np.concatenate([points_xy, ring]), x, y)
+    weight = np.where(index < len(points_xy), weight, 0.0)  # the ring stands still
+    return np.minimum(index, len(points_xy) - 1), weight
+
+
+def carry(values: np.ndarray, operator: Operator) -> np.ndarray:
+    """Carry values of vertices `(V, C)` to a raster, float32 `(H, W, C)`."""
+    index, weight = operator
+    return (values[index] * weight[..., None]).sum(axis=-2).astype(np.float32)

@@ -147,37 +147,25 @@ def flow_picture(flow_xy: np.ndarray, max_px: float | None = None, size: int = 4
     return _render(figure)
 
 
-def overlay_picture(
-    face: np.ndarray, relevance: np.ndarray, opacity: float = 0.75, smoothing: float = 0.03
-) -> np.ndarray:
+def overlay_picture(face: np.ndarray, relevance: np.ndarray, smoothing: float = 0.03) -> np.ndarray:
     """Lay a heat map over a face: the brighter and yellower, the more it mattered; the rest stays as it is.
 
     Args:
         face (`np.ndarray` of shape `(H, W, 3)`): uint8, RGB.
         relevance (`np.ndarray` of shape `(H, W)`): In [0, 1].
-        opacity (`float`, *optional*, defaults to 0.75): How much of the face the strongest relevance hides.
         smoothing (`float`, *optional*, defaults to 0.03): Width of a blur over the map, as a fraction of the
             face: the hard edges of coarse patches would look like a finding.
 
     Returns:
         `np.ndarray` of shape `(H, W, 3)`: uint8, RGB.
-
-    Raises:
-        ValueError: If the sizes differ or the map leaves [0, 1].
     """
-    face, relevance = np.asarray(face), np.asarray(relevance, dtype=np.float64)
-    if face.shape[:2] != relevance.shape:
-        raise ValueError(
-            f"face and relevance map must have the same size, got {face.shape[:2]} and {relevance.shape}."
-        )
-    if not (np.isfinite(relevance).all() and relevance.min() >= 0.0 and relevance.max() <= 1.0):
-        raise ValueError(f"relevance must lie in [0, 1], got {relevance.min():.3g} to {relevance.max():.3g}.")
+    relevance = np.asarray(relevance, dtype=np.float64)
     if smoothing:
         relevance = smooth_relevance(relevance, smoothing * len(face))
     gray = face.astype(np.float64).mean(axis=2, keepdims=True)
     share = np.minimum(relevance * 1.5, 1.0)[..., None]
     muted = (1.0 - 0.6 * share) * face + 0.6 * share * gray  # skin tones would tint the colours of the map
-    return np.round(muted + opacity * share * (heat_colors(relevance) - muted)).astype(np.uint8)
+    return np.round(muted + 0.75 * share * (heat_colors(relevance) - muted)).astype(np.uint8)
 
 
 def smooth_relevance(relevance: np.ndarray, sigma: float) -> np.ndarray:
@@ -195,7 +183,6 @@ def bars_picture(
     scores: dict[str, float],
     chosen: str | None = None,
     size_wh: tuple[int, int] = (420, 150),
-    scale: float = 2.0,
 ) -> np.ndarray:
     """Draw a horizontal bar with its number for each class; the chosen class stands out.
 
@@ -203,10 +190,9 @@ def bars_picture(
         scores (`dict[str, float]`): Class -> probability in [0, 1], drawn in this order from the top.
         chosen (`str`, *optional*): The class to emphasise; None where no answer was given.
         size_wh (`tuple[int, int]`, *optional*, defaults to `(420, 150)`): Width and height of the layout.
-        scale (`float`, *optional*, defaults to 2.0): Pixels per unit of `size_wh`.
 
     Returns:
-        `np.ndarray` of shape `(scale * height, scale * width, 3)`: uint8, RGB.
+        `np.ndarray` of shape `(2 * height, 2 * width, 3)`: uint8, RGB.
     """
     figure, axes = _canvas(size_wh)
     colors = [BLUE if name == chosen else "#9CA3AF" for name in scores]
@@ -217,13 +203,12 @@ def bars_picture(
     axes.tick_params(axis="y", length=0, labelsize=10.5)
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
-    return _render(figure, scale)
+    return _render(figure, 2.0)
 
 
 def action_unit_bars(
     values: dict[str, tuple[float, float, float] | None],
     size_wh: tuple[int, int] = (560, 480),
-    scale: float = 2.0,
 ) -> np.ndarray:
     """Draw action units as bars to both sides, as one looks at the face: the person's right on the left.
 
@@ -232,10 +217,9 @@ def action_unit_bars(
             drawn in this order from the top; from 0.5 on a side stands out. None where motion in a picture
             does not show the AU: the row says so.
         size_wh (`tuple[int, int]`, *optional*, defaults to `(560, 480)`): Width and height of the layout.
-        scale (`float`, *optional*, defaults to 2.0): Pixels per unit of `size_wh`.
 
     Returns:
-        `np.ndarray` of shape `(scale * height, scale * width, 3)`: uint8, RGB.
+        `np.ndarray` of shape `(2 * height, 2 * width, 3)`: uint8, RGB.
     """
     figure, axes = _canvas(size_wh)
     small = {"va": "center", "fontsize": 8}
@@ -259,7 +243,7 @@ def action_unit_bars(
     axes.tick_params(axis="y", length=0)
     axes.set_title("person's right", loc="left", fontsize=9, color=VERMILION)
     axes.set_title("person's left", loc="right", fontsize=9, color=BLUE)
-    return _render(figure, scale)
+    return _render(figure, 2.0)
 
 
 def confusion_picture(counts: np.ndarray, names: tuple[str, ...], mark: str = "") -> np.ndarray:
@@ -300,8 +284,6 @@ def timeline_picture(
     duration_s: float,
     gaps: Sequence[tuple[float, float]] = (),
     blinks: Sequence[tuple[float, float]] = (),
-    size_wh: tuple[int, int] = (1100, 300),
-    scale: float = 2.0,
 ) -> np.ndarray:
     """Draw minutes of video on one line of time: motion, what was found, gaps and blinks.
 
@@ -314,15 +296,13 @@ def timeline_picture(
         duration_s (`float`): Length of the line.
         gaps (`Sequence[tuple[float, float]]`, *optional*): Start and end of what could not be searched.
         blinks (`Sequence[tuple[float, float]]`, *optional*): Start and end of each.
-        size_wh (`tuple[int, int]`, *optional*, defaults to `(1100, 300)`): Width and height of the layout.
-        scale (`float`, *optional*, defaults to 2.0): Pixels per unit of `size_wh`.
 
     Returns:
-        `np.ndarray` of shape `(scale * height, scale * width, 3)`: uint8, RGB.
+        `np.ndarray` of shape `(600, 2200, 3)`: uint8, RGB.
     """
     line_s = max(duration_s, 1e-3)
     names = [*labels, UNCLASSIFIED, "blinks"]
-    figure, axes = _canvas(size_wh)
+    figure, axes = _canvas((1100, 300))
     axes.remove()
     ratios = {"height_ratios": (5, 1.1 * len(names)), "hspace": 0.02}
     axes, rows = figure.subplots(2, 1, sharex=True, gridspec_kw=ratios)
@@ -332,7 +312,7 @@ def timeline_picture(
     axes.set_ylabel("motion (px)", color=GRAY)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", color=LINE, linewidth=0.6)
-    _draw_intervals(rows, intervals, blinks, names, 3 * line_s / size_wh[0])
+    _draw_intervals(rows, intervals, blinks, names, 3 * line_s / 1100)
     for part in (axes, rows):
         part.spines[["top", "right", "left"]].set_visible(False)
         part.spines["bottom"].set_color(LINE)
@@ -344,7 +324,7 @@ def timeline_picture(
     rows.set_xlim(0.0, line_s)
     rows.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 2, 3, 6, 10]))
     rows.xaxis.set_major_formatter(FuncFormatter(lambda at_s, _: clock(at_s, duration_s)))
-    return _render(figure, scale)
+    return _render(figure, 2.0)
 
 
 def clock(at_s: float, duration_s: float) -> str:

@@ -43,50 +43,38 @@ _TITLES = {"no_motion": "no motion above the noise", "blink": "no other motion"}
 
 
 def write_replay(
-    path: str | os.PathLike,
-    track: FaceTrack,
-    prediction: Prediction,
-    factor: float = FACTOR,
-    slow: float = SLOW,
+    path: str | os.PathLike, track: FaceTrack, prediction: Prediction, factor: float = FACTOR
 ) -> None:
     """Write the replay as an mp4 that browsers play; a failure leaves what was there.
 
-    The replay shows 3 to 8 seconds around the motion. On the left stands the aligned face as it was recorded,
-    beside it the same face with its motion since the onset drawn larger. For a micro-expression the network's
-    relevance fades in towards the apex, where the replay rests for a moment. Below, a strip shows the place
-    in the clip. Without an expression no relevance is shown: the replay shows the interval in question, or
-    the whole clip (of a long clip, the stretch with the strongest motion).
+    The replay shows 3 to 8 seconds around the motion, at a quarter of the clip's speed where that fits; a
+    clip without times counts as one of 30 frames per second. On the left stands the aligned face as it was
+    recorded, beside it the same face with its motion since the onset drawn larger. For a micro-expression the
+    network's relevance fades in towards the apex, where the replay rests for a moment. Below, a strip shows
+    the place in the clip. Without an expression no relevance is shown: the replay shows the interval in
+    question, or the whole clip (of a long clip, the stretch with the strongest motion).
 
     Args:
         path (`str` or `os.PathLike`): The file to write, ending in `.mp4`.
         track ([`FaceTrack`]): The aligned faces, from `MicroExpressionPipeline.with_track`.
         prediction ([`Prediction`]): The prediction made from them.
         factor (`float`, *optional*, defaults to 8.0): How many times larger motion is drawn, 1 or more.
-        slow (`float`, *optional*, defaults to 0.25): Speed of the replay, 1 being that of the clip. It is
-            adapted where the replay would last less than 3 or more than 8 seconds. A clip without times
-            counts as one of 30 frames per second.
 
     Raises:
-        ValueError: If track and prediction belong to different clips, a number is out of range, or the path
+        ValueError: If track and prediction belong to different clips, the factor is below 1, or the path
             does not end in `.mp4`.
     """
-    write_clip(path, replay_frames(track, prediction, factor, slow), FPS, crf=23, preset="veryfast")
+    write_clip(path, replay_frames(track, prediction, factor), FPS, crf=23, preset="veryfast")
 
 
-def replay_frames(
-    track: FaceTrack, prediction: Prediction, factor: float = FACTOR, slow: float = SLOW
-) -> Iterator[np.ndarray]:
+def replay_frames(track: FaceTrack, prediction: Prediction, factor: float = FACTOR) -> Iterator[np.ndarray]:
     """Draw the frames of the replay, at most 240 of shape `(442, 676, 3)`, uint8 RGB, 30 per second."""
     if len(track.frames) != len(prediction.phases.curve):
         raise ValueError(
             f"the track has {len(track.frames)} frames, the curve {len(prediction.phases.curve)}. "
             "Pass the track that the prediction was made from."
         )
-    if not 0.0 < slow <= 1.0:
-        raise ValueError(
-            f"expected slow above 0 and at most 1, got {slow}. 0.25 plays at a quarter of the speed."
-        )
-    board = _storyboard(prediction, slow)
+    board = _storyboard(prediction)
     faces, used = _faces(track, board.places)
     moved_xy = measure_motion(faces, int(np.abs(used - board.start).argmin()))
     heat = _Heat(prediction) if prediction.outcome == "micro_expression" else None
@@ -159,7 +147,7 @@ class _Storyboard:
         return "rising" if place < apex else "falling" if place < offset else "after"
 
 
-def _storyboard(prediction: Prediction, slow: float) -> _Storyboard:
+def _storyboard(prediction: Prediction) -> _Storyboard:
     """Choose the stretch of the clip that is replayed, and its speed."""
     phases, times_s = prediction.phases, np.asarray(prediction.timestamps_s, dtype=float)
     count = len(phases.curve)
@@ -167,10 +155,10 @@ def _storyboard(prediction: Prediction, slow: float) -> _Storyboard:
     clock_s = times_s if timed else np.arange(count) / _UNTIMED_HZ
     frames = {name: getattr(phases, name) for name in PHASE_STYLES}
     frames = {} if None in frames.values() else frames
-    first_s, last_s = _stretch(prediction, clock_s, frames, slow)
+    first_s, last_s = _stretch(prediction, clock_s, frames)
     length_s = max(last_s - first_s, 1e-3)
     hold_s = _HOLD_S if frames else 0.0
-    speed = float(np.clip(slow, length_s / (LONGEST_S - hold_s), length_s / (SHORTEST_S - hold_s)))
+    speed = float(np.clip(SLOW, length_s / (LONGEST_S - hold_s), length_s / (SHORTEST_S - hold_s)))
     seconds = np.linspace(first_s, last_s, max(2, int((length_s / speed) * FPS)))
     places = np.interp(seconds, clock_s, np.arange(count))
     if frames:
@@ -182,9 +170,7 @@ def _storyboard(prediction: Prediction, slow: float) -> _Storyboard:
     return _Storyboard(places[:MOST_FRAMES], start, frames, phases.blinks, times_s, speed, title)
 
 
-def _stretch(
-    prediction: Prediction, clock_s: np.ndarray, frames: dict[str, int], slow: float
-) -> tuple[float, float]:
+def _stretch(prediction: Prediction, clock_s: np.ndarray, frames: dict[str, int]) -> tuple[float, float]:
     """Return begin and end of what is replayed, in seconds of the clip."""
     begin_s, end_s = float(clock_s[0]), float(clock_s[-1])
     phases = prediction.phases
@@ -197,7 +183,7 @@ def _stretch(
     else:
         blinked = phases.blinks and prediction.outcome == "blink"
         middle = list(phases.blinks[0]) if blinked else int(np.nanargmax(phases.curve))
-        middle_s, most_s = float(np.mean(clock_s[middle])), 2.0 * LONGEST_S * slow
+        middle_s, most_s = float(np.mean(clock_s[middle])), 2.0 * LONGEST_S * SLOW
     if end_s - begin_s <= most_s:
         return begin_s, end_s
     first_s = float(np.clip(middle_s - most_s / 2, begin_s, end_s - most_s))

@@ -38,17 +38,6 @@ TITLES = {
     "no_motion": "No motion",
     "blink": "Only a blink",
 }
-PHASE_SOURCES = {
-    "annotated": "from a dataset's annotation",
-    "given": "given by a person",
-    "spotted": "found in the motion",
-    "midpoint": "apex put midway, as nothing stood out",
-}
-AU_SOURCES = {
-    "estimated": "estimated from the motion",
-    "annotated": "annotated by a person",
-    "hidden": "estimated from the motion, but hidden from the network",
-}
 PACKAGES = ("torch", "transformers", "opencv-contrib-python", "mediapipe")
 
 
@@ -105,7 +94,7 @@ def html_report(
         video = replay if isinstance(replay, bytes) else Path(replay).read_bytes()
         replay = _data_uri("video/mp4", video)
     template = environment.get_template("prediction.html.j2")
-    page = template.render(_report_values(prediction), source=source, replay=replay)
+    page = template.render(_report_values(prediction), prediction=prediction, source=source, replay=replay)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -130,38 +119,23 @@ def _blinking(prediction: Prediction) -> np.ndarray:
 
 
 def _report_values(prediction: Prediction) -> dict:
-    """Collect what the template reads."""
-    answer = prediction.to_dict()
-    phases = answer["phases"]
-    timed = phases["onset_s"] is not None and phases["offset_s"] is not None
+    """Collect what the template reads beside the prediction."""
+    phases, units = prediction.phases, prediction.action_units
+    frames = (phases.onset, phases.apex, phases.offset)
+    style = {"threshold": phases.threshold, "unit": "pixels", "size_wh": (920, 220)}
+    blinking = _blinking(prediction)
+    curve = figures.curve_picture(phases.curve, *frames, prediction.timestamps_s, blinking, **style)
+    bars = figures.action_unit_bars(units, size_wh=(620, 60 + 20 * len(units)))
+    packages = {name: version(name) for name in PACKAGES}
     return {
         "title": TITLES[prediction.outcome],
-        "label": prediction.label,
-        "scores": sorted(prediction.scores.items(), key=lambda item: -item[1]),
         "classified": prediction.outcome not in UNSCORED,
-        "expression_probability": prediction.expression_probability,
-        "phases": [
-            (name, phases[name], phases[f"{name}_s"]) for name in PHASE_NAMES if phases[name] is not None
-        ],
-        "duration_ms": round(1000 * (phases["offset_s"] - phases["onset_s"])) if timed else None,
-        "phase_source": PHASE_SOURCES[phases["source"]],
-        "weaker_intervals": len(phases["candidates"]) - 1,
-        "blinks": phases["blinks"],
-        "frames": len(prediction.phases.curve),
+        "phases": prediction.to_dict()["phases"],
         "present": _present(prediction),
-        "action_units_source": AU_SOURCES[prediction.action_units_source],
         "pictures": _pictures(prediction),
-        "curve": _png(_curve_picture(prediction)),
-        "curve_alt": _curve_alt(prediction),
-        "action_units": _action_units_picture(prediction),
-        "warnings": prediction.warnings,
-        "model": prediction.model,
-        "versions": [
-            ("mer_hf", __version__),
-            *((name, version(name)) for name in PACKAGES),
-            ("Python", platform.python_version()),
-        ],
-        "took_s": sum(prediction.timings_s.values()),
+        "curve": _png(curve),
+        "action_units": _png(bars),
+        "versions": {"mer_hf": __version__, **packages, "Python": platform.python_version()},
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
@@ -184,52 +158,21 @@ def _pictures(prediction: Prediction) -> list[dict[str, str]]:
     phases = prediction.phases
     flow_xy = optical_flow(prediction.onset_face, prediction.apex_face)
     most_px = max(figures.full_color_px(flow_xy), FAINT_PX)
-    if phases.apex is None:
-        start = ("First frame", "The aligned face.")
-        end = ("Middle frame", "The aligned face.")
-    else:
+    start = ("First frame", "The aligned face.")
+    end = ("Middle frame", "The aligned face.")
+    if phases.apex is not None:
         start = (f"Onset, frame {phases.onset}", "The aligned face before the motion.")
         end = (f"Apex, frame {phases.apex}", "The aligned face at the strongest motion.")
-    motion = (
-        "Motion between the two",
-        f"Optical flow: colour and arrows give the direction, full colour is {most_px:.2f} pixels of the "
-        "aligned face.",
-    )
-    shown = [
-        (prediction.onset_face, *start),
-        (prediction.apex_face, *end),
-        (figures.flow_picture(flow_xy, max_px=most_px), *motion),
-    ]
+    rim = f"full colour is {most_px:.2f} pixels of the aligned face."
+    note = f"Optical flow: colour and arrows give the direction, {rim}"
+    flow = figures.flow_picture(flow_xy, max_px=most_px)
+    shown = [(prediction.onset_face, *start), (prediction.apex_face, *end)]
+    shown.append((flow, "Motion between the two", note))
     if prediction.relevance.any():
         overlay = figures.overlay_picture(prediction.apex_face, prediction.apex_relevance)
         note = "Heat map over the apex face: the brighter and yellower, the more it mattered."
         shown.append((overlay, "What the network looked at", note))
     return [{"uri": _png(picture), "caption": caption, "note": note} for picture, caption, note in shown]
-
-
-def _curve_picture(prediction: Prediction) -> np.ndarray:
-    phases, times_s = prediction.phases, prediction.timestamps_s
-    frames = (phases.onset, phases.apex, phases.offset)
-    style = {"threshold": phases.threshold, "unit": "pixels", "size_wh": (920, 220)}
-    return figures.curve_picture(phases.curve, *frames, times_s, _blinking(prediction), **style)
-
-
-def _curve_alt(prediction: Prediction) -> str:
-    curve, phases = prediction.phases.curve, prediction.phases
-    text = (
-        f"Motion over {len(curve)} frames, at most {float(curve.max()):.2f} pixels in frame "
-        f"{int(curve.argmax())}; the threshold is {phases.threshold:.2f}"
-    )
-    if phases.apex is not None:
-        text += f", onset {phases.onset}, apex {phases.apex}, offset {phases.offset}"
-    return f"{text}."
-
-
-def _action_units_picture(prediction: Prediction) -> str | None:
-    if not prediction.action_units:
-        return None
-    height = 60 + 20 * len(prediction.action_units)
-    return _png(figures.action_unit_bars(prediction.action_units, size_wh=(620, height)))
 
 
 def _png(picture: np.ndarray) -> str:

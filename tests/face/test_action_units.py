@@ -13,17 +13,15 @@ from mer_hf.face.action_units import (
     given_action_units,
     resting_action_units,
 )
-from mer_hf.face.flow import optical_flow
 from mer_hf.face.landmarks import REGIONS
 from mer_hf.face.tracking import track_face
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
 from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, render_face
-from mer_hf.synthetic.muscles import au_basis
 from mer_hf.synthetic.template import face_template
 
 SEED = 2**31 + 7  # not one of those the table was fitted on
-SETTINGS = FaceSettings(blink=0, gaze=0, noise=(0.5, 1.5), compressed=0)
+SETTINGS = FaceSettings(blink=0, gaze=0, noise=(0.5, 1.5), compressed=0, muscle=0)
 SHOWN = [unit.name for unit in TABLE if not unit.hidden]
 TWO_SIDED = [unit.name for unit in TABLE if not unit.hidden and not unit.midline]
 
@@ -31,7 +29,7 @@ TWO_SIDED = [unit.name for unit in TABLE if not unit.hidden and not unit.midline
 def drawn(activations, photograph, peak_px=3.0, seed=SEED, geometry=GEOMETRY, strengths=(0.0, 1.0)):
     settings = replace(SETTINGS, photograph=float(photograph), peak_px=(peak_px, peak_px))
     rng = np.random.default_rng(seed)
-    return render_face(rng, activations, np.array(strengths), settings, geometry, au_basis())
+    return render_face(rng, activations, np.array(strengths), settings, geometry)
 
 
 def estimated(*args, **kwargs):
@@ -116,13 +114,11 @@ def test_jitter_of_the_landmarks_does_not_matter():
         assert value is None or np.allclose(value, shaken[name], atol=0.03), name
 
 
-def test_478_landmarks_and_a_ready_flow_give_the_same():
+def test_478_landmarks_give_the_same():
     frames, landmarks_xy = drawn(activations_of("AU4"), True)
-    flow_xy = optical_flow(frames[0], frames[1])
     expected = estimate_action_units(frames, 0, 1, landmarks_xy)
     irises = np.concatenate([landmarks_xy, np.full((10, 2), 50.0)])
     assert estimate_action_units(frames, 0, 1, irises) == expected
-    assert estimate_action_units(frames, 0, 1, irises, flow_xy=flow_xy) == expected
 
 
 def test_what_the_crop_leaves_out_is_none():
@@ -135,7 +131,7 @@ def test_frames_around_onset_and_apex_are_averaged_against_noise():
     strengths = 0.5 - 0.5 * np.cos(np.pi * np.clip((np.arange(40) - 8) / 24, 0, 1))
     rng = np.random.default_rng(SEED)
     settings = replace(SETTINGS, photograph=1.0, peak_px=(1.2, 1.2), noise=(9.0, 9.0), residual_px=0.0)
-    frames, landmarks_xy = render_face(rng, activations_of("AU4"), strengths, settings, GEOMETRY, au_basis())
+    frames, landmarks_xy = render_face(rng, activations_of("AU4"), strengths, settings, GEOMETRY)
     alone = estimate_action_units(frames[[8, 32]], 0, 1, landmarks_xy)
     among = estimate_action_units(frames, 8, 32, landmarks_xy)
     assert among["AU4"][2] > alone["AU4"][2] + 0.05
@@ -167,8 +163,6 @@ def test_clips_through_face_mesh_and_registration(kind, expected, allowed):
         ({"apex": 2}, "expected 0 <= onset <= apex < 2 frames, got 0 and 2"),
         ({"landmarks_xy": np.zeros((400, 2))}, r"got \(400, 2\)"),
         ({"landmarks_xy": np.zeros((478, 3))}, r"got \(478, 3\)"),
-        ({"flow_xy": np.zeros((64, 64))}, r"flow of shape \(H, W, 2\), got \(64, 64\)"),
-        ({"flow_xy": np.full((64, 64, 2), np.nan)}, "expected finite flow"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

@@ -200,7 +200,6 @@ def test_known_frames_always_win(raised, still):
         phases = spot(*clip, onset=5, apex=9, offset=12)
         assert frames_of(phases) == (5, 9, 12)
         assert phases.source == "given" and phases.outcome == "micro_expression"
-    assert spot(*still, onset=5, apex=9, annotated=True).source == "annotated"
 
 
 def test_missing_frames_are_spotted_around_the_known_ones(raised):

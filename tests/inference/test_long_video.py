@@ -277,13 +277,14 @@ def test_a_pause_is_a_gap_even_where_a_window_was_searched():
     assert _remaining_gaps([pause, Gap(2.5, 4, "a")], [(0, 3)]) == [pause, Gap(3, 4, "a")]
 
 
-def test_a_thin_curve_keeps_its_peaks_and_takes_what_the_later_window_saw():
+def test_a_thin_curve_keeps_its_peaks_and_takes_what_the_later_window_saw(monkeypatch):
+    monkeypatch.setattr(long_video, "CURVE_POINTS", 64)
     times_s, rng = np.arange(0, 300, 0.04), np.random.default_rng(0)
     values = rng.uniform(0, 1, len(times_s))
     values[5000] = 7.0
     windows = [(times_s[at : at + 100], values[at : at + 100]) for at in range(0, len(times_s), 100)]
     windows.insert(-1, (windows[-1][0], np.full_like(windows[-1][1], 9.0)))
-    middles_s, top = _thin_curve(windows, 300.0, [], points=64)
+    middles_s, top = _thin_curve(windows, 300.0, [])
     assert 60 <= len(top) <= 64
     assert top.max() == 7.0 and middles_s[top.argmax()] == pytest.approx(200.0, abs=5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mer_hf.face.spotting import Phases
-from mer_hf.visualization.replay import FPS, MOST_FRAMES, SLOW, _storyboard, replay_frames, write_replay
+from mer_hf.visualization.replay import FPS, MOST_FRAMES, _storyboard, replay_frames, write_replay
 from tests.results import result
 
 PLAIN, LARGER = slice(0, 336), slice(340, 676)
@@ -81,7 +81,7 @@ def test_frames_without_a_place_in_the_clip_have_no_map():
     ids=str,
 )
 def test_every_replay_lasts_three_to_eight_seconds(options):
-    frames = _storyboard(result(**options)[1], SLOW).places
+    frames = _storyboard(result(**options)[1]).places
     assert 3.0 - 2 / FPS <= len(frames) / FPS <= 8.0
     assert len(frames) <= MOST_FRAMES == 240
 
@@ -89,7 +89,7 @@ def test_every_replay_lasts_three_to_eight_seconds(options):
 @pytest.mark.parametrize("phases", [(0, 0, 0), None])
 def test_a_clip_of_one_frame_is_drawn(phases):
     track, prediction = result("no_micro_expression" if phases else "no_motion", 1, None, phases)
-    assert len(drawn(track, prediction)) == len(_storyboard(prediction, SLOW).places)
+    assert len(drawn(track, prediction)) == len(_storyboard(prediction).places)
 
 
 @pytest.mark.parametrize(("count", "fps", "phases"), [(40, 30.0, (14, 19, 25)), (400, 50.0, (40, 180, 330))])
@@ -127,8 +127,6 @@ def test_two_runs_give_the_same_pictures():
     ("options", "words"),
     [
         ({"factor": 0.0}, "factor of 1 or more"),
-        ({"slow": 0.0}, "slow above 0"),
-        ({"slow": 2.0}, "slow above 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options, words, tmp_path):
@@ -153,7 +151,7 @@ def test_browsers_play_the_file(tmp_path):
         assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
         assert (stream.width, stream.height) == (676, 442)
         frames = sum(1 for _ in container.decode(stream))
-    assert frames == len(_storyboard(prediction, SLOW).places)
+    assert frames == len(_storyboard(prediction).places)
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")  # it starts to play before all of it is there
     assert [file.name for file in tmp_path.iterdir()] == ["replay.mp4"]
