@@ -28,14 +28,15 @@ class Fold:
     test: np.ndarray
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
+    """Replace what may not be part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text)
 
 
 def _leave_one_out(table: ClipTable, groups: np.ndarray) -> list[Fold]:
     """Return one fold per group, in the order of their names."""
     folds = [
-        Fold(_file_name(name), np.flatnonzero(groups != name), np.flatnonzero(groups == name))
+        Fold(file_name(name), np.flatnonzero(groups != name), np.flatnonzero(groups == name))
         for name in np.unique(groups)
     ]
     return checked(table, folds)
@@ -83,7 +84,7 @@ def cross_dataset(
     if not train_on or not test_on:
         raise ValueError(f"nothing is left to {'train' if test_on else 'test'} on. Name fewer datasets.")
     train, test = (np.flatnonzero(np.isin(table.datasets, side)) for side in (train_on, test_on))
-    return checked(table, [Fold(_file_name("-".join(sorted(test_on))), train, test)])
+    return checked(table, [Fold(file_name("-".join(sorted(test_on))), train, test)])
 
 
 def inner_validation(

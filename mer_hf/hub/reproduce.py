@@ -22,6 +22,7 @@ from mer_hf.loading import load, snapshot
 from mer_hf.training.config import TrainingConfig
 from mer_hf.training.recorded import Recorded, read_recorded
 from mer_hf.training.selection import predict
+from mer_hf.utils.templates import render
 
 from .folder import read_json
 from .runs import FOLDS, PREDICTIONS, RECORD, REPORT, SPLITS, numbers_of, shorten
@@ -33,6 +34,7 @@ weights in float16, which were rounded after the predictions were made, and for 
 convolutions keep as few bits by default."""
 
 NEEDED = (RECORD, REPORT, SPLITS, PREDICTIONS, f"{FOLDS}/*/*.json", f"{FOLDS}/*/*.safetensors")
+TEMPLATE = Path(__file__).parent / "templates" / "reproduction.txt.j2"
 SHOWN = 10
 """Differing clips in the table, before it counts the others."""
 
@@ -166,6 +168,7 @@ def reproduce(
     differing = [
         clip for clip in clips if clip["published"] != clip["recomputed"] or clip["difference"] > tolerance
     ]
+    matches = equal and not differing
     return {
         "name": published.name,
         "clips": len(rows) // len(report["seeds"]),
@@ -180,45 +183,18 @@ def reproduce(
         "largest_difference": max(clip["difference"] for clip in clips),
         "tolerance": tolerance,
         "given": (record.get("given", ""), recorded.given),
-        "verdict": "matches" if equal and not differing else "differs",
-        "matches": equal and not differing,
+        "verdict": "matches" if matches else "differs",
+        "matches": matches,
     }
 
 
 def format_result(result: dict[str, Any]) -> str:
     """Return what [`reproduce`] found as text with two tables."""
-    protocol = PROTOCOLS.get(result["protocol"], result["protocol"])
-    lines = [
-        f"{result['name']}: {result['clips']} clips of {result['subjects']} subjects, {result['trainings']} "
-        f"networks, {protocol}, epochs chosen by: {result['selection']}",
-        f"{'':26}published    recomputed",
-    ]
-    for name, value in result["published"].items():
-        lines.append(f"{name.replace('_', ' '):26}{value:.6f}     {result['recomputed'][name]:.6f}")
-    differing = result["differing"]
-    lines.append(
-        f"{'It matches' if result['matches'] else 'It does not match'}: {len(differing)} of "
-        f"{result['answers']} predictions differ; probabilities differ by at most "
-        f"{result['largest_difference']:.2g} (allowed: {result['tolerance']:g})."
-    )
-    if differing:
-        lines.append(f"{'seed':6}{'clip':32}{'published':14}{'recomputed':14}difference")
-    for clip in differing[:SHOWN]:
-        predictions = f"{clip['published']:14}{clip['recomputed']:14}{clip['difference']:.2g}"
-        lines.append(f"{clip['seed']:<6}{clip['key']:32}{predictions}")
-    if len(differing) > SHOWN:
-        lines.append(f"and {len(differing) - SHOWN} more (--json lists all)")
-    before, now = result["given"]
-    if not result["matches"] and before != now:
-        lines.append(f"Input of the networks in the run: {before}. Now: {now}.")
-    return "\n".join(lines)
+    return render(TEMPLATE, result | {"protocols": PROTOCOLS, "shown": SHOWN}).rstrip()
 
 
 def _predict(
-    published: PublishedRun,
-    recorded: Recorded,
-    folds: list[Fold],
-    progress: Callable[[int, int], None] | None,
+    published: PublishedRun, recorded: Recorded, folds: list[Fold], progress: Callable | None
 ) -> list[dict]:
     """Recompute the log: one fold after the other predicts its test clips."""
     seeds, rows = published.report["seeds"], []

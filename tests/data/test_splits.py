@@ -149,8 +149,3 @@ def test_equal_tables_have_equal_digests_whatever_their_order():
 def test_a_table_that_contradicts_itself_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         table(**changes)
-
-
-def test_datasets_of_different_classes_are_not_joined():
-    with pytest.raises(ValueError, match="different classes"):
-        joined([table(), table(dataset="b", class_names=("x", "y", "z"))])
