@@ -40,6 +40,7 @@ NEAREST = 3
 """A missing frame is replaced by one whose number differs by at most this."""
 
 TEMPLATE, SHOWN = Path(__file__).with_name("report.txt.j2"), 20
+COPIED = ("video", "emotion", "objective_class", "apex_source")
 PHASES = ("onset", "apex", "offset")
 
 Progress = Callable[[int, int], None]
@@ -143,14 +144,13 @@ def prepare_clip(annotation: Annotation) -> dict[str, Any]:
         "key": annotation.key,
         "database": annotation.dataset,
         "subject": annotation.subject_key,
-        "video": annotation.video,
         "interval": [-1, -1] if None in interval else interval,
-        "emotion": annotation.emotion,
-        "objective_class": annotation.objective_class,
+        **{
+            name: getattr(annotation, name) for name in ("video", "emotion", "objective_class", "apex_source")
+        },
         "action_units": [asdict(unit) for unit in annotation.action_units],
         "frames": [{"bytes": cv2.imencode(".png", frame[..., ::-1])[1].tobytes()} for frame in track.frames],
         **positions,
-        "apex_source": annotation.apex_source,
         "landmarks_xy": track.landmarks_xy.astype(np.float32),
         "timestamps_s": clip.timestamps_s.tolist(),
         "repairs": [*fixes, *track.warnings],
@@ -296,10 +296,7 @@ def _report(
     """Return the content of report.json."""
     by_subject = Counter(each.subject_key for each in prepared)
     return {
-        "name": findings.name,
-        "title": findings.title,
-        "published": findings.published,
-        "sheet": findings.sheet,
+        **{name: getattr(findings, name) for name in ("name", "title", "published", "sheet")},
         "found": len(findings.annotations) + len(findings.excluded),
         "clips": len(prepared),
         "subjects": len(by_subject),

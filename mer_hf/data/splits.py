@@ -153,14 +153,11 @@ def to_json(table: ClipTable, folds: list[Fold]) -> str:
     return json.dumps(sides, indent=1) + "\n"
 
 
-def from_json(table: ClipTable, text: str) -> list[Fold]:
-    """Read the output of [`to_json`] and check it again."""
+def from_keys(table: ClipTable, split: dict[str, dict[str, list[str]]]) -> list[Fold]:
+    """Return the folds of a split (fold -> the keys of both sides, all in the table), and check them."""
     row_of = {str(key): row for row, key in enumerate(table.keys)}
     folds = []
-    for name, sides in json.loads(text).items():
-        missing = [key for side in sides.values() for key in side if key not in row_of]
-        if missing:
-            raise ValueError(f"fold {name} names {missing[0]}, which is not in the table of clips.")
+    for name, sides in split.items():
         rows = {side: np.array(sorted(row_of[key] for key in keys)) for side, keys in sides.items()}
         folds.append(Fold(name, rows["train"], rows["test"]))
     return checked(table, folds)

@@ -5,15 +5,14 @@ in the title, in the names of the columns, in the picture and in the keys of rep
 """
 
 import base64
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
-from PIL import Image
 
 from mer_hf.utils.files import write_text
 from mer_hf.utils.templates import render
@@ -194,11 +193,8 @@ def write_report(path: Path) -> dict[str, Any]:
     path = Path(path)
     report = _collect(path)
     title = "TEST-SELECTED" if report["dishonest"] else ""
-    picture = io.BytesIO()
-    Image.fromarray(confusion_picture(report["scores"].confusion, report["class_names"], title)).save(
-        picture, format="PNG"
-    )
-    report["picture"] = base64.b64encode(picture.getvalue()).decode()
+    picture = confusion_picture(report["scores"].confusion, report["class_names"], title)
+    report["picture"] = base64.b64encode(cv2.imencode(".png", picture[..., ::-1])[1]).decode()
     numbers = _to_json(report)
     for name in ("report.md", "report.html"):
         write_text(path / name, render(FOLDER / "templates" / f"{name}.j2", report))

@@ -5,9 +5,9 @@ a time.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,13 @@ def read_published(path: Path, name: str) -> PublishedRun:
 def _check_files(published: PublishedRun) -> None:
     """Check that every fold of every seed is there, and that the log has each of its test clips once."""
     expected, missing = set(), []
-    for seed in published.report["seeds"]:
-        for name, sides in published.splits.items():
-            folder = published.fold(name, seed)
-            if Path(name).name != name:
-                raise ValueError(f"{published.name}: {name!r} is not a valid name of a fold.")
-            if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-                missing.append(folder.name)
-            expected |= {(str(seed), name, key) for key in sides["test"]}
+    for seed, (name, sides) in product(published.report["seeds"], published.splits.items()):
+        folder = published.fold(name, seed)
+        if Path(name).name != name:
+            raise ValueError(f"{published.name}: {name!r} is not a valid name of a fold.")
+        if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+            missing.append(folder.name)
+        expected |= {(str(seed), name, key) for key in sides["test"]}
     if missing:
         raise ValueError(f"{published.name} lacks {len(missing)} folds: {shorten(missing)}.")
     logged = {(row.get("seed"), row.get("fold"), row.get("key")) for row in published.rows}
@@ -122,7 +121,7 @@ def check_data(table: ClipTable, published: PublishedRun, data: str) -> list[Fol
             raise ValueError(f"--data {data} {problem} {len(keys)} clips: {shorten(sorted(keys))}.")
     if table.digest() != published.report["clips_sha256"]:
         raise ValueError(f"--data {data} has the published clips with other subjects or labels.")
-    return splits.from_json(table, json.dumps(published.splits))
+    return splits.from_keys(table, published.splits)
 
 
 def reproduce(
@@ -199,15 +198,14 @@ def _predict(
     """Recompute the log: one fold after the other predicts its test clips."""
     seeds, rows = published.report["seeds"], []
     total = len(seeds) * sum(len(fold.test) for fold in folds)
-    for seed in seeds:
-        for fold in folds:
-            model, _ = load(published.fold(fold.name, seed))
-            if tuple(model.config.id2label.values()) != recorded.table.class_names:
-                raise ValueError(f"{published.name}: fold {fold.name} has other classes than the run.")
-            facts = {"fold": fold.name, "seed": seed, "epoch": 0, "selection": published.report["selection"]}
-            rows += rows_of(recorded.table, fold.test, predict(model, recorded, fold.test), **facts)
-            if progress:
-                progress(len(rows), total)
+    for seed, fold in product(seeds, folds):
+        model, _ = load(published.fold(fold.name, seed))
+        if tuple(model.config.id2label.values()) != recorded.table.class_names:
+            raise ValueError(f"{published.name}: fold {fold.name} has other classes than the run.")
+        facts = {"fold": fold.name, "seed": seed, "epoch": 0, "selection": published.report["selection"]}
+        rows += rows_of(recorded.table, fold.test, predict(model, recorded, fold.test), **facts)
+        if progress:
+            progress(len(rows), total)
     return rows
 
 

@@ -63,31 +63,6 @@ def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator
     yield from DataLoader(Subset(samples, indices), batch_size, num_workers=num_workers, **options)
 
 
-def draw_all(
-    kind: FlowMapSamples | Faces, seed: int, size: int, indices: range, num_workers: int,
-    cache_dir: str | None = None, show: bool = False,
-) -> Arrays:  # fmt: skip
-    """Draw a process's share of a set, or read it from where an earlier run has kept it."""
-    path = None
-    if cache_dir:
-        slice_ = f"{indices.start}-{indices.stop}-{indices.step}"
-        path = Path(cache_dir) / f"{kind.key()}-{seed}-{slice_}-{fingerprint()}.npz"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as kept:
-                return dict(kept)
-    parts = []
-    with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=not show) as bar:
-        for part in draw(kind.view(seed, size), indices, 64, num_workers):
-            parts.append(part)
-            bar.update(len(part["label"]))
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            np.savez(temporary, **arrays)
-    return arrays
-
-
 class SyntheticSource:
     """Batches of synthetic motion for one process."""
 
@@ -110,8 +85,25 @@ class SyntheticSource:
         self._pool = None
 
     def _draw_all(self, seed: int, size: int, indices: range) -> Arrays:
-        options = {"cache_dir": self.config.cache_dir, "show": self.share.rank == 0}
-        return draw_all(self.kind, seed, size, indices, self.config.num_workers, **options)
+        """Draw this process's share of a set, or read it from where an earlier run has kept it."""
+        kind, path = self.kind, None
+        if self.config.cache_dir:
+            share = f"{indices.start}-{indices.stop}-{indices.step}"
+            path = Path(self.config.cache_dir) / f"{kind.key()}-{seed}-{share}-{fingerprint()}.npz"
+            if path.is_file():
+                with np.load(path, allow_pickle=False) as kept:
+                    return dict(kept)
+        parts, hidden = [], self.share.rank > 0
+        with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=hidden) as bar:
+            for part in draw(kind.view(seed, size), indices, 64, self.config.num_workers):
+                parts.append(part)
+                bar.update(len(part["label"]))
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                np.savez(temporary, **arrays)
+        return arrays
 
     def prepare(self) -> None:
         """Draw the set, if all epochs share one."""

@@ -7,8 +7,8 @@ from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import SyntheticFaces
 from mer_hf.training.augmentation import add_noise, generator_of, vary_light
 from mer_hf.training.config import TrainingConfig, TrainingError
-from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, draw_all
-from mer_hf.training.samples import Faces, FlowMapSamples, to_inputs
+from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource
+from mer_hf.training.samples import Faces, to_inputs
 from tests.models.tiny import tiny_processor
 
 QUICK = {"filmed": 0}
@@ -83,11 +83,10 @@ def test_held_out_samples_come_from_a_seed_that_training_cannot_use():
 
 
 def test_a_kept_set_is_read_again_and_belongs_to_its_seed(tmp_path):
-    kind = FlowMapSamples(ARCHITECTURES["htnet"].processor_class(), QUICK)
-
     def labels(seed=0, first=0):
-        indices = range(first, 6, 2)
-        return draw_all(kind, seed, 6, indices, 0, cache_dir=str(tmp_path))["label"]
+        data = source(rank=first, of=2, data_seed=seed, num_samples=8, cache_dir=str(tmp_path))
+        data.prepare()
+        return data._pool[1].numpy()
 
     drawn = labels()
     (kept,) = tmp_path.iterdir()
