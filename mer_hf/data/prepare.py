@@ -145,9 +145,7 @@ def prepare_clip(annotation: Annotation) -> dict[str, Any]:
         "database": annotation.dataset,
         "subject": annotation.subject_key,
         "interval": [-1, -1] if None in interval else interval,
-        **{
-            name: getattr(annotation, name) for name in ("video", "emotion", "objective_class", "apex_source")
-        },
+        **{name: getattr(annotation, name) for name in COPIED},
         "action_units": [asdict(unit) for unit in annotation.action_units],
         "frames": [{"bytes": cv2.imencode(".png", frame[..., ::-1])[1].tobytes()} for frame in track.frames],
         **positions,

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,8 +11,6 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
-
-from mer_hf.utils.files import replacing
 
 
 def load_original(path: str | Path) -> dict[str, torch.Tensor]:
@@ -108,10 +107,12 @@ def save_converted(model: PreTrainedModel, processor: BaseImageProcessor | None,
     """Write a model and its processor to a folder that appears only when it is complete."""
     out_dir = check_out_dir(out_dir)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out_dir) as unfinished:
+    with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}-", dir=out_dir.parent) as scratch:
+        unfinished = Path(scratch, out_dir.name)
         for part in (model, processor):
             if part is not None:
                 part.save_pretrained(unfinished)
+        unfinished.replace(out_dir)
 
 
 def check_out_dir(out_dir: str | Path) -> Path:

@@ -27,7 +27,7 @@ from mer_hf.utils.provenance import git_commit
 
 from .build import build_model, build_processor, save_checkpoint
 from .config import TrainingConfig, TrainingError
-from .data import Share, SyntheticSource
+from .data import SyntheticSource
 from .optimization import average_of, make_optimizer, make_schedule
 from .recorded import Recorded, RecordedSource, read_recorded
 from .run_folder import RunFolder
@@ -64,7 +64,7 @@ class Trainer:
         names = recorded.table.class_names if recorded else SyntheticSource.class_names
         model = build_model(config, names)
         if recorded is None:
-            self.source = SyntheticSource(config, processor, Share(rank, processes))
+            self.source = SyntheticSource(config, processor, rank, processes)
         else:
             rows = np.arange(len(recorded.table)) if rows is None else rows
             self.source = RecordedSource(config, recorded, rows, self.started_with, rank, processes)
