@@ -84,27 +84,24 @@ class Findings:
     published: dict[str, int] = field(default_factory=dict)
     _keys: set[str] = field(default_factory=set, repr=False)
 
-    def add(self, annotation: Annotation, spot_phases: bool = False) -> None:
-        """Add a clip, fixed if necessary, or exclude it. With `spot_phases` it is a video without phases."""
+    def add(self, annotation: Annotation) -> None:
+        """Add a clip, fixed if necessary, or exclude it."""
         key = annotation.key
-        reason = "is annotated twice" if key in self._keys else ""
+        reason = "is annotated twice" if key in self._keys else _why_unusable(annotation)
         self._keys.add(key)
-        if spot_phases:
-            annotation = replace(annotation, apex_source="spotted")
-        else:
-            reason = reason or _why_unusable(annotation)
         if reason:
             self.excluded.append((key, reason))
             return
-        if not spot_phases:
-            annotation, fix = _with_apex(annotation)
-            self.fixed += [(key, fix)] if fix else []
+        annotation, fix = _with_apex(annotation)
+        self.fixed += [(key, fix)] if fix else []
         self.annotations.append(annotation)
 
 
 def _why_unusable(annotation: Annotation) -> str:
     """Return why the phases of a clip cannot be used, or `""`."""
     onset, offset = annotation.onset, annotation.offset
+    if annotation.apex_source == "spotted":
+        return ""
     if onset is None or offset is None:
         return "has no onset or no offset"
     if offset <= onset:
@@ -117,14 +114,14 @@ def _why_unusable(annotation: Annotation) -> str:
 def _with_apex(annotation: Annotation) -> tuple[Annotation, str]:
     """Replace an apex that is missing or impossible by the middle of the clip; also return what was fixed."""
     onset, apex, offset = annotation.onset, annotation.apex, annotation.offset
+    if annotation.apex_source == "spotted" or (apex is not None and onset < apex <= offset):
+        return annotation, ""
     if apex is None:
         fault = "" if annotation.apex_source == "midpoint" else "has no apex"
     elif apex == onset:
         fault = f"apex is the onset ({onset}), no motion"
-    elif not onset < apex <= offset:
-        fault = f"apex {apex} lies outside {onset} to {offset}"
     else:
-        return annotation, ""
+        fault = f"apex {apex} lies outside {onset} to {offset}"
     middle = onset + (offset - onset) // 2
     fix = f"{fault}: took the middle, {middle}" if fault else ""
     return replace(annotation, apex=middle, apex_source="midpoint"), fix

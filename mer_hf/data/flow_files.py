@@ -6,13 +6,13 @@ Either an `.npz` file, or a folder of 28 x 28 RGB pictures, whose channels are (
 
 import csv
 import os
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mer_hf.labels import SCHEMES
 from mer_hf.utils.files import replacing
@@ -104,7 +104,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in ARRAYS}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path} cannot be read ({reason}). Pass an .npz file with the arrays flow, label, subject and "
@@ -125,14 +125,9 @@ def _load_pictures(folder: Path) -> dict[str, np.ndarray]:
     for number, row in enumerate(rows, start=2):
         if not row["label"].strip().isdecimal():
             raise ValueError(f"{path}, line {number}: label must be a class index, got {row['label']!r}.")
-    return {
-        "flow": np.stack(
-            [_load_picture(path, number, row["file"]) for number, row in enumerate(rows, start=2)]
-        ),
-        "label": np.array([int(row["label"]) for row in rows]),
-        "subject": np.array([row["subject"] for row in rows]),
-        "dataset": np.array([row["dataset"] for row in rows]),
-    }
+    flow = [_load_picture(path, number, row["file"]) for number, row in enumerate(rows, start=2)]
+    text = {name: np.array([row[name] for row in rows]) for name in ("subject", "dataset")}
+    return {"flow": np.stack(flow), "label": np.array([int(row["label"]) for row in rows]), **text}
 
 
 def _load_picture(path: Path, number: int, name: str) -> np.ndarray:
@@ -140,24 +135,20 @@ def _load_picture(path: Path, number: int, name: str) -> np.ndarray:
     try:
         with Image.open(path.parent / name) as picture:
             flow = np.asarray(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except OSError as error:
         raise ValueError(f"{path}, line {number}: {name} cannot be read ({error}).") from error
-    if flow.shape != (28, 28, 3):
-        height, width, _ = flow.shape
+    height, width, _ = flow.shape
+    if (height, width) != (28, 28):
         raise ValueError(f"{path}, line {number}: {name} must be 28 x 28, got {width} x {height}.")
     return flow
 
 
-def write_flow_maps(path: str | os.PathLike, data: FlowMaps, record: str | None = None) -> None:
+def write_flow_maps(path: str | os.PathLike, data: FlowMaps) -> None:
     """Write labelled flow maps to an `.npz` file that [`read_flow_maps`] reads.
 
     Args:
         path (`str` or `os.PathLike`): Ends in `.npz`. An existing file is replaced at the end.
         data ([`FlowMaps`]): The maps.
-        record (`str`, *optional*): How they were generated; stored with them.
     """
-    arrays = {name: getattr(data, name) for name in ARRAYS}
-    if record is not None:
-        arrays["record"] = np.array(record)
     with replacing(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **{name: getattr(data, name) for name in ARRAYS})

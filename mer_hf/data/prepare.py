@@ -27,9 +27,11 @@ from mer_hf import __version__
 from mer_hf.face.spotting import spot
 from mer_hf.face.tracking import FaceGeometry, track_face
 from mer_hf.utils.files import replacing, write_text
+from mer_hf.utils.templates import render
 from mer_hf.video.clip import Clip, numbered_frames, read_clip, read_pictures
 
 from .annotations import Annotation, Findings
+from .splits import file_name
 
 GEOMETRY = FaceGeometry(size=320, eye_row=0.4, interocular_fraction=0.32)
 """Wide enough for the crop of every network, which is cut from it on reading; at the scale of the default."""
@@ -37,6 +39,8 @@ GEOMETRY = FaceGeometry(size=320, eye_row=0.4, interocular_fraction=0.32)
 NEAREST = 3
 """A missing frame is replaced by one whose number differs by at most this."""
 
+TEMPLATE, SHOWN = Path(__file__).with_name("report.txt.j2"), 20
+COPIED = ("video", "emotion", "objective_class", "apex_source")
 PHASES = ("onset", "apex", "offset")
 
 Progress = Callable[[int, int], None]
@@ -66,17 +70,18 @@ def features():
 
 def _file_of(annotation: Annotation) -> str:
     """Return a clip's file name: a readable part, and a hash that makes it unique."""
-    plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in annotation.key)
-    return f"{plain[:80]}-{hashlib.sha256(annotation.key.encode()).hexdigest()[:8]}.parquet"
+    return (
+        f"{file_name(annotation.key)[:80]}-{hashlib.sha256(annotation.key.encode()).hexdigest()[:8]}.parquet"
+    )
 
 
-def fingerprint(annotation: Annotation, geometry: FaceGeometry) -> str:
+def fingerprint(annotation: Annotation) -> str:
     """Hash what a prepared clip depends on: annotation, sizes and times of its files, and geometry."""
     source = annotation.folder
     files = sorted(source.iterdir()) if source.is_dir() else [source]
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     fields = {**asdict(annotation), "folder": ""}
-    text = json.dumps([fields, stats, asdict(geometry), __version__], sort_keys=True, default=str)
+    text = json.dumps([fields, stats, asdict(GEOMETRY), __version__], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -116,7 +121,7 @@ def _load(annotation: Annotation) -> tuple[Clip, dict[str, int], list[str]]:
         return read_pictures(files, annotation.fps), positions, fixes
     clip = read_clip(annotation.folder, fps=annotation.fps)
     onset, offset = annotation.onset, annotation.offset
-    if onset is None or offset is None:
+    if annotation.apex_source == "spotted":
         return clip, {}, []
     if offset >= len(clip):
         raise ValueError(f"offset is frame {offset}, and {annotation.folder} has {len(clip)} frames")
@@ -125,38 +130,29 @@ def _load(annotation: Annotation) -> tuple[Clip, dict[str, int], list[str]]:
     return replace(clip, **shown), {name: getattr(annotation, name) - onset for name in PHASES}, []
 
 
-def prepare_clip(annotation: Annotation, geometry: FaceGeometry) -> dict[str, Any]:
+def prepare_clip(annotation: Annotation) -> dict[str, Any]:
     """Return one clip as a row of the prepared dataset, with its frames as PNG bytes."""
-    mark = fingerprint(annotation, geometry)
     clip, positions, fixes = _load(annotation)
-    track = track_face(clip, geometry)
+    track = track_face(clip, GEOMETRY)
     if not positions:
         phases = spot(track, clip.timestamps_s)
         if phases.onset is None:
             raise ValueError("has no phases, and no motion was found in it")
         positions = {name: getattr(phases, name) for name in PHASES}
-    annotated = annotation.onset is not None and annotation.offset is not None
+    interval = [annotation.onset, annotation.offset]
     return {
         "key": annotation.key,
         "database": annotation.dataset,
         "subject": annotation.subject_key,
-        "video": annotation.video,
-        "interval": [annotation.onset, annotation.offset] if annotated else [-1, -1],
-        "emotion": annotation.emotion,
-        "objective_class": annotation.objective_class,
+        "interval": [-1, -1] if None in interval else interval,
+        **{name: getattr(annotation, name) for name in COPIED},
         "action_units": [asdict(unit) for unit in annotation.action_units],
-        "frames": [{"bytes": _png(frame), "path": None} for frame in track.frames],
+        "frames": [{"bytes": cv2.imencode(".png", frame[..., ::-1])[1].tobytes()} for frame in track.frames],
         **positions,
-        "apex_source": annotation.apex_source,
         "landmarks_xy": track.landmarks_xy.astype(np.float32),
         "timestamps_s": clip.timestamps_s.tolist(),
         "repairs": [*fixes, *track.warnings],
-        "fingerprint": mark,
     }
-
-
-def _png(frame: np.ndarray) -> bytes:
-    return cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))[1].tobytes()
 
 
 def _finished_fixes(path: Path, mark: str) -> list[str] | None:
@@ -173,7 +169,7 @@ Result = tuple[Annotation, list[str], str]
 """A clip, what was fixed, and why it could not be prepared or `""`."""
 
 
-def _work(annotation: Annotation, geometry: FaceGeometry, path: Path) -> Result:
+def _work(annotation: Annotation, path: Path) -> Result:
     """Prepare one clip, unless that is done, and write its file."""
     from datasets import Dataset
     from datasets.utils.logging import disable_progress_bar
@@ -181,9 +177,10 @@ def _work(annotation: Annotation, geometry: FaceGeometry, path: Path) -> Result:
     disable_progress_bar()
     cv2.setNumThreads(1)
     try:
-        fixes = _finished_fixes(path, fingerprint(annotation, geometry))
+        mark = fingerprint(annotation)
+        fixes = _finished_fixes(path, mark)
         if fixes is None:
-            row = prepare_clip(annotation, geometry)
+            row = prepare_clip(annotation) | {"fingerprint": mark}
             fixes = row["repairs"]
             with replacing(path) as temporary:
                 Dataset.from_list([row], features=features()).to_parquet(temporary)
@@ -194,11 +191,9 @@ def _work(annotation: Annotation, geometry: FaceGeometry, path: Path) -> Result:
     return annotation, fixes, ""
 
 
-def _results(
-    annotations: list[Annotation], geometry: FaceGeometry, folder: Path, workers: int
-) -> Iterator[Result]:
+def _results(annotations: list[Annotation], folder: Path, workers: int) -> Iterator[Result]:
     """Prepare all clips in several processes; a clip that kills its process is excluded."""
-    tasks = {number: (each, geometry, folder / _file_of(each)) for number, each in enumerate(annotations)}
+    tasks = {number: (each, folder / _file_of(each)) for number, each in enumerate(annotations)}
     if workers <= 1:
         yield from (_work(*task) for task in tasks.values())
         return
@@ -222,18 +217,13 @@ def _results(
 
 
 def prepare(
-    findings: Findings,
-    out: Path,
-    geometry: FaceGeometry = GEOMETRY,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    findings: Findings, out: Path, workers: int | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Prepare the clips of a dataset.
 
     Args:
         findings ([`Findings`]): From a reader.
         out (`Path`): Output folder. An interrupted run in it is resumed.
-        geometry ([`FaceGeometry`], *optional*): Where the face lies in the stored crop.
         workers (`int`, *optional*): Processes; by default one per core.
         progress (`Callable[[int, int], None]`, *optional*): Called with the clips done and their total.
 
@@ -247,7 +237,7 @@ def prepare(
     folder = out / "clips"
     excluded, fixed, done = list(findings.excluded), list(findings.fixed), set()
     total = len(findings.annotations)
-    results = _results(findings.annotations, geometry, folder, workers or os.cpu_count() or 1)
+    results = _results(findings.annotations, folder, workers or os.cpu_count() or 1)
     for count, (annotation, fixes, reason) in enumerate(results, start=1):
         if reason:
             excluded.append((annotation.key, reason))
@@ -262,7 +252,7 @@ def prepare(
         )
     prepared = [each for each in findings.annotations if each.key in done]
     _join(out, [folder / _file_of(each) for each in prepared])
-    report = _report(prepared, findings, geometry, sorted(fixed), sorted(excluded))
+    report = _report(prepared, findings, sorted(fixed), sorted(excluded))
     write_text(out / "report.json", json.dumps(report, indent=1) + "\n")
     return report
 
@@ -299,49 +289,25 @@ def _join(out: Path, files: list[Path]) -> None:
 
 
 def _report(
-    prepared: list[Annotation],
-    findings: Findings,
-    geometry: FaceGeometry,
-    fixed: list[tuple[str, str]],
-    excluded: list[tuple[str, str]],
+    prepared: list[Annotation], findings: Findings, fixed: list[tuple], excluded: list[tuple]
 ) -> dict[str, Any]:
     """Return the content of report.json."""
     by_subject = Counter(each.subject_key for each in prepared)
     return {
-        "name": findings.name,
-        "title": findings.title,
-        "published": findings.published,
-        "sheet": findings.sheet,
+        **{name: getattr(findings, name) for name in ("name", "title", "published", "sheet")},
         "found": len(findings.annotations) + len(findings.excluded),
         "clips": len(prepared),
         "subjects": len(by_subject),
         "emotions": dict(Counter(each.emotion for each in prepared).most_common()),
         "by_subject": dict(sorted(by_subject.items())),
         "apex_sources": dict(Counter(each.apex_source for each in prepared)),
-        "geometry": asdict(geometry),
+        "geometry": asdict(GEOMETRY),
         "repaired": [list(each) for each in fixed],
         "skipped": [list(each) for each in excluded],
         "notes": findings.notes,
     }
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def format_report(report: dict[str, Any], most: int = 20) -> str:
-    """Return a report of [`prepare`] as text, with at most `most` fixes and as many excluded clips."""
-    each = report["by_subject"].values()
-    lines = [
-        f"{report['title'] or report['name']}: {report['clips']} clips of {report['subjects']} subjects "
-        f"({min(each)} to {max(each)} each), of {report['found']} annotated"
-    ]
-    if report["published"]:
-        lines.append(f"published: {_counts(report['published'])}; read from {report['sheet']}")
-    lines += [f"emotions: {_counts(report['emotions'])}", f"apex: {_counts(report['apex_sources'])}"]
-    for title, rows in (("fixed", report["repaired"]), ("excluded", report["skipped"])):
-        lines.append(f"{title}: {len(rows)}")
-        lines += [f"  {key}: {text}" for key, text in rows[:most]]
-        if len(rows) > most:
-            lines.append(f"  ... and {len(rows) - most} more in report.json")
-    return "\n".join([*lines, *(f"note: {note}" for note in report["notes"])])
+def format_report(report: dict[str, Any]) -> str:
+    """Return a report of [`prepare`] as text, with at most `SHOWN` fixes and as many excluded clips."""
+    return render(TEMPLATE, report | {"most": SHOWN}).rstrip()

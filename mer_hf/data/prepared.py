@@ -14,6 +14,10 @@ from .table import ClipTable
 Scheme = str | tuple[str, ...]
 """Key of `labels.SCHEMES`, or class names in index order."""
 
+COLUMNS = {"keys": "key", "datasets": "database", "subjects": "subject", "videos": "video",
+           "intervals": "interval"}  # fmt: skip
+"""Field of a table of clips -> column of the stored rows."""
+
 
 def class_of(emotion: str, class_names: tuple[str, ...]) -> str | None:
     """Return the class of an emotion: itself, or the composite class it belongs to; None if it has none."""
@@ -70,23 +74,16 @@ class Prepared:
             ValueError: If no emotion of the dataset has a class.
         """
         names = _names(scheme)
-        columns = self._rows.select_columns(["key", "database", "subject", "video", "interval", "emotion"])
-        rows = [row for row in columns if class_of(row["emotion"], names)]
+        stored = self._rows.select_columns([*COLUMNS.values(), "emotion"])
+        rows = [row for row in stored if class_of(row["emotion"], names)]
         if not rows:
             emotions = ", ".join(self.report["emotions"])
             raise ValueError(
                 f"no emotion of {self.path} ({emotions}) is one of {', '.join(names)}. Choose --classes."
             )
         labels = [names.index(class_of(row["emotion"], names)) for row in rows]
-        return ClipTable(
-            keys=np.array([row["key"] for row in rows]),
-            datasets=np.array([row["database"] for row in rows]),
-            subjects=np.array([row["subject"] for row in rows]),
-            labels=np.array(labels, dtype=np.int64),
-            class_names=names,
-            videos=np.array([row["video"] for row in rows]),
-            intervals=np.array([row["interval"] for row in rows], dtype=np.int64),
-        )
+        columns = {field: np.array([row[name] for row in rows]) for field, name in COLUMNS.items()}
+        return ClipTable(**columns, labels=np.array(labels, dtype=np.int64), class_names=names)
 
     def excluded(self, scheme: Scheme) -> dict[str, int]:
         """Return the number of clips of each emotion that has no class in a scheme."""

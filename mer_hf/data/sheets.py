@@ -33,11 +33,8 @@ def read_sheet(path: Path, first_cell: str = "Subject", sheet: str = "") -> list
     for at, row in enumerate(rows):
         names = [name.lower() for name in row]
         if first_cell.lower() in names[:3]:
-            return [
-                {name: text for name, text in zip(names, cells, strict=True) if name}
-                for cells in rows[at + 1 :]
-                if any(cells)
-            ]
+            below = [zip(names, cells, strict=True) for cells in rows[at + 1 :] if any(cells)]
+            return [{name: text for name, text in pairs if name} for pairs in below]
     raise ValueError(f"{path} has no header row with the cell {first_cell!r}. Is it the annotation sheet?")
 
 
@@ -83,9 +80,7 @@ def parse_action_units(text: str) -> tuple[tuple[CodedUnit, ...], tuple[str, ...
         part = part.strip()
         if not part or part == "?":
             continue
-        choices = [
-            choice for choice in re.split(r"\bor\b|/", part.strip("() "), flags=re.IGNORECASE) if choice
-        ]
+        choices = list(filter(None, re.split(r"\bor\b|/", part.strip("() "), flags=re.IGNORECASE)))
         if len(choices) > 1:
             notes.append(f"{part}: took {choices[0].strip()}")
         # A cell that holds one number may be read as 4.0.

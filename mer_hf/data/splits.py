@@ -28,14 +28,15 @@ class Fold:
     test: np.ndarray
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
+    """Replace what may not be part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text)
 
 
 def _leave_one_out(table: ClipTable, groups: np.ndarray) -> list[Fold]:
     """Return one fold per group, in the order of their names."""
     folds = [
-        Fold(_file_name(name), np.flatnonzero(groups != name), np.flatnonzero(groups == name))
+        Fold(file_name(name), np.flatnonzero(groups != name), np.flatnonzero(groups == name))
         for name in np.unique(groups)
     ]
     return checked(table, folds)
@@ -83,7 +84,7 @@ def cross_dataset(
     if not train_on or not test_on:
         raise ValueError(f"nothing is left to {'train' if test_on else 'test'} on. Name fewer datasets.")
     train, test = (np.flatnonzero(np.isin(table.datasets, side)) for side in (train_on, test_on))
-    return checked(table, [Fold(_file_name("-".join(sorted(test_on))), train, test)])
+    return checked(table, [Fold(file_name("-".join(sorted(test_on))), train, test)])
 
 
 def inner_validation(
@@ -152,14 +153,11 @@ def to_json(table: ClipTable, folds: list[Fold]) -> str:
     return json.dumps(sides, indent=1) + "\n"
 
 
-def from_json(table: ClipTable, text: str) -> list[Fold]:
-    """Read the output of [`to_json`] and check it again."""
+def from_keys(table: ClipTable, split: dict[str, dict[str, list[str]]]) -> list[Fold]:
+    """Return the folds of a split (fold -> the keys of both sides, all in the table), and check them."""
     row_of = {str(key): row for row, key in enumerate(table.keys)}
     folds = []
-    for name, sides in json.loads(text).items():
-        missing = [key for side in sides.values() for key in side if key not in row_of]
-        if missing:
-            raise ValueError(f"fold {name} names {missing[0]}, which is not in the table of clips.")
+    for name, sides in split.items():
         rows = {side: np.array(sorted(row_of[key] for key in keys)) for side, keys in sides.items()}
         folds.append(Fold(name, rows["train"], rows["test"]))
     return checked(table, folds)

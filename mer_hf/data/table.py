@@ -53,9 +53,9 @@ class ClipTable:
         """Return the class name of every clip."""
         return np.array(self.class_names)[self.labels]
 
-    def counts(self, rows: np.ndarray | slice = slice(None)) -> dict[str, int]:
-        """Count the clips of each class, in all rows or in the given ones."""
-        counts = np.bincount(self.labels[rows], minlength=len(self.class_names))
+    def counts(self) -> dict[str, int]:
+        """Count the clips of each class."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     def digest(self) -> str:
@@ -75,14 +75,7 @@ class ClipTable:
 
 
 def joined(tables: list[ClipTable]) -> ClipTable:
-    """Concatenate the tables of several datasets; their classes must be the same."""
-    classes = {table.class_names for table in tables}
-    if len(classes) > 1:
-        shown = "; ".join(", ".join(names) for names in sorted(classes))
-        raise ValueError(f"the datasets have different classes: {shown}. Choose a scheme they share.")
-    columns = {
-        spec.name: np.concatenate([getattr(table, spec.name) for table in tables])
-        for spec in fields(ClipTable)
-        if spec.name != "class_names"
-    }
+    """Concatenate the tables of several datasets, which have the same classes."""
+    names = {spec.name for spec in fields(ClipTable)} - {"class_names"}
+    columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in names}
     return ClipTable(class_names=tables[0].class_names, **columns)

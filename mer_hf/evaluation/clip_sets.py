@@ -11,7 +11,7 @@ import numpy as np
 from mer_hf.synthetic.clips import LabelledClip, Motion, render_clip
 from mer_hf.synthetic.expressions import CLASSES, draw_expression
 from mer_hf.synthetic.flow_maps import FlowMapSettings, log_uniform, personal_basis
-from mer_hf.video.clip import Clip, compressed
+from mer_hf.video.clip import compressed
 
 MUSCLES = FlowMapSettings(muscle=0.3, contraction=0.5)
 DURATION_S = 1.6
@@ -75,7 +75,9 @@ def render_test_clip(test: TestClip, seed: int, index: int) -> tuple[LabelledCli
         seed=int(rng.integers(2**31)),
     )
     if test.crf is not None:
-        rendered = replace(rendered, clip=_compress(rendered.clip, test.crf))
+        fps = 1 / float(np.diff(rendered.clip.timestamps_s).mean())
+        frames = compressed(rendered.clip.frames, fps, test.crf)
+        rendered = replace(rendered, clip=replace(rendered.clip, frames=frames))
     return rendered, label
 
 
@@ -121,8 +123,3 @@ def _draw_expression(rng: np.random.Generator, test: TestClip, camera: Motion) -
         offset_s=onset_s + float(rise_s + fall_s),
     )
     return motion, label
-
-
-def _compress(clip: Clip, crf: int) -> Clip:
-    fps = 1 / float(np.diff(clip.timestamps_s).mean())
-    return replace(clip, frames=compressed(clip.frames, fps, crf))

@@ -12,8 +12,11 @@ import torch
 from mer_hf.data.flow_files import FlowMaps
 from mer_hf.loading import takes_flow_maps, weights_sha256
 from mer_hf.utils.provenance import git_commit, sha256_of
+from mer_hf.utils.templates import render
 
 from .metrics import accuracy_of, bootstrap_values, confusion, f1_of, interval_of, uar_of, uf1_of
+
+TEMPLATE = Path(__file__).parent / "templates" / "evaluation.txt.j2"
 
 
 def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) -> np.ndarray:
@@ -111,24 +114,8 @@ def evaluate_flow_maps(
 
 def format_evaluation(result: dict[str, Any]) -> str:
     """Return the result of [`evaluate_flow_maps`] as a plain-text table."""
-
-    def interval(key: str) -> str:
-        return "{:.3f} to {:.3f}".format(*result[key]) if result.get(key) else "-"
-
-    lines = [f"model {result['model']}", f"file  {result['file']}", ""]
-    lines.append(f"{'':12}{'clips':>6}{'subjects':>10}{'uf1':>8}{'uar':>8}{'accuracy':>10}")
-    for name, part in [("all", result), *result["per_dataset"].items()]:
-        lines.append(
-            f"{name:12}{part['clips']:6d}{part['subjects']:10d}"
-            f"{part['uf1']:8.3f}{part['uar']:8.3f}{part['accuracy']:10.3f}"
-        )
-    lines += ["", f"95 % interval over subjects ({result['bootstrap_draws']} draws)"]
-    lines += [f"  uf1 {interval('uf1_interval')}", f"  uar {interval('uar_interval')}", ""]
-    lines.append(f"{'true':12}{'f1':>6}   predicted:" + "".join(f"{name:>12}" for name in result["classes"]))
-    for name, row in zip(result["classes"], result["confusion"], strict=True):
-        counts = "".join(f"{count:12d}" for count in row)
-        lines.append(f"{name:12}{result['per_class_f1'][name]:6.3f}{'':13}{counts}")
-    return "\n".join(lines)
+    rows = {"all": result, **result["per_dataset"]}
+    return render(TEMPLATE, result | {"rows": rows}).rstrip()
 
 
 def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +49,8 @@ class FoldLog:
 
     def of(self, chosen: np.ndarray) -> "FoldLog":
         """Return the rows that a mask or indices choose."""
-        columns = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        names = columns.pop("class_names")
-        return FoldLog(names, **{name: column[chosen] for name, column in columns.items()})
+        columns = {spec.name for spec in fields(self)} - {"class_names"}
+        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
 
 def rows_of(

@@ -4,7 +4,7 @@ They are stored in the checkpoint's folder as `evaluation.json`, from where they
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from .clip_sets import SILENT, TestClip
 EVALUATION_SEED = 2**31 + 23
 FILE = "evaluation.json"
 
+SKINS = ("light", "middle", "dark")
 SIZES_PX = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 PLAIN = TestClip(peak_px=2.0, fps=50.0, interocular_px=64.0, noise=1.0)
 HARDER = {
@@ -65,7 +66,7 @@ def report(results: list[ClipResult], note: str, without: list[ClipResult] | Non
         note (`str`): Command, seed and commit that gave them.
         without (`list[ClipResult]`, *optional*): The same with action units hidden from the network.
     """
-    sizes, silent, harder = (_group(results, table) for table in ("size", "silent", "harder"))
+    sizes, silent, harder = (_by_row(results, table) for table in ("size", "silent", "harder"))
     shares = {float(size): _share(results, "right class") for size, results in sizes.items()}
     asked = [each for each in results if each.label >= 0 and each.features is not None]
     scores, labels = np.stack([each.scores for each in asked]), np.array([each.label for each in asked])
@@ -91,7 +92,7 @@ def report(results: list[ClipResult], note: str, without: list[ClipResult] | Non
     made = [{**_table(*table), "note": note} for table in tables]
     if without:
         columns = [size, "right class with estimated action units", "without"]
-        pairs = [(name, group, _group(without, "size")[name]) for name, group in sizes.items()]
+        pairs = [(name, group, _by_row(without, "size")[name]) for name, group in sizes.items()]
         rows = [[name, *(_percent(group, "right class") for group in groups)] for name, *groups in pairs]
         made.append(
             {"title": "With and without action units", "columns": columns, "rows": rows, "note": note}
@@ -99,32 +100,30 @@ def report(results: list[ClipResult], note: str, without: list[ClipResult] | Non
     return {"summary": summary, "tables": made}
 
 
-def _group(results: list[ClipResult], table: str) -> Groups:
-    """Return the results of each row of a table, in the order of the clips."""
+def _group(results: list[ClipResult], name_of: Callable[[ClipResult], str]) -> Groups:
+    """Group results by a name, in the order of the results."""
     groups: Groups = {}
     for result in results:
-        if result.test.row[0] == table:
-            groups.setdefault(result.test.row[1], []).append(result)
+        groups.setdefault(name_of(result), []).append(result)
     return groups
+
+
+def _by_row(results: list[ClipResult], table: str) -> Groups:
+    """Return the results of each row of a table."""
+    return _group([each for each in results if each.test.row[0] == table], lambda each: each.test.row[1])
 
 
 def _by_action_unit(results: list[ClipResult]) -> Groups:
     """Group results by the strongest action unit."""
-    groups: Groups = {}
-    for result in results:
-        strongest = max(result.activations, key=lambda name: max(result.activations[name]))
-        groups.setdefault(str(strongest), []).append(result)
-    return dict(sorted(groups.items(), key=lambda item: int(item[0].removeprefix("AU"))))
+    groups = _group(results, lambda each: max(each.activations, key=lambda unit: max(each.activations[unit])))
+    return {unit: groups[unit] for unit in sorted(groups, key=lambda unit: int(unit.removeprefix("AU")))}
 
 
 def _by_skin(results: list[ClipResult]) -> Groups:
     """Group results by how dark the skin is; photographs are excluded."""
-    groups: Groups = {"light": [], "middle": [], "dark": []}
-    for result in results:
-        dark = darkness(result.face)
-        if dark is not None:
-            groups[list(groups)[min(int(dark * 3), 2)]].append(result)
-    return {name: group for name, group in groups.items() if group}
+    drawn = [each for each in results if darkness(each.face) is not None]
+    groups = _group(drawn, lambda each: SKINS[min(int(darkness(each.face) * 3), 2)])
+    return {skin: groups[skin] for skin in SKINS if skin in groups}
 
 
 def _share(results: list[ClipResult], measure: str) -> float:

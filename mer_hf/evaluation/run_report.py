@@ -5,18 +5,17 @@ in the title, in the names of the columns, in the picture and in the keys of rep
 """
 
 import base64
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from mer_hf.utils.files import write_text
+from mer_hf.utils.templates import render
 from mer_hf.visualization.figures import confusion_picture
 
 from . import metrics
@@ -27,28 +26,8 @@ TEST_SELECTED = "test-selected"
 END_OF_SUMMARY = "<!-- end of the summary -->"
 METRICS = {"UF1": metrics.uf1_of, "UAR": metrics.uar_of, "accuracy": metrics.accuracy_of}
 DRAWS = 2000
-PROTOCOLS = {
-    "loso": "leave one subject out",
-    "cde": "MEGC2019 composite, leave one subject out",
-    "kfold": "folds of whole subjects",
-    "cross": "trained on some datasets, tested on others",
-}
-RULES = {
-    "last": "the last epoch of a fixed number; no label of a tested clip played a part",
-    "inner": "the best epoch on training subjects that were set aside; no label of a tested clip played a "
-    "part",
-    TEST_SELECTED: "the best epoch on the tested clips themselves, for each fold separately. Several papers "
-    "reached their numbers in this way; it does not measure how well the network recognises a new person",
-}
-DESCRIPTIONS = {
-    "majority class": "always the most frequent class of the training clips",
-    "AU rule": "human AUs: AU12 without 4, 9 or 10 is positive; else AU1, 2 or 5 without 4 or 9 is surprise; "
-    "else negative; its author had seen the AUs of each class",
-    "AUs, logistic regression": "human AUs as 0 or 1, classes weighted alike",
-    "film letter": "which film was watched, read from the name of the recording; no pixel",
-    "small flow CNN": "one layer of 16 filters on 28 x 28 flow maps, the size of STSTNet",
-}
-"""Name of a baseline -> what it does."""
+TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text())
+PROTOCOLS, RULES, DESCRIPTIONS = TEXTS["protocols"], TEXTS["rules"], TEXTS["baselines"]
 
 
 @dataclass(frozen=True)
@@ -214,20 +193,10 @@ def write_report(path: Path) -> dict[str, Any]:
     path = Path(path)
     report = _collect(path)
     title = "TEST-SELECTED" if report["dishonest"] else ""
-    picture = io.BytesIO()
-    Image.fromarray(confusion_picture(report["scores"].confusion, report["class_names"], title)).save(
-        picture, format="PNG"
-    )
-    report["picture"] = base64.b64encode(picture.getvalue()).decode()
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=lambda name: name.endswith(".html.j2"),
-    )
+    picture = confusion_picture(report["scores"].confusion, report["class_names"], title)
+    report["picture"] = base64.b64encode(cv2.imencode(".png", picture[..., ::-1])[1]).decode()
     numbers = _to_json(report)
     for name in ("report.md", "report.html"):
-        write_text(path / name, environment.get_template(f"{name}.j2").render(report))
+        write_text(path / name, render(FOLDER / "templates" / f"{name}.j2", report))
     write_text(path / "report.json", json.dumps(numbers, indent=1) + "\n")
     return numbers

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -217,12 +217,8 @@ assert not [name for name in sys.modules if name.partition(".")[0] == "mer_hf"]
 """What a clean process runs: it loads repositories as somebody does who has not installed this package."""
 
 
-class Repository(NamedTuple):
-    """What a clean process loads: a folder or Hub id, clips uint8 `(N, T, S, S, 3)`, and further options."""
-
-    name: str
-    clips: np.ndarray
-    options: Mapping[str, str] = {}
+Repository = tuple[str, np.ndarray, dict[str, str]]
+"""What a clean process loads: a folder or Hub id, clips uint8 `(N, T, S, S, 3)`, and further options."""
 
 
 def example_clips(processor: Any) -> np.ndarray:
@@ -248,9 +244,9 @@ def logits_in_clean_process(repositories: list[Repository], **environment: str) 
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
     with tempfile.TemporaryDirectory() as scratch:
-        for number, repository in enumerate(repositories):
-            np.save(f"{scratch}/{number}.npy", repository.clips)
-        names = [(repository.name, dict(repository.options)) for repository in repositories]
+        for number, (_, clips, _) in enumerate(repositories):
+            np.save(f"{scratch}/{number}.npy", clips)
+        names = [(name, options) for name, _, options in repositories]
         Path(scratch, "repositories.json").write_text(json.dumps(names))
         done = subprocess.run(
             [sys.executable, "-c", CLEAN_PROCESS],
@@ -275,7 +271,7 @@ def check(folder: Path, source: Source, below: Mapping[str, Source] | None = Non
     sources = {"": source, **(below or {})}
     loaded = {subfolder: load(source.path) for subfolder, source in sources.items()}
     clips = example_clips(loaded[""][1])
-    repositories = [Repository(str(folder.resolve()), clips, {"subfolder": name}) for name in sources]
+    repositories = [(str(folder.resolve()), clips, {"subfolder": name}) for name in sources]
     for subfolder, logits in zip(sources, logits_in_clean_process(repositories), strict=True):
         expected = logits_of(*loaded[subfolder], clips)
         if not np.allclose(logits, expected, atol=1e-6):

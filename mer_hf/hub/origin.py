@@ -3,7 +3,7 @@
 import csv
 import json
 import shlex
-from dataclasses import MISSING, fields
+from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -41,11 +41,13 @@ def training_facts(record: dict[str, Any], names: list[str]) -> dict[str, Any]:
 def _command(record: dict[str, Any]) -> list[str]:
     """Return `train.py` with the flags that differ from their defaults, one a line."""
     lines = ["accelerate launch train.py"]
-    for field in fields(TrainingConfig):
-        value = record.get(field.name)
-        if field.name in NOT_STORED or field.name not in record or value == _default(field):
+    # The model and the data are always named.
+    defaults = asdict(TrainingConfig()) | {"model": None, "data": None}
+    for name, default in defaults.items():
+        value = record.get(name, default)
+        if name in NOT_STORED or value == default:
             continue
-        line = flag_of(field.name)
+        line = flag_of(name)
         if isinstance(value, dict):
             # A string that is not JSON is taken as a word, so it needs no quotes of its own.
             pairs = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in value.items()]
@@ -54,13 +56,6 @@ def _command(record: dict[str, Any]) -> list[str]:
             line += f" {shlex.quote(without_folder(value) if isinstance(value, str) else str(value))}"
         lines.append(line)
     return [*lines, "--output-dir RUN"]
-
-
-def _default(field: Any) -> Any:
-    """Return a field's default; the model and the data are always named, so theirs is None."""
-    if field.name in ("model", "data"):
-        return None
-    return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
 def without_folder(value: str) -> str:

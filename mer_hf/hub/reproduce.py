@@ -5,9 +5,9 @@ a time.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mer_hf.loading import load, snapshot
 from mer_hf.training.config import TrainingConfig
 from mer_hf.training.recorded import Recorded, read_recorded
 from mer_hf.training.selection import predict
+from mer_hf.utils.templates import render
 
 from .folder import read_json
 from .runs import FOLDS, PREDICTIONS, RECORD, REPORT, SPLITS, numbers_of, shorten
@@ -33,6 +34,7 @@ weights in float16, which were rounded after the predictions were made, and for 
 convolutions keep as few bits by default."""
 
 NEEDED = (RECORD, REPORT, SPLITS, PREDICTIONS, f"{FOLDS}/*/*.json", f"{FOLDS}/*/*.safetensors")
+TEMPLATE = Path(__file__).parent / "templates" / "reproduction.txt.j2"
 SHOWN = 10
 """Differing clips in the table, before it counts the others."""
 
@@ -87,14 +89,13 @@ def read_published(path: Path, name: str) -> PublishedRun:
 def _check_files(published: PublishedRun) -> None:
     """Check that every fold of every seed is there, and that the log has each of its test clips once."""
     expected, missing = set(), []
-    for seed in published.report["seeds"]:
-        for name, sides in published.splits.items():
-            folder = published.fold(name, seed)
-            if Path(name).name != name:
-                raise ValueError(f"{published.name}: {name!r} is not a valid name of a fold.")
-            if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-                missing.append(folder.name)
-            expected |= {(str(seed), name, key) for key in sides["test"]}
+    for seed, (name, sides) in product(published.report["seeds"], published.splits.items()):
+        folder = published.fold(name, seed)
+        if Path(name).name != name:
+            raise ValueError(f"{published.name}: {name!r} is not a valid name of a fold.")
+        if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+            missing.append(folder.name)
+        expected |= {(str(seed), name, key) for key in sides["test"]}
     if missing:
         raise ValueError(f"{published.name} lacks {len(missing)} folds: {shorten(missing)}.")
     logged = {(row.get("seed"), row.get("fold"), row.get("key")) for row in published.rows}
@@ -120,7 +121,7 @@ def check_data(table: ClipTable, published: PublishedRun, data: str) -> list[Fol
             raise ValueError(f"--data {data} {problem} {len(keys)} clips: {shorten(sorted(keys))}.")
     if table.digest() != published.report["clips_sha256"]:
         raise ValueError(f"--data {data} has the published clips with other subjects or labels.")
-    return splits.from_json(table, json.dumps(published.splits))
+    return splits.from_keys(table, published.splits)
 
 
 def reproduce(
@@ -166,6 +167,7 @@ def reproduce(
     differing = [
         clip for clip in clips if clip["published"] != clip["recomputed"] or clip["difference"] > tolerance
     ]
+    matches = equal and not differing
     return {
         "name": published.name,
         "clips": len(rows) // len(report["seeds"]),
@@ -180,58 +182,30 @@ def reproduce(
         "largest_difference": max(clip["difference"] for clip in clips),
         "tolerance": tolerance,
         "given": (record.get("given", ""), recorded.given),
-        "verdict": "matches" if equal and not differing else "differs",
-        "matches": equal and not differing,
+        "verdict": "matches" if matches else "differs",
+        "matches": matches,
     }
 
 
 def format_result(result: dict[str, Any]) -> str:
     """Return what [`reproduce`] found as text with two tables."""
-    protocol = PROTOCOLS.get(result["protocol"], result["protocol"])
-    lines = [
-        f"{result['name']}: {result['clips']} clips of {result['subjects']} subjects, {result['trainings']} "
-        f"networks, {protocol}, epochs chosen by: {result['selection']}",
-        f"{'':26}published    recomputed",
-    ]
-    for name, value in result["published"].items():
-        lines.append(f"{name.replace('_', ' '):26}{value:.6f}     {result['recomputed'][name]:.6f}")
-    differing = result["differing"]
-    lines.append(
-        f"{'It matches' if result['matches'] else 'It does not match'}: {len(differing)} of "
-        f"{result['answers']} predictions differ; probabilities differ by at most "
-        f"{result['largest_difference']:.2g} (allowed: {result['tolerance']:g})."
-    )
-    if differing:
-        lines.append(f"{'seed':6}{'clip':32}{'published':14}{'recomputed':14}difference")
-    for clip in differing[:SHOWN]:
-        predictions = f"{clip['published']:14}{clip['recomputed']:14}{clip['difference']:.2g}"
-        lines.append(f"{clip['seed']:<6}{clip['key']:32}{predictions}")
-    if len(differing) > SHOWN:
-        lines.append(f"and {len(differing) - SHOWN} more (--json lists all)")
-    before, now = result["given"]
-    if not result["matches"] and before != now:
-        lines.append(f"Input of the networks in the run: {before}. Now: {now}.")
-    return "\n".join(lines)
+    return render(TEMPLATE, result | {"protocols": PROTOCOLS, "shown": SHOWN}).rstrip()
 
 
 def _predict(
-    published: PublishedRun,
-    recorded: Recorded,
-    folds: list[Fold],
-    progress: Callable[[int, int], None] | None,
+    published: PublishedRun, recorded: Recorded, folds: list[Fold], progress: Callable | None
 ) -> list[dict]:
     """Recompute the log: one fold after the other predicts its test clips."""
     seeds, rows = published.report["seeds"], []
     total = len(seeds) * sum(len(fold.test) for fold in folds)
-    for seed in seeds:
-        for fold in folds:
-            model, _ = load(published.fold(fold.name, seed))
-            if tuple(model.config.id2label.values()) != recorded.table.class_names:
-                raise ValueError(f"{published.name}: fold {fold.name} has other classes than the run.")
-            facts = {"fold": fold.name, "seed": seed, "epoch": 0, "selection": published.report["selection"]}
-            rows += rows_of(recorded.table, fold.test, predict(model, recorded, fold.test), **facts)
-            if progress:
-                progress(len(rows), total)
+    for seed, fold in product(seeds, folds):
+        model, _ = load(published.fold(fold.name, seed))
+        if tuple(model.config.id2label.values()) != recorded.table.class_names:
+            raise ValueError(f"{published.name}: fold {fold.name} has other classes than the run.")
+        facts = {"fold": fold.name, "seed": seed, "epoch": 0, "selection": published.report["selection"]}
+        rows += rows_of(recorded.table, fold.test, predict(model, recorded, fold.test), **facts)
+        if progress:
+            progress(len(rows), total)
     return rows
 
 

@@ -124,11 +124,10 @@ def numbers_of(log: FoldLog) -> dict[str, float]:
 
 def _refuse_differences(trainings: dict[str, Source], record: dict[str, Any]) -> None:
     """Refuse folds with another architecture, image processor or classes than the run."""
-    first = processor = None
+    first, *_ = trainings
+    processor = read_json(trainings[first].path / "preprocessor_config.json")
     for name, source in trainings.items():
-        own = read_json(source.path / "preprocessor_config.json")
-        first, processor = first or name, processor or own
-        if own != processor:
+        if read_json(source.path / "preprocessor_config.json") != processor:
             raise ValueError(f"the folds {first} and {name} have different image processors.")
         if source.architecture.key != record["model"]:
             raise ValueError(f"fold {name} is a {source.architecture.key}, the run a {record['model']}.")

@@ -13,7 +13,6 @@ wheel would not be found:
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +35,6 @@ CARRIED = (".py", ".md", ".txt", ".json", ".yaml", ".j2", ".safetensors", ".npz"
 """Suffixes that leave a checkout: clips and pictures that lie there do not."""
 REPLACED = ("mer_hf-*", "mer_hf/*")
 """What an earlier deployment may have left: a wheel, or an unpacked one."""
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def deploy_space(
@@ -95,7 +93,9 @@ def deploy_space(
 
 def secret_values(names: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
     """Read the secrets from the environment; no value is part of an error."""
-    if not all(NAME.fullmatch(name) for name in (*names, *variables)):  # it may be a value: do not repeat it
+    if not all(
+        name.isascii() and name.isidentifier() for name in (*names, *variables)
+    ):  # it may be a value: do not repeat it
         raise ValueError(
             "the name of a secret or variable may have only letters, digits and underscores. A secret is "
             "given by its name; its value is read from the environment variable of that name."

@@ -3,7 +3,6 @@
 import argparse
 import pickle
 import re
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
@@ -109,16 +108,12 @@ def save_converted(model: PreTrainedModel, processor: BaseImageProcessor | None,
     """Write a model and its processor to a folder that appears only when it is complete."""
     out_dir = check_out_dir(out_dir)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}-", dir=out_dir.parent) as scratch:
+        unfinished = Path(scratch, out_dir.name)
         for part in (model, processor):
             if part is not None:
                 part.save_pretrained(unfinished)
-        unfinished.chmod(0o755)
         unfinished.replace(out_dir)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def check_out_dir(out_dir: str | Path) -> Path:

@@ -15,6 +15,13 @@ def generator_of(key: list[int]) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
+def vary(inputs: Inputs, largest: float, generator: torch.Generator) -> Inputs:
+    """Vary the light of faces `(B, F, C, S, S)`, or add augmentation noise to flow maps `(B, C, S, S)`."""
+    if inputs["pixel_values"].ndim == 5:
+        return vary_light(inputs, largest, generator)
+    return inputs | {"pixel_values": add_noise(inputs["pixel_values"], largest, generator)}
+
+
 def add_noise(pixel_values: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
     """Add a slow random field to each flow map `(B, C, S, S)` and blur a third of them.
 

@@ -5,7 +5,6 @@ epoch, process). A run's position in its data is a number, so nothing else is ne
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,28 +18,12 @@ from mer_hf.synthetic import CLASSES
 from mer_hf.synthetic.record import fingerprint
 from mer_hf.utils.files import replacing
 
-from .augmentation import generator_of
+from .augmentation import generator_of, vary
 from .config import MAX_SEED, TrainingConfig, TrainingError
 from .samples import Arrays, Faces, FlowMapSamples
 
 VALIDATION_SEED = MAX_SEED + 1
 """Seed of the held-out synthetic set, the same for every run; no training run can use it."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """The part of a set that one process works on: samples `rank`, `rank + of`, `rank + 2 of`, and so on."""
-
-    rank: int
-    of: int
-
-    def of_set(self, size: int) -> range:
-        """Return its samples of a set."""
-        return range(self.rank, size, self.of)
-
-    def even(self, size: int) -> range:
-        """Return its samples of a set, the same number in every process: a few may belong to none."""
-        return self.of_set(size - size % self.of)
 
 
 def _quiet_worker(_: int) -> None:
@@ -63,61 +46,55 @@ def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator
     yield from DataLoader(Subset(samples, indices), batch_size, num_workers=num_workers, **options)
 
 
-def draw_all(
-    kind: FlowMapSamples | Faces, seed: int, size: int, indices: range, num_workers: int,
-    cache_dir: str | None = None, show: bool = False,
-) -> Arrays:  # fmt: skip
-    """Draw a process's share of a set, or read it from where an earlier run has kept it."""
-    path = None
-    if cache_dir:
-        slice_ = f"{indices.start}-{indices.stop}-{indices.step}"
-        path = Path(cache_dir) / f"{kind.key()}-{seed}-{slice_}-{fingerprint()}.npz"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as kept:
-                return dict(kept)
-    parts = []
-    with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=not show) as bar:
-        for part in draw(kind.view(seed, size), indices, 64, num_workers):
-            parts.append(part)
-            bar.update(len(part["label"]))
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            np.savez(temporary, **arrays)
-    return arrays
-
-
 class SyntheticSource:
-    """Batches of synthetic motion for one process."""
+    """Batches of synthetic motion for one process of several: samples `rank`, `rank + of`, and so on."""
 
     class_names = tuple(CLASSES)
 
-    def __init__(self, config: TrainingConfig, processor, share: Share):
+    def __init__(self, config: TrainingConfig, processor, rank: int, of: int):
         if takes_flow_maps(processor):
             self.kind = FlowMapSamples(processor, config.generator)
         else:
             self.kind = Faces(processor, config.tracked_share, config.generator)
-        self.config, self.share = config, share
+        self.config, self.rank, self.of = config, rank, of
+        # The same number in every process: a few samples may belong to none.
+        self.indices = range(rank, config.num_samples - config.num_samples % of, of)
         self.seed = config.seed if config.data_seed is None else config.data_seed
         self.per_step = config.batch_size * config.gradient_accumulation_steps
-        self.steps_per_epoch = len(share.even(config.num_samples)) // self.per_step
+        self.steps_per_epoch = len(self.indices) // self.per_step
         if not self.steps_per_epoch:
             raise TrainingError(
                 f"--num-samples {config.num_samples} is less than one step of {self.per_step} samples in "
-                f"each of {share.of} process(es). Raise it, or lower --batch-size."
+                f"each of {of} process(es). Raise it, or lower --batch-size."
             )
         self._pool = None
 
     def _draw_all(self, seed: int, size: int, indices: range) -> Arrays:
-        options = {"cache_dir": self.config.cache_dir, "show": self.share.rank == 0}
-        return draw_all(self.kind, seed, size, indices, self.config.num_workers, **options)
+        """Draw this process's share of a set, or read it from where an earlier run has kept it."""
+        kind, path = self.kind, None
+        if self.config.cache_dir:
+            share = f"{indices.start}-{indices.stop}-{indices.step}"
+            path = Path(self.config.cache_dir) / f"{kind.key()}-{seed}-{share}-{fingerprint()}.npz"
+            if path.is_file():
+                with np.load(path, allow_pickle=False) as kept:
+                    return dict(kept)
+        parts, hidden = [], self.rank > 0
+        with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=hidden) as bar:
+            for part in draw(kind.view(seed, size), indices, 64, self.config.num_workers):
+                parts.append(part)
+                bar.update(len(part["label"]))
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                np.savez(temporary, **arrays)
+        return arrays
 
     def prepare(self) -> None:
         """Draw the set, if all epochs share one."""
         if self.config.fresh_samples or self._pool is not None:
             return
-        arrays = self._draw_all(self.seed, self.config.num_samples, self.share.even(self.config.num_samples))
+        arrays = self._draw_all(self.seed, self.config.num_samples, self.indices)
         self._pool = self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
@@ -129,15 +106,16 @@ class SyntheticSource:
         first, last = first_step * self.per_step, self.steps_per_epoch * self.per_step
         drawn = self._fresh if self.config.fresh_samples else self._kept
         for position, inputs, labels in drawn(epoch, first, last):
-            generator = generator_of([self.config.seed, epoch, self.share.rank, position])
-            augmented = self.kind.augmented(inputs, self.config.augment_noise, generator)
+            generator = generator_of([self.config.seed, epoch, self.rank, position])
+            inputs = {name: tensor.float() for name, tensor in inputs.items()}
+            augmented = vary(inputs, self.config.augment_noise, generator)
             yield augmented | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
 
     def _fresh(self, epoch: int, first: int, last: int):
         """Yield batches of samples that no other epoch has."""
         size = self.config.num_samples
         samples = self.kind.view(self.seed, size, start=epoch * size)
-        indices = self.share.even(size)[first:last]
+        indices = self.indices[first:last]
         for arrays in draw(samples, indices, self.config.batch_size, self.config.num_workers):
             yield first, self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
             first += len(arrays["label"])
@@ -146,7 +124,7 @@ class SyntheticSource:
         """Yield batches of the set that all epochs share, in an order of this epoch's own."""
         self.prepare()
         inputs, labels = self._pool
-        order = np.random.default_rng([self.config.seed, epoch, self.share.rank]).permutation(len(labels))
+        order = np.random.default_rng([self.config.seed, epoch, self.rank]).permutation(len(labels))
         for start in range(first, last, self.config.batch_size):
             chosen = torch.from_numpy(order[start : start + self.config.batch_size])
             yield start, {name: tensor[chosen] for name, tensor in inputs.items()}, labels[chosen]
@@ -154,7 +132,7 @@ class SyntheticSource:
     def validation(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield this process's share of the held-out set, in batches."""
         size, batch_size = self.config.validation_samples, self.config.batch_size
-        indices = self.share.of_set(size)
+        indices = range(self.rank, size, self.of)
         if not indices:
             return
         arrays = self._draw_all(VALIDATION_SEED, size, indices)

@@ -31,6 +31,7 @@ from mer_hf.evaluation.fold_log import read_rows, rows_of, training_name, write_
 from mer_hf.evaluation.run_report import END_OF_SUMMARY, TEST_SELECTED, write_report
 from mer_hf.utils.files import write_text
 from mer_hf.utils.provenance import git_commit
+from mer_hf.utils.templates import render
 from mer_hf.utils.work_queue import WorkQueue
 
 from .baselines import baseline_rows
@@ -40,9 +41,10 @@ from .loop import make_accelerator, run_training
 from .optimization import make_optimizer
 from .recorded import Recorded, RecordedSource, read_recorded
 from .run_folder import WEIGHTS, make_empty
-from .selection import best_epoch, predict
+from .selection import BestEpoch, predict
 
 PREDICTIONS = "predictions.csv"
+PLAN = Path(__file__).with_name("plan.txt.j2")
 WAIT_S = 600
 
 
@@ -141,7 +143,9 @@ class ProtocolRun:
         fit, inner = fold.train, np.zeros(0, np.int64)
         if config.selection == "inner":
             fit, inner = splits.inner_validation(table, fold.train, config.inner_share, seed)
-        best = best_epoch(config.selection, folder, self.recorded, inner, fold.test)
+        best = None
+        if config.selection != "last":
+            best = BestEpoch(config.selection, folder, self.recorded, inner, fold.test)
         selection = TEST_SELECTED if config.selection == "oracle-epoch" else config.selection
 
         def test(model: torch.nn.Module, epoch: int, folder: Path) -> None:
@@ -240,21 +244,15 @@ def run_protocol(config: TrainingConfig) -> None:
         print(f"report: {run.path / 'report.html'}")
 
 
-def _summary(run: ProtocolRun, mode: str, world: int) -> str:
-    """Return two or three lines on what is trained, and how."""
-    table = run.recorded.table
-    counts = ", ".join(f"{name} {count}" for name, count in table.counts().items())
-    left = len(run.queue.left()) if run.queue.folder.is_dir() else len(run.trainings)
-    lines = [
-        f"{run.config.protocol}: {len(table)} clips of {len(np.unique(table.subjects))} subjects ({counts})",
-        f"{len(run.folds)} folds, {run.config.num_seeds} seed(s), {left} trainings left, "
-        f"{world} process(es), --parallel {mode}, selection {run.config.selection}",
-    ]
-    if mode == "folds" and world == 1 and (os.cpu_count() or 1) > 1 and not torch.cuda.is_available():
-        lines.append(
-            f"one process uses one core; torchrun --nproc_per_node {os.cpu_count()} train.py ... uses all"
-        )
-    return "\n".join(lines)
+def _summary(run: ProtocolRun, mode: str, world: int, **cost: float) -> str:
+    """Return two or three lines on what is trained and how; with a cost also the folds and what they take."""
+    table, cores = run.recorded.table, os.cpu_count() or 1
+    values = {
+        "config": run.config, "table": table, "subjects": len(np.unique(table.subjects)), "folds": run.folds,
+        "left": len(run.queue.left()), "world": world, "mode": mode, "cost": cost, "cores": cores,
+        "idle_cores": mode == "folds" and world == 1 and cores > 1 and not torch.cuda.is_available(),
+    }  # fmt: skip
+    return render(PLAN, values).rstrip()
 
 
 def plan(run: ProtocolRun, mode: str, world: int) -> str:
@@ -273,13 +271,8 @@ def plan(run: ProtocolRun, mode: str, world: int) -> str:
     hours = steps * seconds / 3600 / (world if mode == "folds" else 1)
     bytes_each = size * (2 if config.dtype_on_disk == "float16" else 4)
     disk = 0 if config.drop_fold_weights else bytes_each * len(run.trainings)
-    rows = [f"  {fold.name:<24}{len(fold.train):6d} train {len(fold.test):5d} test" for fold in run.folds]
-    rows += [
-        f"{config.model}: {size:,} parameters; {steps:,} optimizer steps, {seconds:.3g} s each here",
-        f"about {hours:.1f} h" if hours >= 1 else f"about {hours * 60:.1f} minutes",
-        f"fold checkpoints: {disk / 1e9:.2f} GB",
-    ]
-    return "\n".join([_summary(run, mode, world), *rows])
+    cost = {"parameters": size, "steps": steps, "seconds": seconds, "hours": hours, "disk": disk}
+    return _summary(run, mode, world, **cost)
 
 
 def _seconds_per_step(model, recorded: Recorded, config: TrainingConfig, device: torch.device) -> float:

@@ -27,7 +27,7 @@ from mer_hf.utils.provenance import git_commit
 
 from .build import build_model, build_processor, save_checkpoint
 from .config import TrainingConfig, TrainingError
-from .data import Share, SyntheticSource
+from .data import SyntheticSource
 from .optimization import average_of, make_optimizer, make_schedule
 from .recorded import Recorded, RecordedSource, read_recorded
 from .run_folder import RunFolder
@@ -64,7 +64,7 @@ class Trainer:
         names = recorded.table.class_names if recorded else SyntheticSource.class_names
         model = build_model(config, names)
         if recorded is None:
-            self.source = SyntheticSource(config, processor, Share(rank, processes))
+            self.source = SyntheticSource(config, processor, rank, processes)
         else:
             rows = np.arange(len(recorded.table)) if rows is None else rows
             self.source = RecordedSource(config, recorded, rows, self.started_with, rank, processes)
@@ -125,7 +125,8 @@ class Trainer:
             bar.update()
             at_state = self.step % self.config.save_steps == 0
             if self.best and self.accelerator.is_main_process and self.step % per_epoch == 0:
-                self.best.update(self._scored_model(), self.step // per_epoch)
+                model = self.average.module if self.average else self.accelerator.unwrap_model(self.model)
+                self.best.update(model, self.step // per_epoch)
             # A line before every state: a state then holds no half-summed loss.
             if at_state or self.step % self.config.log_every == 0 or self.step == self.total_steps:
                 loss = self._log(losses, epoch, since)
@@ -133,10 +134,6 @@ class Trainer:
                 losses, since = [], time.perf_counter()
             if at_state:
                 self.save_state()
-
-    def _scored_model(self) -> torch.nn.Module:
-        """Return the network as it is now: the moving average, where there is one."""
-        return self.average.module if self.average else self.accelerator.unwrap_model(self.model)
 
     def _step(self, batches) -> torch.Tensor:
         """Make one optimizer step and return the mean loss of this process, without waiting for it."""
@@ -172,8 +169,7 @@ class Trainer:
             values = {"epoch": epoch, "loss": loss, "lr": self.schedule.get_last_lr()[0]}
             values["samples_per_s"] = round(samples / (time.perf_counter() - since), 1)
             self.run.log({"step": self.step, **values})
-            if self.config.track != "no":
-                self.accelerator.log(values, step=self.step)
+            self.accelerator.log(values, step=self.step)
         return loss
 
     def finish(self) -> dict[str, Any]:
@@ -286,15 +282,11 @@ def run_training(
     trainer = Trainer(config, accelerator, run, processor, recorded, **fold)
     say = (lambda *_: None) if trainer.title else accelerator.print
     setting = {"num_processes": accelerator.num_processes, "mer_hf": __version__, "commit": git_commit()}
-    notes: list[str] = []
-    _agree(accelerator, lambda: notes.extend(run.claim(setting, elastic=recorded is not None)))
-    for note in notes:
-        accelerator.print(note)
+    _agree(accelerator, lambda: run.claim(setting))
     if run.finished:
         say(f"{run.path} is finished; there is nothing to resume.")
         return {}
-    if config.track != "no":
-        accelerator.init_trackers("mer_hf", config={"run": str(run.path), "seed": config.seed})
+    accelerator.init_trackers("mer_hf", config={"run": str(run.path), "seed": config.seed})
     # Each process has its own dropout.
     set_seed(config.seed, device_specific=True)
     trainer.source.prepare()

@@ -21,7 +21,7 @@ from mer_hf.face.flow import flow_map, optical_flow, span_to_uint8
 from mer_hf.labels import SCHEMES
 from mer_hf.loading import takes_flow_maps
 
-from .augmentation import add_noise, generator_of, mix_pairs, move_faces, vary_light
+from .augmentation import generator_of, mix_pairs, move_faces, vary
 from .config import TrainingConfig, TrainingError
 from .samples import clip_inputs, to_inputs
 
@@ -45,7 +45,6 @@ class Recorded:
     Attributes:
         table ([`ClipTable`]): Who is seen in which clip.
         inputs (`dict[str, torch.Tensor]`): The network's inputs, each `(N, ...)`, without labels.
-        faces (`bool`): Whether `pixel_values` are faces `(N, F, 3, S, S)` and not flow maps.
         extras (`dict[str, Any]`): What baselines need: `flow` uint8 `(N, 28, 28, 3)` and `action_units`, a
             list of sets of annotated units. What the dataset does not have is missing.
         given (`str`): What the network is given of a tested clip, for the report.
@@ -53,7 +52,6 @@ class Recorded:
 
     table: ClipTable
     inputs: dict[str, torch.Tensor]
-    faces: bool
     extras: dict[str, Any]
     given: str
 
@@ -79,7 +77,7 @@ def _read_flows(config: TrainingConfig, processor) -> Recorded:
     table = maps.table(class_names_of(config.classes))
     description = "ready-made flow maps from onset to apex; the file does not say how these were found"
     inputs = {"pixel_values": to_inputs(processor, maps.flow)}
-    return Recorded(table, inputs, False, {"flow": maps.flow}, description)
+    return Recorded(table, inputs, {"flow": maps.flow}, description)
 
 
 def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
@@ -104,7 +102,7 @@ def _read_prepared(config: TrainingConfig, processor, show: bool) -> Recorded:
     excluded = sum((Counter(dataset.excluded(scheme)) for dataset in sets), Counter())
     extras = {"action_units": units, "flow": np.stack(flow)}
     description = _description(sources, "action_units" in inputs, excluded)
-    return Recorded(table, inputs, inputs["pixel_values"].ndim == 5, extras, description)
+    return Recorded(table, inputs, extras, description)
 
 
 def _description(sources: Counter, estimated_units: bool, excluded: Counter) -> str:
@@ -179,13 +177,9 @@ class RecordedSource:
         inputs = {name: tensor[index].float() for name, tensor in self.data.inputs.items()}
         labels = torch.from_numpy(self.data.table.labels)[index]
         config = self.config
-        if self.data.faces:
-            inputs = vary_light(inputs, config.augment_noise, generator_of(key))
-            if config.augmentation == "faces":
-                inputs = move_faces(inputs, config.rotation_deg, config.shift_px, generator_of([*key, 2]))
-        else:
-            noisy = add_noise(inputs["pixel_values"], config.augment_noise, generator_of(key))
-            inputs = inputs | {"pixel_values": noisy}
+        inputs = vary(inputs, config.augment_noise, generator_of(key))
+        if config.augmentation == "faces" and inputs["pixel_values"].ndim == 5:
+            inputs = move_faces(inputs, config.rotation_deg, config.shift_px, generator_of([*key, 2]))
         if config.mixup:
             rng = np.random.default_rng([*key, 1])
             inputs, labels = mix_pairs(inputs, labels, len(self.class_names), config.mixup, rng)

@@ -67,31 +67,26 @@ class RunFolder:
         record = self.path / "train_config.json"
         return json.loads(record.read_text()).get("num_processes") if record.is_file() else None
 
-    def claim(self, setting: dict[str, Any], elastic: bool = False) -> list[str]:
+    def claim(self, setting: dict[str, Any]) -> None:
         """Make the folder and record the run in it, or check that it is the run to resume.
 
         Args:
             setting (`dict`): `num_processes`, and what else is worth a record.
-            elastic (`bool`, *optional*, defaults to `False`): Whether the number of processes may change.
-
-        Returns:
-            `list[str]`: Notes for the user.
 
         Raises:
             TrainingError: If the folder holds something else, or another process is at work in it.
         """
         if self.config.resume and (self.path / "train_config.json").is_file():
             self._hold()
-            notes = self._compare(self.started_with(), setting["num_processes"], elastic)
+            self._compare(self.started_with(), setting["num_processes"])
             self._sweep()
             if self.finished:
                 self.clear()
-            return notes
+            return
         make_empty(self.path, self.config.resume)
         self._hold()
         record = json.dumps({**self.config.stored(), **setting}, indent=2) + "\n"
         write_text(self.path / "train_config.json", record)
-        return []
 
     def _hold(self) -> None:
         """Keep others out of the folder while this process lives: it may outlive the one that launched it."""
@@ -104,19 +99,20 @@ class RunFolder:
         except OSError as error:
             raise TrainingError(f"another process is training in {self.path}. End it first.") from error
 
-    def _compare(self, before: int | None, now: int, elastic: bool) -> list[str]:
+    def _compare(self, before: int | None, now: int) -> None:
         """Compare the number of processes with that of the interrupted run."""
         if before == now:
-            return []
-        if not elastic:
+            return
+        if self.config.data == "synthetic":
             raise TrainingError(
                 f"the run in {self.path} has {before} process(es), this one {now}: its weights would "
                 f"differ. Start {before}, or choose another folder."
             )
-        return [
+        print(
             f"{self.path} was started with {before} process(es) and continues with {now}: the batches stay "
-            "the same, but sums are taken in another order and dropout is drawn again, so bits may differ."
-        ]
+            "the same, but sums are taken in another order and dropout is drawn again, so bits may differ.",
+            flush=True,
+        )
 
     def _sweep(self) -> None:
         """Remove what a killed process left unfinished, and all but the latest state."""

@@ -18,7 +18,6 @@ from mer_hf.face.action_units import estimate_action_units
 from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import FaceSettings, SyntheticFaces
 
-from .augmentation import add_noise, vary_light
 from .config import TrainingError
 
 Arrays = dict[str, np.ndarray]
@@ -74,10 +73,6 @@ class FlowMapSamples:
         """Return drawn samples as the network takes them."""
         return {"pixel_values": to_inputs(self.processor, arrays["flow"])}
 
-    def augmented(self, inputs: dict[str, torch.Tensor], largest: float, generator) -> dict:
-        """Return a batch with augmentation noise."""
-        return {"pixel_values": add_noise(inputs["pixel_values"], largest, generator)}
-
 
 class Faces:
     """Aligned faces, put through the processor as soon as they are drawn; `generator` changes settings.
@@ -108,10 +103,6 @@ class Faces:
     def inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:
         """Return drawn samples as the network takes them, still in float16."""
         return {name: torch.from_numpy(array) for name, array in arrays.items() if name != "label"}
-
-    def augmented(self, inputs: dict[str, torch.Tensor], largest: float, generator) -> dict:
-        """Return a batch in float32 with other light; a part is mirrored or loses its action units."""
-        return vary_light({name: tensor.float() for name, tensor in inputs.items()}, largest, generator)
 
 
 def _digest(settings: Any) -> str:

@@ -5,7 +5,6 @@ The rule `oracle-epoch` looks at the tested clips' labels, as published code doe
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +36,16 @@ def predict(model: torch.nn.Module, recorded: Recorded, rows: np.ndarray, batch_
 
 
 class BestEpoch:
-    """Keeps the weights of the best epoch so far in a fold's folder, by a metric on some of the clips.
+    """Keeps the weights of the best epoch so far in a fold's folder, as `--selection` says.
 
-    Of equal epochs the later one is kept if `latest` is set, as HTNet's code does.
+    `inner` are training clips that were set aside; only `oracle-epoch` looks at labels of `test` clips. Of
+    equal epochs it keeps the later one, as HTNet's code does.
     """
 
-    def __init__(self, folder: Path, recorded: Recorded, rows: np.ndarray, metric: Callable, latest: bool):
+    def __init__(self, selection: str, folder: Path, recorded: Recorded, inner: np.ndarray, test: np.ndarray):
         self.path, self.scores_path = folder / "best-epoch.safetensors", folder / "epochs.jsonl"
-        self.recorded, self.rows, self.metric, self.latest = recorded, rows, metric, latest
-
-    def score(self, model: torch.nn.Module) -> float:
-        """Return the metric of a network."""
-        table = self.recorded.table
-        predictions = predict(model, self.recorded, self.rows).argmax(axis=1)
-        return self.metric(predictions, table.labels[self.rows], len(table.class_names))
+        self.recorded, self.latest = recorded, selection == "oracle-epoch"
+        self.rows, self.metric = (test, accuracy) if self.latest else (inner, uf1)
 
     def update(self, model: torch.nn.Module, epoch: int) -> None:
         """Score a network after an epoch, and keep its weights if they are the best."""
@@ -58,7 +53,9 @@ class BestEpoch:
         # A resumed run trains its last epochs again.
         earlier = [row for row in map(json.loads, lines) if row["epoch"] < epoch]
         best = max((row["score"] for row in earlier), default=-1.0)
-        score = self.score(model)
+        table = self.recorded.table
+        predictions = predict(model, self.recorded, self.rows).argmax(axis=1)
+        score = self.metric(predictions, table.labels[self.rows], len(table.class_names))
         if score > best or (self.latest and score == best):
             with replacing(self.path) as temporary:
                 save_file(model.state_dict(), temporary, {"epoch": str(epoch)})
@@ -74,16 +71,3 @@ class BestEpoch:
     def clear(self) -> None:
         """Remove the weights of a fold that has ended; the scores stay."""
         self.path.unlink(missing_ok=True)
-
-
-def best_epoch(
-    selection: str, folder: Path, recorded: Recorded, inner: np.ndarray, test: np.ndarray
-) -> BestEpoch | None:
-    """Return the rule of a fold, None for `last`.
-
-    `inner` are training clips that were set aside; only `oracle-epoch` looks at labels of `test` clips.
-    """
-    if selection == "last":
-        return None
-    rows, metric = (inner, uf1) if selection == "inner" else (test, accuracy)
-    return BestEpoch(folder, recorded, rows, metric, latest=selection == "oracle-epoch")

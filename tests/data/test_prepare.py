@@ -210,10 +210,10 @@ def test_an_interrupted_preparation_is_resumed(casme2, tmp_path, monkeypatch):
     findings, out = READERS["casme2"].read(root=casme2), tmp_path / "out"
     original = module.prepare_clip
 
-    def interrupt_the_second(annotation, geometry):
+    def interrupt_the_second(annotation):
         if annotation.key != findings.annotations[0].key:
             raise KeyboardInterrupt
-        return original(annotation, geometry)
+        return original(annotation)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "prepare_clip", interrupt_the_second)

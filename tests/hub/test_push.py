@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from mer_hf.cli import main
 from mer_hf.hub.folder import (
-    Repository,
     assemble,
     check,
     code_files,
@@ -53,18 +52,18 @@ def test_pushed_checkpoints_and_folds_load_without_the_package(ended, tmp_path, 
             assert push(folder, f"me/{key}", revision="v1").startswith(f"{url}/me/{key}/commit/")
             loaded.append(load(folder))
             clips = example_clips(loaded[-1][1])
-            repositories.append(Repository(f"me/{key}", clips, {"revision": "v1"}))
+            repositories.append((f"me/{key}", clips, {"revision": "v1"}))
             code = {path.name for path in code_files(ARCHITECTURES[key])}
             assert set(HfApi().list_repo_files(f"me/{key}")) == code | SETTINGS
         push(ended / "run", "me/run")
         loaded.append(load(ended / "run/folds/seed1-a-s0"))
         clips = example_clips(loaded[-1][1])
-        repositories.append(Repository("me/run", clips, {"subfolder": "folds/seed1-a-s0"}))
+        repositories.append(("me/run", clips, {"subfolder": "folds/seed1-a-s0"}))
         online = {"HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         found = logits_in_clean_process(repositories, **online)
-    for repository, logits, (model, processor) in zip(repositories, found, loaded, strict=True):
-        expected = logits_of(model, processor, repository.clips)
-        np.testing.assert_allclose(logits, expected, atol=1e-6, err_msg=repository.name)
+    for (name, clips, _), logits, (model, processor) in zip(repositories, found, loaded, strict=True):
+        expected = logits_of(model, processor, clips)
+        np.testing.assert_allclose(logits, expected, atol=1e-6, err_msg=name)
 
 
 SETTINGS = {

@@ -23,7 +23,7 @@ def recorded(dataset="casme2", videos=None, **extras):
     units = [[{"AU4"}, {"AU12"}, {"AU1", "AU2"}][label] for label in labels]
     given = {"action_units": units, **extras}
     inputs = {"pixel_values": torch.zeros(30, 1)}
-    return Recorded(table, inputs, False, {k: v for k, v in given.items() if v is not None}, "")
+    return Recorded(table, inputs, {k: v for k, v in given.items() if v is not None}, "")
 
 
 def accuracy(data, name):

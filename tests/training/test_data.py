@@ -7,8 +7,8 @@ from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import SyntheticFaces
 from mer_hf.training.augmentation import add_noise, generator_of, vary_light
 from mer_hf.training.config import TrainingConfig, TrainingError
-from mer_hf.training.data import VALIDATION_SEED, Share, SyntheticSource, draw_all
-from mer_hf.training.samples import Faces, FlowMapSamples, to_inputs
+from mer_hf.training.data import VALIDATION_SEED, SyntheticSource
+from mer_hf.training.samples import Faces, to_inputs
 from tests.models.tiny import tiny_processor
 
 QUICK = {"filmed": 0}
@@ -19,7 +19,7 @@ def source(rank=0, of=1, **changes):
     settings = {"num_samples": 24, "batch_size": 4, "num_workers": 0, "validation_samples": 5,
                 "generator": QUICK, **changes}  # fmt: skip
     config = TrainingConfig(output_dir="unused", **settings)
-    return SyntheticSource(config, ARCHITECTURES["htnet"].processor_class(), Share(rank, of))
+    return SyntheticSource(config, ARCHITECTURES["htnet"].processor_class(), rank, of)
 
 
 def keys(batches):
@@ -83,11 +83,10 @@ def test_held_out_samples_come_from_a_seed_that_training_cannot_use():
 
 
 def test_a_kept_set_is_read_again_and_belongs_to_its_seed(tmp_path):
-    kind = FlowMapSamples(ARCHITECTURES["htnet"].processor_class(), QUICK)
-
     def labels(seed=0, first=0):
-        indices = range(first, 6, 2)
-        return draw_all(kind, seed, 6, indices, 0, cache_dir=str(tmp_path))["label"]
+        data = source(rank=first, of=2, data_seed=seed, num_samples=8, cache_dir=str(tmp_path))
+        data.prepare()
+        return data._pool[1].numpy()
 
     drawn = labels()
     (kept,) = tmp_path.iterdir()
@@ -127,7 +126,7 @@ def test_noise_keeps_its_bounds_and_leaves_an_empty_channel_empty():
 def face_source(key="mmnet", **changes):
     settings = {"num_samples": 8, "batch_size": 4, "num_workers": 0, **changes}
     config = TrainingConfig(output_dir="unused", model=key, **settings)
-    return SyntheticSource(config, tiny_processor(key), Share(0, 1))
+    return SyntheticSource(config, tiny_processor(key), 0, 1)
 
 
 def test_a_network_that_looks_at_frames_gets_faces_through_its_processor():

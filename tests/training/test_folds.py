@@ -184,7 +184,7 @@ def test_the_plan_writes_nothing(protocol_run, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": "flows:absent.npz"}, r"--data flows:absent\.npz: no file absent\.npz"),
+        ({"data": "flows:absent.npz"}, r"--data flows:absent\.npz: absent\.npz cannot be read"),
         ({"protocol": "kfold", "folds": 9}, "expected 2 to 5 folds for 5 subjects, got 9"),
         ({"protocol": "cross", "test_on": "c"}, "there is no data ?set c"),
         ({"protocol": "cde", "classes": "a,b,c,d"}, "the composite has 3 classes, got 4"),

@@ -6,7 +6,7 @@ import pytest
 from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import FaceSettings
 from mer_hf.training.config import TrainingError, parse_args
-from mer_hf.training.data import Share, SyntheticSource
+from mer_hf.training.data import SyntheticSource
 from mer_hf.training.samples import Faces, FlowMapSamples, changed
 from tests.models.tiny import tiny_processor
 
@@ -16,7 +16,7 @@ def test_a_run_draws_with_its_settings():
     config = parse_args(
         ["--output-dir", "x", "--num-samples", "8", "--batch-size", "4", "--generator", *pairs]
     )
-    source = SyntheticSource(config, tiny_processor("htnet"), Share(0, 1))
+    source = SyntheticSource(config, tiny_processor("htnet"), 0, 1)
     settings = FlowMapSettings(muscle=0.6, peak_px=(1, 1.5), filmed=1)
     drawn = source.kind.view(3, 8)[2]["flow"]
     assert np.array_equal(drawn, SyntheticFlowMaps(3, 8, settings)[2]["flow"])

@@ -34,7 +34,8 @@ def test_a_run_ends_in_a_checkpoint_with_its_record(tiny, tmp_path, capsys):
     config = tiny(label_smoothing=0.1)
     train(config)
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    code = {"configuration_htnet.py", "modeling_htnet.py", "image_processing_htnet.py", "optical_flow.py"}
+    code = {"configuration_htnet.py", "modeling_htnet.py", "image_processing_htnet.py", "optical_flow.py",
+            "face_frames.py"}  # fmt: skip
     assert left == code | {
         "config.json", "preprocessor_config.json", "model.safetensors", "train_config.json", "metrics.jsonl"
     }  # fmt: skip

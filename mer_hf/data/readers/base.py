@@ -161,9 +161,8 @@ def existing(root: Path, candidates: list[str]) -> Path | None:
     for candidate in candidates:
         folders = [root]
         for part in Path(candidate).parts:
-            inside = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+            inside = [path for folder in folders for path in folder.iterdir() if path.is_dir()]
             folders = [path for path in inside if path.name.lower() == part.lower()]
-        folders = [folder for folder in folders if folder.is_dir()]
         if folders:
             return folders[0]
     return None

@@ -17,11 +17,7 @@ FOLDERS = {
     "smic": ["smic", "SMIC-HS"], "casme2": ["casme2", "CASMEII", "CASME II"], "samm": ["samm"],
 }  # fmt: skip
 """Dataset -> names of its folder, in any case."""
-READ = {
-    "smic": read_smic,
-    "casme2": partial(read_layout, LAYOUTS["casme2"]),
-    "samm": partial(read_layout, LAYOUTS["samm"]),
-}
+READ = {name: partial(read_layout, LAYOUTS[name]) for name in ("casme2", "samm")} | {"smic": read_smic}
 ROW_LENGTH = 4
 
 

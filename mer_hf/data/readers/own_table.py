@@ -88,7 +88,6 @@ def _add_row(
     source, dataset = folder / cells["path"], cells.get("dataset") or "own"
     clip = cells.get("clip") or Path(cells["path"]).stem or str(number)
     phases = _phases(cells)
-    apex_source = "midpoint" if phases["apex"] is None else "annotated"
     try:
         if not source.exists():
             raise FileNotFoundError(f"there is no {source}")
@@ -99,13 +98,16 @@ def _add_row(
     except (FileNotFoundError, ValueError) as error:
         findings.excluded.append((f"{dataset}/{cells['subject']}/{clip}", str(error)))
         return
+    apex_source = "midpoint" if phases["apex"] is None else "annotated"
+    if None in (phases["onset"], phases["offset"]):
+        apex_source = "spotted"
     annotation = Annotation(
         dataset=dataset, subject=cells["subject"], clip=clip, folder=source,
         emotion=class_map.get(cells["label"], emotion_of(cells["label"])), apex_source=apex_source,
         action_units=parse_action_units(cells.get("action_units", ""))[0],
         video=f"{dataset}/{cells['video']}" if cells.get("video") else "", fps=_fps(cells), **phases,
     )  # fmt: skip
-    findings.add(annotation, spot_phases=None in (phases["onset"], phases["offset"]))
+    findings.add(annotation)
 
 
 def _phases(cells: dict[str, str]) -> dict[str, int | None]:
