@@ -27,7 +27,7 @@ from mer_hf import __version__
 from mer_hf.face.spotting import spot
 from mer_hf.face.tracking import FaceGeometry, track_face
 from mer_hf.utils.files import replacing, write_text
-from mer_hf.utils.templates import render
+from mer_hf.utils.rendering import render
 from mer_hf.video.clip import Clip, numbered_frames, read_clip, read_pictures
 
 from .annotations import Annotation, Findings

@@ -12,7 +12,7 @@ import torch
 from mer_hf.data.flow_files import FlowMaps
 from mer_hf.loading import takes_flow_maps, weights_sha256
 from mer_hf.utils.provenance import git_commit, sha256_of
-from mer_hf.utils.templates import render
+from mer_hf.utils.rendering import render
 
 from .metrics import accuracy_of, bootstrap_values, confusion, f1_of, interval_of, uar_of, uf1_of
 

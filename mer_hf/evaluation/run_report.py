@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from mer_hf.utils.files import write_text
-from mer_hf.utils.templates import render
+from mer_hf.utils.rendering import render
 from mer_hf.visualization.figures import confusion_picture
 
 from . import metrics

@@ -22,7 +22,7 @@ from mer_hf.loading import load, snapshot
 from mer_hf.training.config import TrainingConfig
 from mer_hf.training.recorded import Recorded, read_recorded
 from mer_hf.training.selection import predict
-from mer_hf.utils.templates import render
+from mer_hf.utils.rendering import render
 
 from .folder import read_json
 from .runs import FOLDS, PREDICTIONS, RECORD, REPORT, SPLITS, numbers_of, shorten

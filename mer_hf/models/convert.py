@@ -95,13 +95,20 @@ def build_config(
         raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
 
 
-def load_renamed(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
-    """Load weights under the model's own names; every name and shape must fit."""
+def load_renamed(
+    model: PreTrainedModel, weights: Mapping[str, torch.Tensor], unseen: Iterable[str] = ("the fields",)
+) -> None:
+    """Load weights under the model's own names; every name and shape must fit.
+
+    `unseen` names the fields that the shapes do not show, for the error message.
+    """
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:  # its first line names the class, each other line a misfit
         misfit = str(error).splitlines()[1].strip()[:300]
-        raise ValueError(f"{misfit} Give the fields that the shapes do not show with --config.") from error
+        raise ValueError(
+            f"{misfit} Give {', '.join(unseen)} with --config where the defaults do not fit."
+        ) from error
 
 
 def save_converted(model: PreTrainedModel, processor: BaseImageProcessor | None, out_dir: str | Path) -> None:

@@ -31,7 +31,7 @@ from mer_hf.evaluation.fold_log import read_rows, rows_of, training_name, write_
 from mer_hf.evaluation.run_report import END_OF_SUMMARY, TEST_SELECTED, write_report
 from mer_hf.utils.files import write_text
 from mer_hf.utils.provenance import git_commit
-from mer_hf.utils.templates import render
+from mer_hf.utils.rendering import render
 from mer_hf.utils.work_queue import WorkQueue
 
 from .baselines import baseline_rows

@@ -224,7 +224,7 @@ def test_weights_of_another_shape_are_refused(tmp_path, key):
     state = load_file(folder / "model.safetensors")
     name = max(state, key=lambda name: state[name].ndim)
     save_file(state | {name: state[name][:-1].contiguous()}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=f"{name} has the shape"):
+    with pytest.raises(ValueError, match="the checkpoint has another shape for 1 tensors"):
         read_source(folder)
 
 

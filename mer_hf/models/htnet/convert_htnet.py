@@ -41,6 +41,9 @@ _NAMES = [
     (r"mlp_head\.2\." + _BOTH, r"classifier.\1"),
 ]
 
+UNSEEN = ("num_attention_heads", "patch_size", "num_channels", "image_size")
+"""Fields that the shapes of the weights do not show."""
+
 
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the original's weights under our names; 1 x 1 convolutions as matrices, norms as vectors."""
@@ -76,8 +79,7 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     implied = {"patch_size": patch_size, "image_size": patch_size * 2 ** max(layers) * math.isqrt(tokens)}
     config = build_config(HTNetConfig, found, implied | dict(overrides))
     notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
-    unseen = ("num_attention_heads", "patch_size", "num_channels", "image_size")
-    assumed = ", ".join(f"{name}={getattr(config, name)}" for name in unseen if name not in overrides)
+    assumed = ", ".join(f"{name}={getattr(config, name)}" for name in UNSEEN if name not in overrides)
     if assumed:
         notes.append(f"{assumed} fit the shapes but are not shown by them; --config gives others.")
     return config, notes
@@ -102,7 +104,7 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
     model = HTNetForVideoClassification(config)
-    load_renamed(model, weights)
+    load_renamed(model, weights, UNSEEN)
     processor = None
     if config.num_channels == 3 and config.image_size % 4 == 0:
         processor = HTNetImageProcessor(size=config.image_size)
