@@ -44,6 +44,7 @@ def checkpoint(tmp_path):
     return saved(tmp_path / "checkpoint")
 
 
+@pytest.mark.slow  # tests/models/test_remote_code.py does the same in a clean process, without a Hub
 def test_pushed_checkpoints_and_folds_load_without_the_package(ended, tmp_path, hub, quick):
     loaded, repositories = [], []
     with hub() as url:

@@ -8,6 +8,9 @@ from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import tiny_inputs, tiny_model
 
 keys = pytest.mark.parametrize("key", ARCHITECTURES)
+one_quick_key = pytest.mark.parametrize(
+    "key", [key if key == "mmnet" else pytest.param(key, marks=pytest.mark.slow) for key in ARCHITECTURES]
+)
 
 
 class Logits(torch.nn.Module):
@@ -42,7 +45,7 @@ def test_exported_programs_take_any_batch(key):
             torch.testing.assert_close(found, expected(model, more), rtol=1e-4, atol=1e-5)
 
 
-@keys
+@one_quick_key
 def test_onnx_gives_equal_outputs(key, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     model, inputs = tiny_model(key), tiny_inputs(key)
@@ -59,7 +62,7 @@ def test_onnx_gives_equal_outputs(key, tmp_path):
     np.testing.assert_allclose(found, expected(model, inputs).numpy(), rtol=0, atol=1e-4)
 
 
-@keys
+@one_quick_key
 def test_the_whole_network_compiles_as_one_graph(key):
     model, inputs = tiny_model(key), tiny_inputs(key)
     torch._dynamo.reset()
