@@ -143,9 +143,10 @@ class OneQueryAttention(nn.Module):
         weights = torch.cat(scores, dim=2)[:, :, None].softmax(dim=-1)  # (B, heads, 1, 1 + N)
         own, others = weights[:, :, 0].split((1, patches.shape[1]), dim=2)
         mean = own * asking + torch.matmul(others, patches)  # (B, heads, C)
-        context = torch.einsum("bhc,hdc->bhd", mean, value).flatten(1)
-        context = context if self.value.bias is None else context + self.value.bias
-        return self.projection(context[:, None]), weights
+        context = torch.einsum("bhc,hdc->bhd", mean, value)
+        if self.value.bias is not None:  # the weights sum to 1, but relevance asks for their gradient
+            context = context + weights.sum(dim=-1) * self.value.bias.unflatten(0, (self.num_heads, -1))
+        return self.projection(context.flatten(1)[:, None]), weights
 
 
 def fold_batch_norms(model: nn.Module) -> None:

@@ -103,3 +103,15 @@ def test_adapters_and_hooks_keep_working(key):
     with torch.inference_mode():
         optimize_for_inference(model)(**inputs)
     assert len(fired) == len(layers)
+
+
+@pytest.mark.parametrize("key", ARCHITECTURES)
+def test_relevance_stays_the_same(key):
+    plain, _ = load(f"{key}-synthetic")
+    config = plain.config
+    frames = {"htnet": (), "hsta": (getattr(config, "num_frames", 0) + 2,)}.get(key, (2,))
+    generator = torch.Generator().manual_seed(0)
+    pixel_values = torch.randn(1, *frames, 3, config.image_size, config.image_size, generator=generator)
+    relevance = plain.relevance(pixel_values=pixel_values)
+    quick = optimize_for_inference(plain).relevance(pixel_values=pixel_values)
+    torch.testing.assert_close(quick, relevance, rtol=0, atol=1e-3 * relevance.abs().max().item())
