@@ -11,8 +11,8 @@ from mer_hf.data.flow_files import FlowMaps, write_flow_maps
 from mer_hf.hub import push as push_module
 from mer_hf.training.config import TrainingConfig
 from mer_hf.training.folds import run_protocol
-from tests.evaluation.conftest import maps
 from tests.hub.hub_server import serve
+from tests.training.conftest import maps
 
 TINY = {
     "config": {"hidden_size": 12, "depths": [1, 1, 1]},
