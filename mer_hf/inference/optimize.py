@@ -6,6 +6,7 @@ batches go through in parts that fit the processor's cache.
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -15,7 +16,12 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
-from transformers.models.swin.modeling_swin import SwinPatchEmbeddings
+from transformers.models.swin.modeling_swin import (
+    SwinAttention,
+    SwinLayer,
+    SwinPatchEmbeddings,
+    window_partition,
+)
 
 from mer_hf.models.hsta.modeling_hsta import HSTACrossAttention, HSTASelfAttention
 from mer_hf.models.htnet.modeling_htnet import HTNetAttention
@@ -52,6 +58,8 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
     merge_one_token_attention(model)
     fold_query_and_value_bias(model)
     attend_with_one_query(model)
+    replace(model, SwinLayer, WindowLayer)
+    replace(model, SwinAttention, WindowAttention)
     if next(model.parameters()).device.type == "cpu":
         use_onednn(model)
         split_batches(model)
@@ -147,6 +155,62 @@ class OneQueryAttention(nn.Module):
         if self.value.bias is not None:  # the weights sum to 1, but relevance asks for their gradient
             context = context + weights.sum(dim=-1) * self.value.bias.unflatten(0, (self.num_heads, -1))
         return self.projection(context.flatten(1)[:, None]), weights
+
+
+class WindowAttention(nn.Module):
+    """Stands for a `SwinAttention`: one product for queries, keys and values, and the bias looked up once."""
+
+    def __init__(self, attention: SwinAttention):
+        super().__init__()
+        self.head_dim, projections = (
+            attention.head_dim,
+            (attention.q_proj, attention.k_proj, attention.v_proj),
+        )
+        weight = torch.cat([projection.weight.detach() for projection in projections])
+        biased = attention.q_proj.bias is not None
+        bias = torch.cat([projection.bias.detach() for projection in projections]) if biased else None
+        self.qkv = linear_of(nn.Parameter(weight), nn.Parameter(bias) if biased else None)
+        self.projection = attention.o_proj
+        self.register_buffer("bias", attention.relative_position_bias().detach().contiguous())
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs):
+        """Return what `SwinAttention` returns, without weights."""
+        query, key, value = (
+            self.qkv(hidden_states).unflatten(2, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
+        )  # each (B * windows, heads, tokens, head_dim)
+        bias = self.bias
+        if attention_mask is not None:
+            images = len(hidden_states) // len(attention_mask)
+            bias = (bias + attention_mask[:, None]).repeat(images, 1, 1, 1)
+        context = F.scaled_dot_product_attention(query, key, value, bias)
+        return self.projection(context.transpose(1, 2).flatten(2)), None
+
+
+class WindowLayer(nn.Module):
+    """Stands for a `SwinLayer`: one gather brings the tokens of a grid into the order of its windows."""
+
+    def __init__(self, layer: SwinLayer):
+        super().__init__()
+        self.norm, self.attention = layer.layernorm_before, layer.attention
+        self.mlp_norm, self.mlp = layer.layernorm_after, layer.mlp
+        layer.set_shift_and_window_size(layer.input_resolution)
+        weight = self.norm.weight
+        places = torch.arange(math.prod(layer.input_resolution), device=weight.device)
+        grid = places.view(1, *layer.input_resolution, 1)
+        order = window_partition(layer.cyclic_shift(grid), layer.window_size).flatten(1)
+        self.windows = order.shape
+        self.register_buffer("order", order.flatten())
+        self.register_buffer("back", order.flatten().argsort())
+        self.register_buffer(
+            "mask", layer.get_attn_mask(*layer.input_resolution, weight.dtype, weight.device)
+        )
+
+    def forward(self, hidden_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, None]:
+        """Return what `SwinLayer` returns, without weights."""
+        windows = self.norm(hidden_states)[:, self.order].unflatten(1, self.windows).flatten(0, 1)
+        attended, _ = self.attention(windows, self.mask)
+        hidden_states = hidden_states + attended.view(hidden_states.shape)[:, self.back]
+        return hidden_states + self.mlp(self.mlp_norm(hidden_states)), None
 
 
 def fold_batch_norms(model: nn.Module) -> None:

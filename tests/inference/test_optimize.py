@@ -9,6 +9,7 @@ from mer_hf.inference.optimize import (
     OneDNNLinear,
     OneQueryAttention,
     OneTokenAttention,
+    WindowLayer,
     optimize_for_inference,
 )
 from mer_hf.loading import load
@@ -76,13 +77,21 @@ def test_blocks_of_several_tokens_keep_their_attention():
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 def test_layers_are_replaced_where_that_is_quicker():
-    for key, kind, count in (("htnet", OneTokenAttention, 4), ("hsta", OneQueryAttention, 4)):
+    for key, kind, count in (
+        ("htnet", OneTokenAttention, 4),
+        ("hsta", OneQueryAttention, 4),
+        ("facesleuth", WindowLayer, 4),
+    ):
         parts = [type(part) for part in optimize_for_inference(tiny_model(key)).modules()]
         assert parts.count(kind) == count and nn.Linear not in parts and OneDNNLinear in parts
-    half = optimize_for_inference(tiny_model("htnet").to(torch.bfloat16))
+
+
+@keys
+def test_half_precision(key):
+    half = optimize_for_inference(tiny_model(key).to(torch.bfloat16))
     assert OneDNNLinear not in [type(part) for part in half.modules()]
     with torch.inference_mode():
-        assert half(torch.randn(2, 3, 28, 28, dtype=torch.bfloat16)).logits.isfinite().all()
+        assert half(**inputs_of(key)).logits.isfinite().all()
 
 
 @keys
