@@ -162,10 +162,8 @@ class WindowAttention(nn.Module):
 
     def __init__(self, attention: SwinAttention):
         super().__init__()
-        self.head_dim, projections = (
-            attention.head_dim,
-            (attention.q_proj, attention.k_proj, attention.v_proj),
-        )
+        self.head_dim = attention.head_dim
+        projections = attention.q_proj, attention.k_proj, attention.v_proj
         weight = torch.cat([projection.weight.detach() for projection in projections])
         biased = attention.q_proj.bias is not None
         bias = torch.cat([projection.bias.detach() for projection in projections]) if biased else None

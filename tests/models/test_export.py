@@ -87,7 +87,6 @@ def test_the_compiled_network_agrees(key):
         each(**inputs, labels=labels).loss.backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
     for gradient, wanted in zip(*gradients, strict=True):
-        atol = (
-            1e-4 + 1e-2 * wanted.abs().max().item()
-        )  # sums of a batch norm over two samples amplify rounding
+        # Sums of a batch norm over two samples amplify rounding.
+        atol = 1e-4 + 1e-2 * wanted.abs().max().item()
         torch.testing.assert_close(gradient, wanted, rtol=0, atol=atol)
