@@ -158,26 +158,6 @@ def test_the_scan_of_imports_sees_what_it_should(tmp_path, monkeypatch):
     assert [entry.guarded for entry in entries if entry.module == "cv2"] == [True]
 
 
-PROBE = """
-import importlib, importlib.util, sys
-sys.modules |= dict.fromkeys({absent!r})  # None: as if it were not installed
-for name in {modules!r}:
-    if name == "mer_hf" or importlib.util.find_spec(name):
-        importlib.import_module(name)
-print("imported")
-"""
-
-
-def test_networks_and_training_import_without_video_faces_datasets_and_page():
-    modules = ["mer_hf", "mer_hf.registry", "mer_hf.synthetic", "mer_hf.training", "mer_hf.evaluation"]
-    probe = PROBE.format(modules=modules, absent=["av", "mediapipe", "datasets", "gradio"])
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT, env=environment
-    )
-    assert done.stdout == "imported\n", done.stderr[-2000:]
-
-
 def requirements() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"].values()
     return [Requirement(line) for group in (PROJECT["dependencies"], *extras) for line in group]

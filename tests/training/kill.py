@@ -6,6 +6,9 @@ A moment is a place in the code and how often it has been reached, or seconds af
 object: moment -> SHA-256 of the named file after the resumed run; "" is the run that was never killed.
 """
 
+# ruff: noqa: E402
+
+import importlib
 import json
 import os
 import shutil
@@ -15,6 +18,15 @@ import time
 from pathlib import Path
 
 import torch
+
+# Networks and training are imported without the packages of video, faces, data sets and page, as if these
+# were not installed.
+ABSENT = ["av", "mediapipe", "datasets", "gradio"]
+sys.modules |= dict.fromkeys(ABSENT)
+for name in ("registry", "synthetic", "training", "evaluation"):
+    importlib.import_module(f"mer_hf.{name}")
+for name in ABSENT:
+    del sys.modules[name]
 
 from mer_hf.training import folds, loop, run_folder
 from mer_hf.training.cli import main

@@ -58,7 +58,7 @@ def kill_once(process, folder, pattern):
 def test_two_processes_share_the_folds_and_end_in_the_log_of_one(tmp_path, maps_file):
     data = ["--data", f"flows:{maps_file}", *FOLDS, "--baselines", "no"]
     script = "tests/training/meet.py"  # else the first may be done with every fold before the second starts
-    out, _ = finished(start(tmp_path / "two", *data, launcher=TORCHRUN, script=script))
+    out, _ = finished(start(tmp_path / "two", *data, script=script))
     assert "2 process(es), --parallel folds" in out
     workers = {path.read_text() for path in (tmp_path / "two" / "queue").glob("done-*")}
     assert len(workers) == 2
