@@ -1,14 +1,16 @@
-"""Fixtures that several rooms use."""
+"""Fixtures that several rooms use.
+
+What they need is imported in them: the process that hands out the tests reads this file, and needs nothing.
+"""
 
 import pytest
-
-from tests.models.tiny import tiny_model
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """The folder of a small HTNet with random weights; its processor is set up as the bundled one's."""
     from mer_hf.models.htnet import HTNetImageProcessor
+    from tests.models.tiny import tiny_model
 
     folder = tmp_path_factory.mktemp("checkpoint")
     tiny_model("htnet").save_pretrained(folder)
