@@ -72,10 +72,18 @@ def test_parsing_imports_nothing_heavy(arguments):
     assert not imported & {"torch", "transformers", "numpy", "cv2", "av", "mediapipe", "matplotlib", "PIL"}
 
 
-def test_predict_prints_one_json_object_and_nothing_else(smile, checkpoint):
+@pytest.mark.slow
+def test_a_process_prints_one_json_object_and_nothing_else(smile, checkpoint):
     done = run("predict", smile, "--json", "--model", checkpoint)
     assert (done.returncode, done.stderr) == (0, "")
-    answer = json.loads(done.stdout)
+    assert json.loads(done.stdout)["outcome"] == "micro_expression"
+
+
+def test_predict_prints_one_json_object_and_nothing_else(smile, smile_track, checkpoint, capfd):
+    assert main([*predict(smile, checkpoint), "--json"]) == 0
+    output, errors = capfd.readouterr()
+    assert errors == ""
+    answer = json.loads(output)
     assert answer["outcome"] == "micro_expression"
     assert answer["model"] == str(checkpoint)
     assert sum(answer["scores"].values()) == pytest.approx(1.0)

@@ -13,6 +13,7 @@ from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import tiny_clip, tiny_inputs, tiny_model, tiny_processor
 
 keys = pytest.mark.parametrize("key", ARCHITECTURES)
+OTHERS = sorted(set(ARCHITECTURES) - {"htnet"})
 
 
 def samples(key: str) -> list[dict]:
@@ -58,7 +59,7 @@ def test_the_trainer_lowers_the_loss_saves_and_predicts(key, tmp_path):
     assert prediction.predictions.argmax(1).tolist() == [0, 1] * 4
 
 
-@keys
+@pytest.mark.parametrize("key", ["htnet", *(pytest.param(key, marks=pytest.mark.slow) for key in OTHERS)])
 def test_accumulated_gradients_give_the_loss_of_one_batch(key, tmp_path):
     """The reported loss is a mean over the batch, however many parts it has."""
     whole = trained(key, tmp_path / "whole", max_steps=1)[1][0]
