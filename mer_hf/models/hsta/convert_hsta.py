@@ -44,13 +44,8 @@ _NAMES = [
 
 
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the original's weights under our names and in our shapes."""
-    renamed = rename_all(state, _NAMES, (), "HSTA")
-    for branch in (0, 1):
-        name = f"hsta.embeddings.{branch}.projection.weight"
-        if name in renamed:
-            renamed[name] = renamed[name].flatten(1)  # (C, 3, tube, p, p) -> (C, 3 * tube * p * p)
-    return renamed
+    """Return the original's weights under our names."""
+    return rename_all(state, _NAMES, (), "HSTA")
 
 
 def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[HSTAConfig, list[str]]:

@@ -56,26 +56,18 @@ class HSTAEmbeddings(nn.Module):
 
     def __init__(self, config: HSTAConfig, branch: int):
         super().__init__()
-        self.tubelet_size, self.patch_size = config.tubelet_size, config.patch_sizes[branch]
-        self.grid = config.grids[branch]
-        width = config.hidden_sizes[branch]
-        # A convolution whose kernel is its stride, as the matrix product that it is; rows of the matrix are
-        # (channel, frame, row, column).
-        self.projection = nn.Linear(config.num_channels * self.tubelet_size * self.patch_size**2, width)
+        width, patch = config.hidden_sizes[branch], config.patch_sizes[branch]
+        tubelet = (config.tubelet_size, patch, patch)
+        self.projection = nn.Conv3d(config.num_channels, width, kernel_size=tubelet, stride=tubelet)
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
-        self.register_buffer("positions", position_table(math.prod(self.grid) + 1, width), persistent=False)
+        tokens = math.prod(config.grids[branch]) + 1
+        self.register_buffer("positions", position_table(tokens, width), persistent=False)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, S, S)` -> `(B, 1 + N, C)`."""
-        (time, rows, columns), tube, patch = self.grid, self.tubelet_size, self.patch_size
-        seen = frames[:, : time * tube, :, : rows * patch, : columns * patch]
-        seen = seen.unflatten(1, (time, tube)).unflatten(4, (rows, patch)).unflatten(6, (columns, patch))
-        # (B, t, tube, 3, h, p, w, p) -> (B, t, h, w, 3, tube, p, p)
-        tubelets = seen.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)
-        tokens = torch.cat(
-            [self.class_token.expand(frames.shape[0], -1, -1), self.projection(tubelets)], dim=1
-        )
+        patches = self.projection(frames.transpose(1, 2)).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(frames), -1, -1), patches], dim=1)
         return self.dropout(tokens + self.positions.to(tokens.dtype))
 
 
@@ -263,7 +255,7 @@ class HSTAPreTrainedModel(PreTrainedModel):
             init.zeros_(module.query_bias)
             init.zeros_(module.value_bias)
         elif isinstance(module, HSTAEmbeddings):
-            bound = 1 / math.sqrt(module.projection.in_features)  # PyTorch's own, as the original leaves it
+            bound = 1 / math.sqrt(module.projection.weight[0].numel())  # PyTorch's own, as in the original
             init.uniform_(module.projection.weight, -bound, bound)
             init.uniform_(module.projection.bias, -bound, bound)
             init.trunc_normal_(module.class_token, std=std)
@@ -384,12 +376,7 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
             `ImageClassifierOutput`: `loss` (with `labels`), `logits` `(B, num_labels)`, and on request
             `hidden_states` and `attentions`.
         """
-        outputs = self.hsta(
-            pixel_values,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        outputs = self.hsta(pixel_values, output_attentions, output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
         return ImageClassifierOutput(
