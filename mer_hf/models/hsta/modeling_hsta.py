@@ -67,7 +67,7 @@ class HSTAEmbeddings(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, S, S)` -> `(B, 1 + N, C)`."""
         patches = self.projection(frames.transpose(1, 2)).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(frames), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.class_token.expand(frames.shape[0], -1, -1), patches], dim=1)
         return self.dropout(tokens + self.positions.to(tokens.dtype))
 
 
