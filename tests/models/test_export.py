@@ -30,7 +30,7 @@ def expected(model, inputs) -> torch.Tensor:
         return model(**inputs).logits
 
 
-@one_quick_key
+@keys
 def test_exported_programs_take_any_batch(key):
     model, inputs = tiny_model(key), tiny_inputs(key)
     batch = torch.export.Dim("batch", min=1, max=64)
