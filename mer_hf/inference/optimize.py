@@ -33,6 +33,9 @@ SAMPLES_AT_ONCE = {
 }
 """Model type -> part of its base model -> samples that go through it together on a CPU."""
 
+FEW_TOKENS = 256
+"""Up to so many tokens oneDNN's product is the quicker one; with more, PyTorch's own."""
+
 PLAIN = ("torch.nn.modules.", "transformers.activations", "transformers.models.", "mer_hf.models.")
 """Where the classes of layers come from that nobody has wrapped or quantized."""
 
@@ -237,8 +240,8 @@ def cut_patches_channels_last(model: nn.Module) -> None:
 class OneDNNLinear(nn.Linear):
     """A linear layer, with the GELU behind it if there is one, that oneDNN computes without gradients.
 
-    With few tokens oneDNN reads the weights twice as fast as PyTorch's own matrix product, and it applies the
-    GELU to what is still in the cache.
+    With few tokens oneDNN reads the weights twice as fast as PyTorch's own matrix product, and with any
+    number it applies the GELU to what is still in the cache.
     """
 
     gelu = False
@@ -246,6 +249,7 @@ class OneDNNLinear(nn.Linear):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(..., C)` -> `(..., out_features)`."""
         quick = hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
+        quick = quick and (self.gelu or hidden_states.shape[:-1].numel() <= FEW_TOKENS)
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not quick:
             hidden_states = F.linear(hidden_states, self.weight, self.bias)
             return F.gelu(hidden_states) if self.gelu else hidden_states
