@@ -2,7 +2,7 @@
 # make test    runs the tests (ARGS="-k htnet" selects some); make test-slow runs those that train or start processes
 # Each target creates its environment in .venv on first use: about 2 GB, a few minutes.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
-#   make PYTHON=/path/to/python3.12 demo                          chooses the interpreter
+#   make PYTHON=/path/to/python3.13 demo                          chooses the interpreter
 
 .PHONY: help demo test test-slow lint bench checkpoints clean
 .DEFAULT_GOAL := help
@@ -68,14 +68,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@refuse() { echo "mer_hf: $$1. On Debian and Ubuntu: $(SYSTEM)" >&2; exit 1; }
 	if [ -e $(UNFINISHED) ] || ! $(PY) -c '' 2>/dev/null; then
 		python= seen=
-		for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.11 python3.12); do
+		for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.14 python3.12 python3.11); do
 			if ! version=$$("$$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then continue; fi
 			seen="$$seen $$candidate ($$version)"
-			case $$version in 3.11|3.12) ;; *) continue ;; esac
+			case $$version in 3.11|3.12|3.13|3.14) ;; *) continue ;; esac
 			if "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then python=$$candidate; break; fi
 			seen="$$seen without venv"
 		done
-		if [ -z "$$python" ]; then refuse "needs Python 3.11 or 3.12 with venv, found:$${seen:- none} (choose one with make PYTHON=...)"; fi
+		if [ -z "$$python" ]; then refuse "needs Python 3.11 to 3.14 with venv, found:$${seen:- none} (choose one with make PYTHON=...)"; fi
 		if [ "$$(uname)" = Linux ]; then
 			for library in libGL.so.1 libglib-2.0.so.0; do
 				"$$python" -c "import ctypes; ctypes.CDLL('$$library')" 2>/dev/null || refuse "OpenCV needs $$library, which is missing"

@@ -1,7 +1,7 @@
 """Micro-expression recognition for the Hugging Face ecosystem.
 
-Importing the package registers its architectures with transformers' Auto classes. Only the command line
-leaves that to the command that was asked for: `mer-hf --help` need not wait seconds for torch.
+Importing the package registers its architectures with transformers' Auto classes, and its pipeline. Only the
+command line leaves that to the command that was asked for: `mer-hf --help` need not wait seconds for torch.
 """
 
 import sys
@@ -40,3 +40,4 @@ def _is_the_command_line() -> bool:
 
 if not _is_the_command_line():
     from . import registry  # noqa: F401 (importing it registers)
+    from .inference import transformers_pipeline  # noqa: F401 (the same)

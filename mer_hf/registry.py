@@ -11,16 +11,37 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+from transformers.video_processing_utils import VideoProcessorMixin
 
 from .models.facesleuth import (
     FaceSleuthConfig,
     FaceSleuthForVideoClassification,
     FaceSleuthImageProcessor,
     FaceSleuthModel,
+    FaceSleuthVideoProcessor,
 )
-from .models.hsta import HSTAConfig, HSTAForVideoClassification, HSTAImageProcessor, HSTAModel
-from .models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor, HTNetModel
-from .models.mmnet import MMNetConfig, MMNetForVideoClassification, MMNetImageProcessor, MMNetModel
+from .models.hsta import (
+    HSTAConfig,
+    HSTAForVideoClassification,
+    HSTAImageProcessor,
+    HSTAModel,
+    HSTAVideoProcessor,
+)
+from .models.htnet import (
+    HTNetConfig,
+    HTNetForVideoClassification,
+    HTNetImageProcessor,
+    HTNetModel,
+    HTNetVideoProcessor,
+)
+from .models.mmnet import (
+    MMNetConfig,
+    MMNetForVideoClassification,
+    MMNetImageProcessor,
+    MMNetModel,
+    MMNetVideoProcessor,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,7 @@ class Architecture:
         model_class (`type`): Features.
         classifier_class (`type`): Features and classifier.
         processor_class (`type`): From aligned faces to `pixel_values`.
+        video_processor_class (`type`): From videos to `pixel_values`, with the settings of `processor_class`.
         convert_module (`str`): Module whose `convert(path, out_dir, overrides)` turns the original's weights
             into a folder of ours.
         looks_at (`str`): What it sees of a face, for tables.
@@ -44,6 +66,7 @@ class Architecture:
     model_class: type[PreTrainedModel]
     classifier_class: type[PreTrainedModel]
     processor_class: type[BaseImageProcessor]
+    video_processor_class: type[VideoProcessorMixin]
     convert_module: str
     looks_at: str
     relevance_by: str
@@ -58,6 +81,11 @@ class Architecture:
         self.model_class.register_for_auto_class("AutoModel")
         self.classifier_class.register_for_auto_class("AutoModelForVideoClassification")
         self.processor_class.register_for_auto_class("AutoImageProcessor")
+        # Auto classes know video processors by the library they need; ours need none.
+        AutoVideoProcessor.register(
+            self.config_class, video_processor_classes={"torchvision": self.video_processor_class}
+        )
+        self.video_processor_class.register_for_auto_class("AutoVideoProcessor")
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -67,6 +95,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         model_class=HTNetModel,
         classifier_class=HTNetForVideoClassification,
         processor_class=HTNetImageProcessor,
+        video_processor_class=HTNetVideoProcessor,
         convert_module="mer_hf.models.htnet.convert_htnet",
         looks_at="optical flow of eye and lip areas",
         relevance_by="bright regions changed the answer most; gradients are used, not attention, because "
@@ -78,6 +107,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         model_class=MMNetModel,
         classifier_class=MMNetForVideoClassification,
         processor_class=MMNetImageProcessor,
+        video_processor_class=MMNetVideoProcessor,
         convert_module="mer_hf.models.mmnet.convert_mmnet",
         looks_at="the difference between onset and apex, and the face at rest",
         relevance_by="bright regions supported the answer: the classifier's share for each position, spread "
@@ -89,6 +119,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         model_class=HSTAModel,
         classifier_class=HSTAForVideoClassification,
         processor_class=HSTAImageProcessor,
+        video_processor_class=HSTAVideoProcessor,
         convert_module="mer_hf.models.hsta.convert_hsta",
         looks_at="frames between onset and offset, and the key frames",
         relevance_by="attention is rolled out over space and time and weighted by gradients; HSTA has one "
@@ -100,6 +131,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         model_class=FaceSleuthModel,
         classifier_class=FaceSleuthForVideoClassification,
         processor_class=FaceSleuthImageProcessor,
+        video_processor_class=FaceSleuthVideoProcessor,
         convert_module="mer_hf.models.facesleuth.convert_facesleuth",
         looks_at="the difference between onset and apex, both faces, and action units",
         relevance_by="bright regions supported the answer: FaceSleuth's gates show which rows count, "

@@ -45,7 +45,8 @@ def code_lines(text: str) -> set[int]:
 
 
 def python_files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.py"))
+    files = sorted(folder.rglob("*.py"))
+    return [file for file in files if "checkpoints" not in file.parts]  # copies, made by hatch_build.py
 
 
 def room_of(path: Path, package: Path) -> str:

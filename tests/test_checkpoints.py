@@ -1,17 +1,20 @@
 """The bundled checkpoints are what their folders say, and answer the project's own example clips."""
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
 from mer_hf.face.spotting import spot
 from mer_hf.face.tracking import track_face
+from mer_hf.hub.folder import code_files, example_clips, logits_in_clean_process, logits_of
 from mer_hf.hub.scores import with_tables
 from mer_hf.inference.pipeline import MicroExpressionPipeline
-from mer_hf.loading import CHECKPOINTS
+from mer_hf.loading import CHECKPOINTS, bundled_names, load
 from mer_hf.registry import ARCHITECTURES
 from mer_hf.synthetic.clips import EXAMPLE_KINDS, EXAMPLES
 from mer_hf.utils.provenance import sha256_of
@@ -42,14 +45,29 @@ def test_a_folder_is_small_and_holds_weights_settings_and_a_card(name):
         "model.safetensors",
         "preprocessor_config.json",
         "train_config.json",
+        "video_preprocessor_config.json",
     }
-    assert set(files) == expected and files["model.safetensors"] < 6_000_000
+    code = {path.name: path for path in code_files(ARCHITECTURES[name.removesuffix("-synthetic")])}
+    assert set(files) == expected | set(code) and files["model.safetensors"] < 6_000_000
+    for file, path in code.items():  # made when the package is built; pip install -e . makes them again
+        assert (CHECKPOINTS / name / file).read_bytes() == path.read_bytes(), f"{file} is an old copy"
     record = json.loads((CHECKPOINTS / name / "train_config.json").read_text())
     assert record["model"] == name.removesuffix("-synthetic") and not (record["commit"] or "").endswith(
         "-dirty"
     )
     card = (CHECKPOINTS / name / "README.md").read_text()
     assert "license: apache-2.0" in card and "must not be used" in card and "detect lies" in card
+
+
+@pytest.mark.slow
+def test_copied_folders_load_without_the_package(tmp_path):
+    loaded = [load(name) for name in bundled_names()]
+    clips = [example_clips(processor) for _, processor in loaded]
+    for name in bundled_names():
+        shutil.copytree(CHECKPOINTS / name, tmp_path / name)
+    repositories = [(str(tmp_path / n), c, {}) for n, c in zip(bundled_names(), clips, strict=True)]
+    for own, logits, each in zip(loaded, logits_in_clean_process(repositories), clips, strict=True):
+        np.testing.assert_allclose(logits, logits_of(*own, each), atol=1e-5)
 
 
 @names

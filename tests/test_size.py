@@ -6,7 +6,7 @@ import pytest
 
 from tests import size
 
-MAX_LINES = 13_000
+MAX_LINES = 15_000
 MAX_FUNCTION = 60
 ENDS_OF_ONE_THING = {"training/cli.py", "training/data.py"}
 """Modules that may be called like another room: the command line of `train.py`, and what a run trains on."""

@@ -35,7 +35,9 @@ def models(args: argparse.Namespace) -> str:
 
 
 @command(
-    argument("checkpoint", "CHECKPOINT_OR_RUN", "its folder; of a run with --protocol", type=Path),
+    argument(
+        "checkpoint", "CHECKPOINT_OR_RUN", "its folder (a run: with --protocol), or a bundled name", type=Path
+    ),
     *PUBLISHING,
     argument("--benchmark", "OWNER/NAME", "dataset on the Hub that the report was measured on"),
 )

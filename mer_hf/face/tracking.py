@@ -6,11 +6,14 @@ where skin is tight on bone. Brows and lids are not used for it, so that their o
 """
 
 import contextlib
+import io
 import os
 import threading
-import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import cv2
 import numpy as np
@@ -26,9 +29,11 @@ interocular distance."""
 LOW_INTEROCULAR_PX = 40.0
 """Below this the answer comes with a warning."""
 
-_MESH_RATE_HZ = 30.0
-_MESH_FRAMES_WITHOUT_TIMES = 64
-_used_by_process: int | None = None
+BUNDLE = "face_landmarker.task"
+"""Google's face detector and face mesh, a file beside this one; see NOTICE there."""
+
+_MESH_RATE_HZ = 12.0
+_MESH_FRAMES_WITHOUT_TIMES = 32
 _stderr_lock = threading.Lock()
 
 
@@ -87,7 +92,7 @@ class FaceTrack:
     Args:
         frames (`np.ndarray` of shape `(T, S, S, 3)`): uint8, RGB; the head holds still in them.
         landmarks_xy (`np.ndarray` of shape `(T, 478, 2)`): float32, face mesh in pixels of `frames`. Measured
-            about 30 times a second and interpolated between; they jitter by some tenths of a pixel, so
+            about 12 times a second and interpolated between; they jitter by some tenths of a pixel, so
             average them over the clip before placing regions.
         to_clip (`np.ndarray` of shape `(T, 2, 3)`): float32, maps homogeneous face pixels to pixels of the
             clip: one crop for the clip, times each frame's rigid correction.
@@ -127,7 +132,7 @@ def recrop(
 def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
     """Find the largest face of a clip and align it in every frame.
 
-    The face mesh runs about 30 times a second at most (64 times in a clip without times): it places the crop
+    The face mesh runs about 12 times a second at most (32 times in a clip without times): it places the crop
     and the regions, nothing else. Each frame is then warped once, straight from the clip, by the crop's
     similarity times the rigid motion of that frame, which LMEDS fits to corners tracked by pyramidal
     Lucas-Kanade from a reference frame. A new reference is taken when the head has turned so far that the old
@@ -176,7 +181,7 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Drop what native code writes to standard error: mediapipe's logging has no working switch."""
+    """Drop what native code writes to standard error: MediaPipe's logging has no working switch."""
     with _stderr_lock, open(os.devnull, "wb") as null:
         saved = os.dup(2)
         try:
@@ -187,49 +192,52 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def _solutions():
-    """Return mediapipe's bundled models, imported once and quietly.
-
-    A process that forks after using them gets workers that crash or hang, so that is refused here.
-    """
-    global _used_by_process
-    if _used_by_process not in (None, os.getpid()):
-        raise RuntimeError(
-            "faces were tracked before this process was forked, which mediapipe does not survive. "
-            "Start workers with the spawn method, or track faces before and pass the aligned clips on."
-        )
-    warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype", category=UserWarning)
-    import mediapipe
-
-    _used_by_process = os.getpid()
-    return mediapipe.solutions
+@cache
+def _model_files() -> dict[str, bytes]:
+    """Return the models that lie in the bundle, by name: it is a zip archive of them."""
+    bundle = files("mer_hf.face").joinpath(BUNDLE).read_bytes()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        return {BUNDLE: bundle} | {name: archive.read(name) for name in archive.namelist()}
 
 
 @contextlib.contextmanager
-def _started(build) -> Iterator:
-    """Start a fresh model quietly: it carries nothing over from another clip and no thread shares it."""
+def _started(task: str, file: str, **options) -> Iterator[Callable]:
+    """Start a task of MediaPipe quietly, and give its function of a picture `(H, W, 3)`, uint8.
+
+    A task carries nothing over from one picture to the next. It belongs to one clip and one thread.
+    """
     with _quiet_stderr():
-        model = build(_solutions())
-        model.process(np.full((64, 64, 3), 128, np.uint8))
+        import mediapipe
+        from mediapipe.tasks.python import vision
+        from mediapipe.tasks.python.core.base_options import BaseOptions
+
+        base = BaseOptions(model_asset_buffer=_model_files()[file])
+        chosen = getattr(vision, f"{task}Options")(base_options=base, **options)
+        model = getattr(vision, task).create_from_options(chosen)
+
+    def look(picture: np.ndarray):
+        # It reads the memory of a view as if the view were all of it.
+        data = np.ascontiguousarray(picture)
+        return model.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=data))
+
     try:
-        yield model
+        yield look
     finally:
-        model.close()
+        with _quiet_stderr():
+            model.close()
 
 
 # --- where the face is --------------------------------------------------------------------------------------
 
 
-def _detect(detector, picture: np.ndarray) -> np.ndarray:
+def _detect(detector: Callable, picture: np.ndarray) -> np.ndarray:
     """Return the boxes `(N, 4)` (x0, y0, x1, y1) of the faces in pixels of the picture."""
-    height, width = picture.shape[:2]
-    detections = detector.process(np.ascontiguousarray(picture)).detections or []
-    found = [detection.location_data.relative_bounding_box for detection in detections]
-    boxes = [(box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height) for box in found]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4) * (width, height, width, height)
+    found = [detection.bounding_box for detection in detector(picture).detections]
+    boxes = [(b.origin_x, b.origin_y, b.origin_x + b.width, b.origin_y + b.height) for b in found]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
-def _detect_in_tiles(detector, picture: np.ndarray) -> np.ndarray:
+def _detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
     """Look again in overlapping tiles: the detector misses faces under about a tenth of the picture."""
     height, width = picture.shape[:2]
     for side in (int(0.6 * min(height, width)), int(0.35 * min(height, width))):
@@ -273,7 +281,7 @@ def _distinct(boxes: np.ndarray) -> np.ndarray:
 def _find_face(frames: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the box of the largest face, joined over a few frames of the clip, and the number of others."""
     pictures = frames[evenly(len(frames), 5)]
-    with _started(lambda mp: mp.face_detection.FaceDetection(model_selection=0)) as detector:
+    with _started("FaceDetector", "face_detector.tflite") as detector:
         per_frame = [_distinct(_detect(detector, picture)) for picture in pictures]
         if not any(len(boxes) for boxes in per_frame):
             per_frame = [_detect_in_tiles(detector, picture) for picture in pictures]
@@ -331,13 +339,13 @@ def _mesh_in_window(frames: np.ndarray, indices: np.ndarray, box: np.ndarray, wi
     shrink = max(1.0, scale.max() / 640)
     size = tuple(round(n / shrink) for n in window.shape[2:0:-1])
     result = np.full((len(indices), 478, 2), np.nan)
-    with _started(lambda mp: mp.face_mesh.FaceMesh(max_num_faces=2, refine_landmarks=True)) as mesh:
+    with _started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
         for k, t in enumerate(indices):
-            picture = np.ascontiguousarray(window[t])
+            picture = window[t]
             if shrink > 1:
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            faces = mesh.process(picture).multi_face_landmarks or []
-            faces = [np.array([(p.x, p.y) for p in face.landmark]) * scale + low - 0.5 for face in faces]
+            faces = mesh(picture).face_landmarks
+            faces = [np.array([(p.x, p.y) for p in face]) * scale + low - 0.5 for face in faces]
             if faces:
                 result[k] = min(faces, key=lambda xy: np.hypot(*(xy.mean(0) - anchor)))
                 anchor = result[k].mean(0)

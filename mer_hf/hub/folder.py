@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mer_hf.loading import PICKLES, load
+from mer_hf.models.saving import save_processors
 from mer_hf.registry import ARCHITECTURES, Architecture
 from mer_hf.utils.provenance import sha256_of
 
@@ -165,6 +166,7 @@ def assemble(source: Source, card: str, folder: Path, rendered: Path | None = No
             shutil.copyfile(place / name, folder / name)
     if pictures:
         (folder / MANIFEST).write_text(json.dumps({"synthetic": pictures}, indent=1) + "\n")
+    save_processors(source.architecture.processor_class.from_pretrained(source.path), folder)
     for file in code_files(source.architecture):
         shutil.copyfile(file, folder / file.name)
     (folder / "README.md").write_text(card)
@@ -181,12 +183,15 @@ sys.meta_path.insert(0, WithoutThePackage)
 import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoModelForVideoClassification
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 logits = {}
 for number, (repository, options) in enumerate(json.load(open("repositories.json"))):
     options["trust_remote_code"] = True
     model = AutoModelForVideoClassification.from_pretrained(repository, **options).eval()
     AutoModel.from_pretrained(repository, **options)
     processor = AutoImageProcessor.from_pretrained(repository, **options)
+    if not options.get("subfolder"):
+        AutoVideoProcessor.from_pretrained(repository, **options)
     clips = list(np.load(f"{number}.npy"))
     inputs = processor(images=clips, onset=0, apex=4, offset=7, return_tensors="pt")
     with torch.no_grad():

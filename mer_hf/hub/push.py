@@ -5,6 +5,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
+from mer_hf.loading import bundled, bundled_names
+
 from .cards import model_card
 from .folder import Source, assemble, check, read_json, read_source
 from .picture import render_picture
@@ -30,7 +32,8 @@ def push(
     It is assembled, loaded in a clean process and compared with its source before anything is sent.
 
     Args:
-        source (`str` or `Path`): Folder of a checkpoint, or of a run with a protocol.
+        source (`str` or `Path`): Folder of a checkpoint, or of a run with a protocol, or the name of a
+            bundled checkpoint.
         repo_id (`str`): `owner/name`.
         private (`bool`, *optional*, defaults to `False`): Whether a new repository is private.
         revision (`str`, *optional*): A tag for the commit.
@@ -46,7 +49,7 @@ def push(
             or permission, or the connection is lost; the repository is then as it was.
     """
     check_name(repo_id)
-    path = Path(source)
+    path = bundled(str(source)) if str(source) in bundled_names() else Path(source)
     run = read_run(path) if is_run(path) else None
     with tempfile.TemporaryDirectory() as scratch:
         root = make_root(run, Path(scratch, "root")) if run else read_source(path)

@@ -31,7 +31,8 @@ from mer_hf.utils.provenance import sha256_of
 from .upload import check_name, one_line_errors, plan, upload
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CARRIED = (".py", ".md", ".txt", ".json", ".yaml", ".j2", ".safetensors", ".npz", ".css", ".js", ".html")
+CARRIED = (".py", ".md", ".txt", ".json", ".yaml", ".j2", ".safetensors", ".npz", ".css", ".js", ".html",
+           ".task")  # fmt: skip
 """Suffixes that leave a checkout: clips and pictures that lie there do not."""
 REPLACED = ("mer_hf-*", "mer_hf/*")
 """What an earlier deployment may have left: a wheel, or an unpacked one."""
@@ -118,7 +119,7 @@ def build_wheel(folder: Path) -> Path:
     copy = folder / "checkout"
     for name in ("mer_hf", "hub_cards"):
         shutil.copytree(CHECKOUT / name, copy / name, ignore=_stays)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copyfile(CHECKOUT / name, copy / name)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", folder, copy]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

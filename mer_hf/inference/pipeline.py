@@ -13,11 +13,13 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import BaseImageProcessor, PreTrainedModel
+from transformers.utils import logging
 
 from mer_hf import loading
 from mer_hf.face.action_units import (
@@ -28,12 +30,14 @@ from mer_hf.face.action_units import (
 )
 from mer_hf.face.spotting import Phases, spot
 from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
-from mer_hf.video.clip import Clip, read_clip
+from mer_hf.video.clip import Clip, fetch_clip, read_clip
 from mer_hf.video.container import ClipError
 
 from .calibration import FILE as CALIBRATION_FILE
 from .calibration import Calibration, features_of, softmax
 from .optimize import optimize_for_inference
+
+logger = logging.get_logger(__name__)
 
 PHASE_NAMES = ("onset", "apex", "offset")
 ESTIMATED = "estimated"
@@ -204,9 +208,14 @@ class MicroExpressionPipeline:
             ValueError: If no such checkpoint is found, or its files are damaged.
         """
         model, processor = loading.load(name_or_path, revision, trust_remote_code)
+        return cls.of(model.to(device), processor)
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, processor: BaseImageProcessor) -> "MicroExpressionPipeline":
+        """Take a loaded model and its processor, with the calibration beside their files if there is one."""
         path = loading.file_beside(model, CALIBRATION_FILE)
         calibration = Calibration.read(path) if path else None
-        return cls(model.to(device), processor, loading.name_of(model), calibration)
+        return cls(model, processor, loading.name_of(model), calibration)
 
     def __call__(
         self,
@@ -367,9 +376,7 @@ class MicroExpressionPipeline:
     ) -> tuple[dict[str, float], np.ndarray]:
         """Return the network's scores and its relevance map."""
         with _timed(timings_s, "classify"):
-            frames = {name: getattr(phases, name) for name in PHASE_NAMES}
-            measured = {"landmarks_xy": track.landmarks_xy, "action_units": action_units}
-            inputs = self.processor(track.frames, **frames, **measured, return_tensors="pt")
+            inputs = self.processor(**_shown_to_network(track, phases, action_units), return_tensors="pt")
             inputs = inputs.to(self.model.device)
             with torch.inference_mode():
                 logits = self._network(**inputs).logits[0].cpu().double().numpy()  # mps has no float64
@@ -379,6 +386,44 @@ class MicroExpressionPipeline:
             places = {"geometry": self.geometry, "landmarks_xy": track.landmarks_xy}
             relevance = face_relevance(self._network, self.processor, inputs, **places)
         return scores, relevance
+
+
+def _shown_to_network(track: FaceTrack, phases: Phases, action_units: Intensities | None) -> dict[str, Any]:
+    """Return the arguments of an image processor."""
+    frames = {name: getattr(phases, name) for name in PHASE_NAMES}
+    return {
+        "images": track.frames,
+        **frames,
+        "landmarks_xy": track.landmarks_xy,
+        "action_units": action_units,
+    }
+
+
+def face_of_video(
+    video: str | Path | np.ndarray | Sequence[Image.Image],
+    geometry: Mapping[str, float],
+    fps: float | None = None,
+    **known: int | None,
+) -> dict[str, Any]:
+    """Read, track and spot a video for a video processor.
+
+    Args:
+        video (`str`, `Path`, `np.ndarray` or `Sequence`): As for `read_clip`, or an address (http, https).
+        geometry (`Mapping`): `face_geometry` of the processor.
+        fps (`float`, *optional*): Frames per second, for videos that do not carry their times.
+        **known (`int`, *optional*): `onset`, `apex` and `offset`, where they are known.
+
+    Returns:
+        `dict`: `images`, `onset`, `apex`, `offset`, `landmarks_xy` and `action_units` for the image
+        processor. The phases are None where nothing moved but the lids; a warning then says so.
+    """
+    clip = fetch_clip(video, fps) if str(video).startswith(("http://", "https://")) else read_clip(video, fps)
+    known = {name: frame_index(clip, frame, name) for name, frame in known.items()}
+    track = track_face(clip, FaceGeometry(**geometry))
+    phases = spot(track, clip.timestamps_s, **known)
+    if phases.outcome in UNSCORED:
+        logger.warning(f"{UNSCORED[phases.outcome].split(',')[0]}: the class says nothing.")
+    return _shown_to_network(track, phases, _action_units(track, phases, ESTIMATED)[0])
 
 
 def _action_units(track: FaceTrack, phases: Phases, action_units: AnnotatedUnits) -> tuple[Intensities, str]:

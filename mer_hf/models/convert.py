@@ -12,6 +12,8 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .saving import save_processors
+
 
 def load_original(path: str | Path) -> dict[str, torch.Tensor]:
     """Return the state dict of an original checkpoint, on the CPU, without the prefix `module.`.
@@ -117,9 +119,9 @@ def save_converted(model: PreTrainedModel, processor: BaseImageProcessor | None,
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}-", dir=out_dir.parent) as scratch:
         unfinished = Path(scratch, out_dir.name)
-        for part in (model, processor):
-            if part is not None:
-                part.save_pretrained(unfinished)
+        model.save_pretrained(unfinished)
+        if processor is not None:
+            save_processors(processor, unfinished)
         unfinished.replace(out_dir)
 
 

@@ -308,13 +308,13 @@ def _frame(rng, picture, flow_xy, head, motion) -> np.ndarray:
     return expose(rng, frame * np.float32(gain), motion.noise)
 
 
-def example_clip(kind: str, fps: float = 30.0, seed: int = 0) -> LabelledClip:
+def example_clip(kind: str, fps: float = 30.0, seed: int = 1) -> LabelledClip:
     """Render one of the five clips that the demo offers.
 
     Args:
         kind (`str`): `"negative"`, `"positive"`, `"surprise"`, `"still"` or `"blink"`.
         fps (`float`, *optional*, defaults to 30.0): Frames per second.
-        seed (`int`, *optional*, defaults to 0): Of noise and head motion.
+        seed (`int`, *optional*, defaults to 1): Of noise and head motion.
 
     Returns:
         [`LabelledClip`]: Two seconds, 640 x 360.

@@ -11,6 +11,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from mer_hf.loading import load
+from mer_hf.models.saving import save_processors
 from mer_hf.registry import ARCHITECTURES, Architecture
 
 from .config import TrainingConfig, TrainingError
@@ -95,12 +96,12 @@ def _continued(architecture: Architecture, config: TrainingConfig, labels: dict[
 
 
 def save_checkpoint(model, processor, folder: Path, config: TrainingConfig) -> None:
-    """Write weights, configuration, image processor and their code, as `from_pretrained` reads them."""
+    """Write weights, configuration, processors and their code, as `from_pretrained` reads them."""
     weights = model.state_dict()
     if config.dtype_on_disk == "float16":
         # config.json still says float32, the type they are loaded as.
         weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
     model.save_pretrained(folder, state_dict=weights)
-    processor.save_pretrained(folder)
+    save_processors(processor, folder)
     # safetensors makes its files readable by their owner only.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)

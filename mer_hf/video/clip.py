@@ -3,15 +3,18 @@
 import math
 import os
 import re
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
+import httpx2
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -405,6 +408,27 @@ def _stack(held: deque[Frame], source: str) -> Clip:
 
 def _time_s(i: int, fps: float | None) -> float:
     return math.nan if fps is None else i / fps
+
+
+def fetch_clip(address: str, fps: float | None = None, max_bytes: int = MAX_BYTES) -> Clip:
+    """Read a clip from the web (http, https). Its file is deleted when it has been read.
+
+    Raises:
+        ClipError: If it cannot be fetched, has more than `max_bytes`, or is no clip.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, PurePosixPath(urlsplit(address).path).name or "clip")
+        try:
+            with path.open("wb") as file, httpx2.stream("GET", address, follow_redirects=True) as answer:
+                answer.raise_for_status()
+                for part in answer.iter_bytes():
+                    file.write(part)
+                    if file.tell() > max_bytes:
+                        raise ClipError(f"{address} has over {max_bytes / 1e6:.0f} MB. Download it first.")
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            reason = " ".join(str(error).split()[:30]) or type(error).__name__
+            raise ClipError(f"{address} could not be fetched: {reason}.") from error
+        return read_clip(path, fps)
 
 
 def _check_fps(fps: float | None) -> None:

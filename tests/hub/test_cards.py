@@ -312,3 +312,28 @@ def test_a_plan_shows_the_card_with_its_picture(checkpoint, capfd, monkeypatch):
     assert "prediction.png" in told and "pictures.json" in told
     assert f"![The prediction on a generated clip]({PICTURE})" in told and "A generated clip of" in told
     assert not (checkpoint / PICTURE).exists()  # the source stays as it was
+
+
+def test_the_snippets_of_a_card_run(example_file, tmp_path, monkeypatch, capsys):
+    """As a reader of a pushed checkpoint copies them, with its folder in place of its name on the Hub."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    source = read_source(bundled("htnet-synthetic"))
+    card = str(model_card(source, "me/tiny"))
+    assemble(source, card, folder)
+    shutil.copyfile(example_file("positive"), tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    blocks = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    assert len(blocks) == 3
+    scope = {"faces": np.zeros((20, 224, 224, 3), np.uint8)}
+    for block in blocks:
+        exec(block.replace("me/tiny", str(folder)), scope)
+    own, stock = capsys.readouterr().out.splitlines()
+    assert own.startswith("micro_expression positive") and "'label': 'positive'" in stock
+    assert scope["logits"].shape == (1, 3)
+
+
+def test_a_bundled_checkpoint_is_pushed_by_its_name(quick, capsys):
+    main(["push", "mmnet-synthetic", "me/mmnet", "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "video_processing_mmnet.py" in shown and "video_preprocessor_config.json" in shown

@@ -69,7 +69,7 @@ def test_pushed_checkpoints_and_folds_load_without_the_package(ended, tmp_path, 
 
 SETTINGS = {
     ".gitattributes", "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
-    "train_config.json",
+    "train_config.json", "video_preprocessor_config.json",
 }  # fmt: skip
 
 

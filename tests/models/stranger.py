@@ -29,6 +29,7 @@ def answers_of(folder: str, clip) -> tuple[dict, dict]:
     """Return the arrays that a folder's classes give, and their names and the files they save."""
     import torch
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
+    from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
     trusted = {"trust_remote_code": True}
     classifier = AutoModelForVideoClassification.from_pretrained(folder, **trusted)
@@ -38,17 +39,24 @@ def answers_of(folder: str, clip) -> tuple[dict, dict]:
     inputs = processor(images=clip, onset=0, apex=3, return_tensors="pt")
     with torch.no_grad():
         logits, pooled = classifier(**inputs).logits, features(**inputs).pooler_output
+    video = AutoVideoProcessor.from_pretrained(folder, **trusted)
+    torch.testing.assert_close(video([clip], onset=0, apex=3, aligned=True, return_tensors="pt"), inputs)
+    try:
+        video("clip.mp4")
+    except ImportError as error:
+        refusal = str(error)
     heat = processor.to_face(classifier.relevance(target=1, **inputs))
     again = f"again-{os.path.basename(folder)}"
     features.save_pretrained(again)  # whichever class saves, the folder names all of them
     classifier.save_pretrained(again)
     processor.save_pretrained(again)
+    video.save_pretrained(again)
     reloaded = AutoModelForVideoClassification.from_pretrained(again, **trusted)
     with torch.no_grad():
         torch.testing.assert_close(reloaded(**inputs).logits, logits, rtol=1e-6, atol=1e-6)
     arrays = {"pixel_values": inputs["pixel_values"], "logits": logits, "pooled": pooled, "heat": heat}
-    classes = [type(each).__name__ for each in (config, features, classifier, processor)]
-    return arrays, {"classes": classes, "resaved": sorted(os.listdir(again))}
+    classes = [type(each).__name__ for each in (config, features, classifier, processor, video)]
+    return arrays, {"classes": classes, "resaved": sorted(os.listdir(again)), "refusal": refusal}
 
 
 def main(root: str, clip: str, found: str) -> None:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 from mer_hf.inference.pipeline import face_relevance
 from mer_hf.labels import TO_COMPOSITE3
 from mer_hf.loading import load
+from mer_hf.models.saving import save_processors
 from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import TINY, tiny_clip, tiny_inputs, tiny_model, tiny_processor
 
@@ -113,7 +115,12 @@ def test_saved_folder_names_its_code(key, tmp_path):
     assert json.loads((tmp_path / "preprocessor_config.json").read_text())["auto_map"] == {
         "AutoImageProcessor": f"{processor.__module__.split('.')[-1]}.{processor.__name__}"
     }
-    modules = [reference.split(".")[0] for reference in expected.values()]
+    save_processors(tiny_processor(key), tmp_path)
+    video = architecture.video_processor_class
+    assert json.loads((tmp_path / "video_preprocessor_config.json").read_text())["auto_map"] == {
+        "AutoVideoProcessor": f"{video.__module__.split('.')[-1]}.{video.__name__}"
+    }
+    modules = [reference.split(".")[0] for reference in expected.values()] + [f"video_processing_{key}"]
     assert all((tmp_path / f"{module}.py").is_file() for module in modules)
 
 
@@ -174,6 +181,23 @@ def test_processor_is_saved_whole(key, tmp_path):
     clip = tiny_clip()
     for name, array in processor(images=clip, onset=0, apex=3).items():
         np.testing.assert_array_equal(loaded(images=clip, onset=0, apex=3)[name], array)
+
+
+@keys
+def test_video_processor_takes_aligned_faces_as_the_image_processor_does(key, tmp_path):
+    processor, clip = tiny_processor(key), tiny_clip()
+    save_processors(processor, tmp_path)
+    video = AutoVideoProcessor.from_pretrained(tmp_path)
+    assert type(video) is ARCHITECTURES[key].video_processor_class
+    expected = processor(images=[clip, clip], onset=0, apex=3)
+    for name, array in video([clip, clip], onset=0, apex=3, aligned=True).items():
+        np.testing.assert_array_equal(array, expected[name])
+    with pytest.raises(ValueError, match="onset and apex"):
+        video(clip, aligned=True)
+    with pytest.raises(TypeError, match="unknown argument oneset"):
+        video(clip, oneset=0)
+    with pytest.raises(ValueError, match="got none"):
+        video([])
 
 
 @keys

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mer_hf.models.saving import save_processors
 from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import tiny_clip, tiny_model, tiny_processor
 
@@ -22,7 +23,7 @@ def clean_process(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("remote")
     for key in ARCHITECTURES:
         tiny_model(key).save_pretrained(scratch / "saved" / key)
-        tiny_processor(key).save_pretrained(scratch / "saved" / key)
+        save_processors(tiny_processor(key), scratch / "saved" / key)
     np.save(scratch / "clip.npy", tiny_clip())
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHONPATH"))}
     environment |= {"HF_HOME": str(scratch / "empty_cache"), "HF_HUB_OFFLINE": "1"}
@@ -38,8 +39,9 @@ def test_hub_code_gives_the_same_answers_without_the_package(key, clean_process)
     report, arrays, saved = clean_process
     assert report["import_error"] == "No module named 'mer_hf'" and report["mer_hf_modules"] == []
     architecture = ARCHITECTURES[key]
-    classes = ("config_class", "model_class", "classifier_class", "processor_class")
+    classes = ("config_class", "model_class", "classifier_class", "processor_class", "video_processor_class")
     assert report[key]["classes"] == [getattr(architecture, name).__name__ for name in classes]
+    assert "pip install mer_hf" in report[key]["refusal"] and "aligned=True" in report[key]["refusal"]
     files = sorted(path.name for path in (saved / key).iterdir())
     assert report[key]["resaved"] == files
     assert not [name for name in files if name.startswith("convert_")], "converters stay in the package"

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 import mer_hf.models
 
 FOLDER = Path(mer_hf.models.__file__).parent
 
 
-def test_every_copy_of_face_frames_is_the_same():
-    copies = {path.read_bytes() for path in FOLDER.glob("*/face_frames.py")}
-    assert len(list(FOLDER.glob("*/face_frames.py"))) > 1 and len(copies) == 1
+@pytest.mark.parametrize("name", ["face_frames.py", "face_video.py"])
+def test_every_copy_is_the_same(name):
+    copies = [path.read_bytes() for path in FOLDER.glob(f"*/{name}")]
+    assert len(copies) > 1 and len(set(copies)) == 1

@@ -35,9 +35,10 @@ def test_a_run_ends_in_a_checkpoint_with_its_record(tiny, tmp_path, capsys):
     train(config)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     code = {"configuration_htnet.py", "modeling_htnet.py", "image_processing_htnet.py", "optical_flow.py",
-            "face_frames.py"}  # fmt: skip
+            "face_frames.py", "video_processing_htnet.py", "face_video.py"}  # fmt: skip
     assert left == code | {
-        "config.json", "preprocessor_config.json", "model.safetensors", "train_config.json", "metrics.jsonl"
+        "config.json", "preprocessor_config.json", "model.safetensors", "train_config.json", "metrics.jsonl",
+        "video_preprocessor_config.json",
     }  # fmt: skip
     modes = {(tmp_path / "run" / name).stat().st_mode for name in ("config.json", "model.safetensors")}
     assert len(modes) == 1  # whoever may read the one may read the other

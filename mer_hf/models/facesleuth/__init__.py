@@ -3,6 +3,7 @@
 from .configuration_facesleuth import FaceSleuthConfig
 from .image_processing_facesleuth import FaceSleuthImageProcessor
 from .modeling_facesleuth import FaceSleuthForVideoClassification, FaceSleuthModel, FaceSleuthPreTrainedModel
+from .video_processing_facesleuth import FaceSleuthVideoProcessor
 
 __all__ = [
     "FaceSleuthConfig",
@@ -10,4 +11,5 @@ __all__ = [
     "FaceSleuthImageProcessor",
     "FaceSleuthModel",
     "FaceSleuthPreTrainedModel",
+    "FaceSleuthVideoProcessor",
 ]

@@ -1,6 +1,6 @@
 """Configuration of FaceSleuth."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -66,6 +66,8 @@ class FaceSleuthConfig(PreTrainedConfig):
     """
 
     model_type = "facesleuth"
+    num_frames: ClassVar[int] = 2
+    """Frames of a clip that it sees: onset and apex."""
 
     attention_type: Literal["cva", "soa", "coordinate", "ca"] = "cva"
     image_size: int = 224

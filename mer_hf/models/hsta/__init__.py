@@ -3,6 +3,7 @@
 from .configuration_hsta import HSTAConfig
 from .image_processing_hsta import HSTAImageProcessor
 from .modeling_hsta import HSTAForVideoClassification, HSTAModel, HSTAPreTrainedModel
+from .video_processing_hsta import HSTAVideoProcessor
 
 __all__ = [
     "HSTAConfig",
@@ -10,4 +11,5 @@ __all__ = [
     "HSTAImageProcessor",
     "HSTAModel",
     "HSTAPreTrainedModel",
+    "HSTAVideoProcessor",
 ]

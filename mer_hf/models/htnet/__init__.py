@@ -3,6 +3,7 @@
 from .configuration_htnet import HTNetConfig
 from .image_processing_htnet import HTNetImageProcessor
 from .modeling_htnet import HTNetForVideoClassification, HTNetModel, HTNetPreTrainedModel
+from .video_processing_htnet import HTNetVideoProcessor
 
 __all__ = [
     "HTNetConfig",
@@ -10,4 +11,5 @@ __all__ = [
     "HTNetImageProcessor",
     "HTNetModel",
     "HTNetPreTrainedModel",
+    "HTNetVideoProcessor",
 ]

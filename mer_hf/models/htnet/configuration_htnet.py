@@ -1,5 +1,7 @@
 """Configuration of HTNet."""
 
+from typing import ClassVar
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -44,6 +46,8 @@ class HTNetConfig(PreTrainedConfig):
     """
 
     model_type = "htnet"
+    num_frames: ClassVar[int] = 2
+    """Frames of a clip that it sees: onset and apex."""
 
     image_size: int = 28
     patch_size: int = 7

@@ -3,6 +3,7 @@
 from .configuration_mmnet import MMNetConfig
 from .image_processing_mmnet import MMNetImageProcessor
 from .modeling_mmnet import MMNetForVideoClassification, MMNetModel, MMNetPreTrainedModel
+from .video_processing_mmnet import MMNetVideoProcessor
 
 __all__ = [
     "MMNetConfig",
@@ -10,4 +11,5 @@ __all__ = [
     "MMNetImageProcessor",
     "MMNetModel",
     "MMNetPreTrainedModel",
+    "MMNetVideoProcessor",
 ]

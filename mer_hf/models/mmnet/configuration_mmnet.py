@@ -1,5 +1,7 @@
 """Configuration of MMNet."""
 
+from typing import ClassVar
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -49,6 +51,8 @@ class MMNetConfig(PreTrainedConfig):
     """
 
     model_type = "mmnet"
+    num_frames: ClassVar[int] = 2
+    """Frames of a clip that it sees: onset and apex."""
 
     image_size: int = 224
     num_channels: int = 3
