@@ -242,7 +242,7 @@ def checkout(tmp_path_factory):
     checkout = tmp_path_factory.mktemp("checkout")
     for name in ("mer_hf", "space", "hub_cards"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout)
     (checkout / "space/examples/x").mkdir(parents=True, exist_ok=True)
     for name in STRAY:
