@@ -19,11 +19,14 @@ from pathlib import Path
 from mer_hf.utils.provenance import git_commit
 
 FOLDER = Path(__file__).resolve().parent
+NEEDS_DATA = ("recordings",)
+"""Benchmarks that are given recordings, and run by themselves."""
 
 
 def names() -> list[str]:
     """Return the names of the benchmarks of this folder."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    modules = (path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(name for name in modules if name not in NEEDS_DATA)
 
 
 def machine() -> dict:
@@ -55,6 +58,17 @@ def show(name: str, result: dict) -> None:
         print(f"  {key:<{width}}  {text}")
 
 
+def keep(name: str, result: dict, folder: Path, commit: str) -> Path:
+    """Write the numbers of one benchmark with date, commit and machine."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    short = commit[:10] + ("-dirty" if commit.endswith("-dirty") else "")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{date[:10]}-{short}-{name}.json"
+    head = {"name": name, "date": date, "commit": commit, "machine": machine()}
+    path.write_text(json.dumps(head | {"result": result}, indent=1) + "\n")
+    return path
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmarks that are named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print and keep.")
@@ -64,18 +78,11 @@ def main(argv: list[str] | None = None) -> int:
     unknown = sorted(set(args.names) - set(names()))
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(names())}")
-    head = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": git_commit() or "unknown",
-        "machine": machine(),
-    }
-    short_commit = head["commit"][:10] + ("-dirty" if head["commit"].endswith("-dirty") else "")
-    args.results.mkdir(parents=True, exist_ok=True)
+    commit = git_commit() or "unknown"  # the first result that is written changes the tree
     for name in args.names or names():
         result = importlib.import_module(f"benchmarks.{name}").run()
         show(name, result)
-        path = args.results / f"{head['date'][:10]}-{short_commit}-{name}.json"
-        path.write_text(json.dumps({"name": name, **head, "result": result}, indent=1) + "\n")
+        keep(name, result, args.results, commit)
     return 0
 
 

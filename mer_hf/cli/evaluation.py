@@ -5,36 +5,85 @@ import json
 import os
 from pathlib import Path
 
+from mer_hf.labels import SCHEMES
 from mer_hf.utils.files import write_text
 
-from .terminal import JSON, MODEL, argument, bar, command, positive
+from .terminal import JSON, MODEL, argument, bar, command, flag, positive
 
 CORES = os.cpu_count() or 1
+MEAN, PHASES = "mean", ("annotated", "spotted", "midpoint")
 CHECKPOINTS = (
     argument("checkpoints", "DIR", "folders of checkpoints", type=Path, nargs="+"),
     argument("--workers", "N", "processes (default: one per core)", type=positive(int), default=CORES),
 )
+NETWORKS = "a bundled checkpoint (default: htnet), a folder, OWNER/NAME, all or mean; repeat it for several"
 FLOWS = "arrays flow (N, 28, 28, 3), label, subject, dataset"
 
 
 @command(
-    *MODEL,
-    argument("--flows", "FILE.npz", FLOWS, type=Path, required=True),
+    argument("--model", "NAME_OR_DIR", NETWORKS, action="append"),
+    MODEL[1],
+    argument("--flows", "FILE.npz", FLOWS, type=Path),
+    argument("--data", "DIR[,DIR]", "folders that mer-hf prepare made"),
+    argument(
+        "--classes",
+        "SCHEME",
+        f"{', '.join(SCHEMES)} (default: %(default)s)",
+        default="composite3",
+        choices=SCHEMES,
+    ),
+    argument("--phases", "SOURCE", f"show only these phases: {', '.join(PHASES)}", choices=PHASES),
+    flag("--selective", "count what the pipeline does not report as wrong"),
+    argument("--csv", "FILE.csv", "with --data: a row per clip and network", type=Path),
     JSON,
     argument("--log", "FILE", "append this look at the data to a file", type=Path),
 )
 def evaluate(args: argparse.Namespace) -> str:
-    """Score a network on ready-made flow maps."""
+    """Score networks on prepared recordings, or on ready-made flow maps."""
+    if bool(args.flows) == bool(args.data):
+        raise ValueError("evaluate needs --data DIR or --flows FILE.npz, one of the two.")
+    args.model = args.model or ["htnet"]
+    return _evaluate_flows(args) if args.flows else _evaluate_recordings(args)
+
+
+def _evaluate_flows(args: argparse.Namespace) -> str:
     from mer_hf import loading
     from mer_hf.data.flow_files import read_flow_maps
     from mer_hf.evaluation.evaluate import append_log, evaluate_flow_maps, format_evaluation, look_record
 
+    if len(args.model) > 1 or args.csv or args.selective or args.phases:
+        raise ValueError("--flows takes one --model, and no --csv, --phases or --selective.")
     data = read_flow_maps(args.flows)
-    model, processor = loading.load(args.model, trust_remote_code=args.trust_remote_code)
+    model, processor = loading.load(args.model[0], trust_remote_code=args.trust_remote_code)
     result = evaluate_flow_maps(model, processor, data, name=loading.name_of(model))
     if args.log:
         append_log(args.log, look_record(model, data, result))
     return json.dumps(result) if args.json else format_evaluation(result)
+
+
+def _evaluate_recordings(args: argparse.Namespace) -> str:
+    from mer_hf.evaluation.recording_scores import evaluate_recordings, format_scores, write_rows
+    from mer_hf.evaluation.recordings import Recordings
+    from mer_hf.inference.pipeline import MicroExpressionPipeline
+    from mer_hf.loading import bundled_names
+
+    paths = [Path(part) for part in args.data.split(",")]
+    recordings = Recordings(paths, SCHEMES[args.classes])
+    names = [name for name in args.model if name != MEAN]
+    names = bundled_names() if "all" in names else names or bundled_names()
+    options = {"trust_remote_code": args.trust_remote_code}
+    pipelines = {name: MicroExpressionPipeline.from_pretrained(name, **options) for name in names}
+    with bar("evaluating", "clip") as progress:
+        rows, result = evaluate_recordings(
+            pipelines, recordings, args.selective, mean=MEAN in args.model, progress=progress
+        )
+    if args.csv:
+        write_rows(args.csv, rows)
+    if args.log:
+        from mer_hf.evaluation.evaluate import append_log, look
+
+        append_log(args.log, look() | {"data": [path.name for path in paths]} | result)
+    return json.dumps(result) if args.json else format_scores(result, args.phases)
 
 
 @command(argument("run_dir", "RUN_DIR", "the folder of the run", type=Path), JSON)

@@ -114,7 +114,7 @@ def _choose_frames(annotation: Annotation) -> tuple[list[Path], dict[str, int], 
     return [frames[number] for number in shown], positions, fixes
 
 
-def _load(annotation: Annotation) -> tuple[Clip, dict[str, int], list[str]]:
+def load_annotated(annotation: Annotation) -> tuple[Clip, dict[str, int], list[str]]:
     """Read a clip's frames from onset to offset, the positions of its phases in them, and what was fixed."""
     if annotation.folder.is_dir():
         files, positions, fixes = _choose_frames(annotation)
@@ -132,7 +132,7 @@ def _load(annotation: Annotation) -> tuple[Clip, dict[str, int], list[str]]:
 
 def prepare_clip(annotation: Annotation) -> dict[str, Any]:
     """Return one clip as a row of the prepared dataset, with its frames as PNG bytes."""
-    clip, positions, fixes = _load(annotation)
+    clip, positions, fixes = load_annotated(annotation)
     track = track_face(clip, GEOMETRY)
     if not positions:
         phases = spot(track, clip.timestamps_s)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mer_hf.face.tracking import FaceGeometry, recrop
+from mer_hf.face.tracking import FaceGeometry, FaceTrack, recrop
 from mer_hf.labels import SCHEMES, TO_COMPOSITE3
 
 from .table import ClipTable
@@ -90,6 +90,17 @@ class Prepared:
         names = _names(scheme)
         counts = self.report["emotions"].items()
         return {emotion: count for emotion, count in counts if class_of(emotion, names) is None}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what is stored of every clip but its pictures: `key`, `database`, `subject`, `emotion`."""
+        return list(self._rows.select_columns(["key", "database", "subject", "emotion"]))
+
+    def track(self, clip: dict[str, Any], geometry: FaceGeometry) -> FaceTrack:
+        """Return a stored clip as aligned faces in another crop."""
+        stored = FaceGeometry(**self.report["geometry"])
+        frames, landmarks_xy = recrop(clip["frames"], clip["landmarks_xy"], stored, geometry)
+        still = np.repeat(np.eye(2, 3, dtype=np.float32)[None], len(frames), axis=0)
+        return FaceTrack(frames, landmarks_xy, still)
 
     def clip(self, key: str, geometry: FaceGeometry | None = None) -> dict[str, Any]:
         """Return one clip.

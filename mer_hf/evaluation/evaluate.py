@@ -121,13 +121,17 @@ def format_evaluation(result: dict[str, Any]) -> str:
 def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]:
     """Return what one look at a file leaves in the log: time (UTC), commit, hashes, then the result."""
     return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": git_commit(),
+        **look(),
         "weights_sha256": weights_sha256(model),
         "file_sha256": sha256_of(data.source),
         **result,
         "file": Path(data.source).name,  # logs are shared, and local paths are private
     }
+
+
+def look() -> dict[str, Any]:
+    """Return when (UTC) and with which code somebody looks at data."""
+    return {"time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": git_commit()}
 
 
 def append_log(path: str | os.PathLike, record: dict[str, Any]) -> None:

@@ -290,6 +290,7 @@ class MicroExpressionPipeline:
         phases: Phases,
         timestamps_s: np.ndarray | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
+        explain: bool = True,
     ) -> Prediction:
         """Ask the network for the class, and for where it looked.
 
@@ -303,6 +304,8 @@ class MicroExpressionPipeline:
             action_units (*optional*, defaults to `"estimated"`): The input of a network that takes action
                 units: those estimated from the motion, a person's annotation (names such as `"AU4"`, or
                 `"L12"` for the left side, or a dict of intensities), or None to hide them.
+            explain (`bool`, *optional*, defaults to `True`): Whether to ask where it looked; otherwise the
+                relevance is all zeros.
 
         Returns:
             `Prediction`: `timings_s` holds `action_units`, `classify` and `relevance`.
@@ -318,7 +321,7 @@ class MicroExpressionPipeline:
             intensities, source = _action_units(track, phases, action_units)
         if classified:
             shown = None if source == "hidden" else intensities
-            scores, relevance = self._ask(track, phases, shown, timings_s)
+            scores, relevance = self._ask(track, phases, shown, timings_s, explain)
         else:
             timings_s |= {"classify": 0.0, "relevance": 0.0}
             names = self._class_names()
@@ -373,6 +376,7 @@ class MicroExpressionPipeline:
         phases: Phases,
         action_units: Intensities | None,
         timings_s: dict[str, float],
+        explain: bool,
     ) -> tuple[dict[str, float], np.ndarray]:
         """Return the network's scores and its relevance map."""
         with _timed(timings_s, "classify"):
@@ -382,6 +386,9 @@ class MicroExpressionPipeline:
                 logits = self._network(**inputs).logits[0].cpu().double().numpy()  # mps has no float64
             probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits)
         scores = dict(zip(self._class_names(), probabilities.tolist(), strict=True))
+        if not explain:
+            timings_s["relevance"] = 0.0
+            return scores, np.zeros(track.frames.shape[1:3], dtype=np.float32)
         with _timed(timings_s, "relevance"):
             places = {"geometry": self.geometry, "landmarks_xy": track.landmarks_xy}
             relevance = face_relevance(self._network, self.processor, inputs, **places)

@@ -67,6 +67,23 @@ def test_every_fix_and_every_excluded_clip_is_reported(prepared):
     assert "casme2/sub01/EP02_01f" not in fixed
 
 
+def test_networks_are_scored_on_prepared_clips(prepared, tmp_path, capsys):
+    command = ["evaluate", "--data", str(prepared[0]), "--model", "mmnet", "--model", "mean"]
+    files = ["--csv", str(tmp_path / "rows.csv"), "--log", str(tmp_path / "looks.jsonl")]
+    assert main([*command, *files, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["clips"] == 2 and list(result["models"]) == ["mmnet", "mean"]
+    scores = result["models"]["mmnet"]["classes"]
+    assert {name: scores[name]["clips"] for name in scores} == dict.fromkeys(
+        ("annotated", "spotted", "midpoint"), 2
+    )
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
+    look = json.loads((tmp_path / "looks.jsonl").read_text())
+    assert look["data"] == ["casme2"] and look["models"]["mmnet"] == result["models"]["mmnet"]
+    assert main(["evaluate", "--data", str(prepared[0]), "--classes", "five"]) == 2
+    assert "htnet knows negative, positive, surprise" in capsys.readouterr().err
+
+
 def test_prepared_clips_hold_aligned_faces_with_their_phases(prepared):
     data = Prepared(prepared[0])
     table = data.table("composite3")
