@@ -134,7 +134,8 @@ def build_wheel(folder: Path) -> Path:
 def _stays(folder: str, names: list[str]) -> list[str]:
     """List the names that are not copied, for `copytree`."""
     paths = [Path(folder, name) for name in names]
-    carried = [path for path in paths if not path.is_symlink() and (path.is_dir() or path.suffix in CARRIED)]
+    kept = [path for path in paths if path.is_dir() or path.suffix in CARRIED or path.name == "NOTICE"]
+    carried = [path for path in kept if not path.is_symlink()]
     return [path.name for path in paths if path not in carried or path.name in ("__pycache__", "examples")]
 
 
