@@ -414,7 +414,7 @@ def fetch_clip(address: str, fps: float | None = None, max_bytes: int = MAX_BYTE
     """Read a clip from the web (http, https). Its file is deleted when it has been read.
 
     Raises:
-        ClipError: If it cannot be fetched, has more than `max_bytes`, or is no clip.
+        ClipError: If it cannot be fetched, has more than `max_bytes`, or is not a clip.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, PurePosixPath(urlsplit(address).path).name or "clip")
