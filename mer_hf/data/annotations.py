@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .sheets import CodedUnit
 
+PHASES = ("onset", "apex", "offset")
 LONGEST_S = 10.0
 """A clip annotated as longer than this is a typing mistake. Micro-expressions last half a second at most, but
 some datasets annotate up to several seconds."""
@@ -21,17 +22,17 @@ class Annotation:
     Attributes:
         dataset (`str`): Name of the reader.
         subject (`str`): As the dataset's folders write it, without the dataset.
-        clip (`str`): Its name; unique together with the subject (and, for `casme3`, the onset).
+        clip (`str`): Its name; unique together with the subject and the suffix.
         folder (`Path`): Folder of its frames, or a video file.
         emotion (`str`): In the project's spelling, or as annotated where the project has no word for it.
         onset, apex, offset (`int` or None): Numbers in the names of the frames; 0-based frames of a video.
         apex_source (`str`): `annotated`; `midpoint` if the middle between onset and offset is taken;
-            `spotted` if a video has no phases and the motion curve gives them.
+            `spotted` if a video lacks its onset or offset and the motion curve gives it.
         objective_class (`str`): `""` if there is none.
         action_units (`tuple[CodedUnit, ...]`): As coded.
         video (`str`): The recording that the clip was cut from; `""` if unknown.
         fps (`float` or None): Frames per second, if known.
-        suffix (`str`): Distinguishes clips of the same name; part of the key.
+        suffix (`str`): Distinguishes clips of the same name, such as by their phases; part of the key.
     """
 
     dataset: str
@@ -84,13 +85,15 @@ class Findings:
     published: dict[str, int] = field(default_factory=dict)
     _keys: set[str] = field(default_factory=set, repr=False)
 
-    def add(self, annotation: Annotation) -> None:
-        """Add a clip, fixed if necessary, or exclude it."""
+    def add(self, annotation: Annotation, fault: str = "", notes: tuple[str, ...] = ()) -> None:
+        """Add a clip, fixed if necessary, or exclude it for all its faults; `notes` are of its units."""
         key = annotation.key
-        reason = "is annotated twice" if key in self._keys else _why_unusable(annotation)
+        self.fixed += [(key, f"action units: {note}") for note in notes]
+        twice = "is annotated twice" if key in self._keys else ""
+        reasons = [reason for reason in (fault, twice, _why_unusable(annotation)) if reason]
         self._keys.add(key)
-        if reason:
-            self.excluded.append((key, reason))
+        if reasons:
+            self.excluded.append((key, "; ".join(reasons)))
             return
         annotation, fix = _with_apex(annotation)
         self.fixed += [(key, fix)] if fix else []

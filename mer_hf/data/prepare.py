@@ -30,7 +30,7 @@ from mer_hf.utils.files import replacing, write_text
 from mer_hf.utils.rendering import render
 from mer_hf.video.clip import Clip, numbered_frames, read_clip, read_pictures
 
-from .annotations import Annotation, Findings
+from .annotations import PHASES, Annotation, Findings
 from .splits import file_name
 
 GEOMETRY = FaceGeometry(size=320, eye_row=0.4, interocular_fraction=0.32)
@@ -41,7 +41,6 @@ NEAREST = 3
 
 TEMPLATE, SHOWN = Path(__file__).with_name("report.txt.j2"), 20
 COPIED = ("video", "emotion", "objective_class", "apex_source")
-PHASES = ("onset", "apex", "offset")
 
 Progress = Callable[[int, int], None]
 
@@ -135,10 +134,12 @@ def prepare_clip(annotation: Annotation) -> dict[str, Any]:
     clip, positions, fixes = load_annotated(annotation)
     track = track_face(clip, GEOMETRY)
     if not positions:
-        phases = spot(track, clip.timestamps_s)
+        known = {name: getattr(annotation, name) for name in PHASES}
+        phases = spot(track, clip.timestamps_s, **known)
         if phases.onset is None:
             raise ValueError("has no phases, and no motion was found in it")
         positions = {name: getattr(phases, name) for name in PHASES}
+        fixes = [*phases.warnings]
     interval = [annotation.onset, annotation.offset]
     return {
         "key": annotation.key,

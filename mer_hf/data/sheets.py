@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 UNIT = re.compile(r"^(AU|AD)?\s*([LRATB]?)\s*(\d{1,2})\s*([A-E]?)$", re.IGNORECASE)
@@ -23,13 +24,22 @@ class CodedUnit:
     intensity: str = ""
 
 
+def separator(text: str, column: str = "") -> str:
+    """Return what separates the columns of a CSV text: comma, semicolon or tab, the commonest in its header.
+
+    The header is the first line that holds `column`, in any case.
+    """
+    header = next((line for line in text.splitlines() if column.lower() in line.lower()), "")
+    return max(",;\t", key=header.count)
+
+
 def read_sheet(path: Path, first_cell: str = "Subject", sheet: str = "") -> list[dict[str, str]]:
     """Return the rows below the header, as lower-case column name -> stripped text.
 
     The header is the first row with `first_cell` (in any case) among its first three cells: some sheets have
     a preamble. In a workbook the sheet called `sheet` is read, or the first one if none has that name.
     """
-    rows = [[str(cell).strip() for cell in row] for row in _read_cells(path, sheet)]
+    rows = [[str(cell).strip() for cell in row] for row in _read_cells(path, first_cell, sheet)]
     for at, row in enumerate(rows):
         names = [name.lower() for name in row]
         if first_cell.lower() in names[:3]:
@@ -38,7 +48,7 @@ def read_sheet(path: Path, first_cell: str = "Subject", sheet: str = "") -> list
     raise ValueError(f"{path} has no header row with the cell {first_cell!r}. Is it the annotation sheet?")
 
 
-def _read_cells(path: Path, sheet: str):
+def _read_cells(path: Path, first_cell: str, sheet: str):
     """Read a workbook or CSV file as an array of text."""
     try:
         import pandas
@@ -49,7 +59,8 @@ def _read_cells(path: Path, sheet: str):
     options = {"header": None, "dtype": str, "keep_default_na": False}
     try:
         if path.suffix.lower() == ".csv":
-            return pandas.read_csv(path, **options).to_numpy()
+            text = path.read_text(encoding="utf-8-sig")
+            return pandas.read_csv(StringIO(text), sep=separator(text, first_cell), **options).to_numpy()
         with pandas.ExcelFile(path) as book:
             name = sheet if sheet in book.sheet_names else 0
             return pandas.read_excel(book, sheet_name=name, **options).to_numpy()

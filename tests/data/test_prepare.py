@@ -183,6 +183,13 @@ def test_a_clip_that_kills_its_process_is_excluded_and_the_others_are_prepared(t
     assert len(Prepared(tmp_path / "out").table("composite3")) == 2
 
 
+def test_an_onset_alone_is_kept_and_the_rest_is_spotted_after_it(tmp_path):
+    write_clip(tmp_path / "a.mp4", trees.face_frames(14), 30.0)
+    (tmp_path / "own.csv").write_text("path,subject,label,onset\na.mp4,anna,happy,2\n")
+    row = module.prepare_clip(READERS["table"].read(csv=tmp_path / "own.csv").annotations[0])
+    assert row["apex_source"] == "spotted" and row["onset"] == 2 and 3 <= row["apex"] <= 10
+
+
 @pytest.mark.slow
 def test_a_users_video_is_prepared_by_the_command_line(tmp_path, capfd):
     write_clip(tmp_path / "a.mp4", trees.face_frames(14), 30.0)
@@ -203,8 +210,8 @@ def test_a_users_video_is_prepared_by_the_command_line(tmp_path, capfd):
     told = capfd.readouterr()
     assert "own.csv: 2 clips of 2 subjects" in told.out and "c.mp4" in told.out and "1/2" in told.err
     data = Prepared(tmp_path / "out")
-    assert data.clip("own/anna/a")["apex_source"] == "annotated"
-    spotted = data.clip("own/ben/b")
+    assert data.clip("own/anna/a.mp4/0-7-13")["apex_source"] == "annotated"
+    spotted = data.clip("own/ben/b.mp4")
     assert spotted["apex_source"] == "spotted" and 3 <= spotted["apex"] <= 10
 
 

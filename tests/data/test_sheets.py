@@ -55,8 +55,9 @@ def test_frame_numbers_are_read(text, number):
 def test_the_header_is_found_below_a_preamble(tmp_path):
     workbook(tmp_path / "a.xlsx", [["a title"], [], [" Subject ", "Filename"], ["006", "x "], [None, None]])
     assert read_sheet(tmp_path / "a.xlsx") == [{"subject": "006", "filename": "x"}]
-    (tmp_path / "a.csv").write_text("Subject,Filename\n006,x\n")
-    assert read_sheet(tmp_path / "a.csv") == [{"subject": "006", "filename": "x"}]
+    for text in ("Subject,Filename\n006,x\n", "Subject;Filename\n006;x\n", "Subject\tFilename\n006\tx\n"):
+        (tmp_path / "a.csv").write_text(text)
+        assert read_sheet(tmp_path / "a.csv") == [{"subject": "006", "filename": "x"}]
 
 
 def test_what_is_not_a_sheet_is_refused_in_one_line(tmp_path):

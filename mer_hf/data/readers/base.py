@@ -11,7 +11,7 @@ from typing import Any
 from mer_hf.labels import normalise_emotion
 from mer_hf.video.clip import numbered_frames
 
-from ..annotations import Annotation, Findings
+from ..annotations import PHASES, Annotation, Findings
 from ..sheets import frame_number, parse_action_units, read_sheet
 
 FLAGS = {
@@ -218,7 +218,7 @@ def _add_row(layout: Layout, root: Path, cells: dict, findings: Findings) -> Non
             clip=clip,
             folder=folder,
             emotion=emotion_of(layout.emotion(cells["row"]) if layout.emotion else cells["emotion"]),
-            **{name: frame_number(cells.get(name, "")) for name in ("onset", "apex", "offset")},
+            **{name: frame_number(cells.get(name, "")) for name in PHASES},
             objective_class=cells.get("objective", ""),
             action_units=units,
             video=f"{layout.name}/{subject}/{clip.lower()}" if layout.has_videos else "",
@@ -226,6 +226,5 @@ def _add_row(layout: Layout, root: Path, cells: dict, findings: Findings) -> Non
             suffix=cells.get(layout.suffix, ""),
         )
     )
-    fixes = ([fix] if fix else []) + [f"action units: {note}" for note in ambiguous]
-    findings.fixed += [(annotation.key, text) for text in fixes]
-    findings.add(annotation)
+    findings.fixed += [(annotation.key, fix)] if fix else []
+    findings.add(annotation, notes=ambiguous)

@@ -1,12 +1,14 @@
 """The composite of MEGC2019, defined by its official list: 442 clips of SMIC-HS, CASME II and SAMM."""
 
 import csv
+import io
 import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ..annotations import Findings
+from ..sheets import separator
 from .base import Reader, existing, read_layout
 from .sets import LAYOUTS
 from .smic import clip_identity, read_smic
@@ -31,18 +33,17 @@ def identity(dataset: str, subject: str, clip: str) -> tuple:
 
 def read_list(path: Path) -> list[tuple[str, str, str, str]]:
     """Read the official list, with or without a header: dataset, subject, clip and class."""
-    rows = []
-    with open(path, newline="") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            cells = [cell.strip() for cell in row]
-            dataset = NAMES.get(re.sub(r"[^a-z0-9]", "", cells[0].lower())) if cells else None
-            if number == 1 and dataset is None:
-                continue
-            if len(cells) < ROW_LENGTH or dataset is None or cells[3] not in ("0", "1", "2"):
-                raise ValueError(
-                    f"{path}, line {number}: expected dataset, subject, clip, class 0 to 2, got {row}."
-                )
-            rows.append((dataset, cells[1], cells[2], CLASSES[int(cells[3])]))
+    rows, text = [], path.read_text(encoding="utf-8-sig")
+    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=separator(text)), start=1):
+        cells = [cell.strip() for cell in row]
+        dataset = NAMES.get(re.sub(r"[^a-z0-9]", "", cells[0].lower())) if cells else None
+        if number == 1 and dataset is None:
+            continue
+        if len(cells) < ROW_LENGTH or dataset is None or cells[3] not in ("0", "1", "2"):
+            raise ValueError(
+                f"{path}, line {number}: expected dataset, subject, clip, class 0 to 2, got {row}."
+            )
+        rows.append((dataset, cells[1], cells[2], CLASSES[int(cells[3])]))
     if not rows:
         raise ValueError(f"{path} lists no clip.")
     return rows

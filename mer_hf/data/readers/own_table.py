@@ -1,16 +1,23 @@
 """A user's own clips: a CSV table with one row per clip."""
 
 import csv
+import io
 import json
+import os
 import re
+from collections import Counter
 from pathlib import Path
 
-from ..annotations import Annotation, Findings
-from ..sheets import frame_number, parse_action_units
+from mer_hf.labels import TO_COMPOSITE3
+
+from ..annotations import PHASES, Annotation, Findings
+from ..sheets import frame_number, parse_action_units, separator
 from .base import Reader, emotion_of, frame_range
 
 REQUIRED = ("path", "subject", "label")
-OPTIONAL = ("onset", "apex", "offset", "fps", "action_units", "clip", "dataset", "video")
+OPTIONAL = (*PHASES, "fps", "action_units", "clip", "dataset", "video")
+EMPTY = ("nan", "na", "n/a", "#n/a", "<na>", "null")
+"""What programs write into an empty cell, in any case."""
 
 
 def read_class_map(pairs: list[str]) -> dict[str, str]:
@@ -34,8 +41,9 @@ def read_user_table(csv: Path, class_map: dict[str, str] | None = None) -> Findi
     Args:
         csv (`Path`): A CSV file with the columns `path` (a video or a folder of numbered frames, relative to
             the table), `subject` and `label`; optionally `onset`, `apex` and `offset` (numbers in the frames'
-            names; 0-based frames of a video), `fps`, `action_units` (such as `4+L12`), `clip`, `dataset` and
-            `video` (the recording it was cut from).
+            names; 0-based frames of a video), `fps`, `action_units` (such as `4+L12`), `clip` (its name; by
+            default the path), `dataset` and `video` (the recording it was cut from). Commas, semicolons or
+            tabs separate the columns.
         class_map (`dict[str, str]`, *optional*): Label -> class; other labels stay as they are.
 
     Returns:
@@ -44,50 +52,83 @@ def read_user_table(csv: Path, class_map: dict[str, str] | None = None) -> Findi
     Raises:
         ValueError: If a column is missing, a cell cannot be read, or no file exists.
     """
-    rows = _read_rows(csv)
-    findings = Findings(sheet=csv.name)
-    unknown = sorted(set(rows[0]) - set(REQUIRED) - set(OPTIONAL) - {None})
-    if unknown:
-        findings.notes.append(f"columns that were not read: {', '.join(unknown)}")
-    for number, row in enumerate(rows, start=2):
-        cells = {name: (text or "").strip() for name, text in row.items() if name}
-        if any(cells.values()):
-            try:
-                _add_row(findings, csv.parent, number, cells, class_map or {})
-            except ValueError as error:
-                raise ValueError(f"{csv}, line {number}: {error}") from error
+    rows, class_map = _read_rows(csv), class_map or {}
+    findings, unknown_labels = Findings(sheet=csv.name), Counter()
+    unread = sorted(set(rows[0][1]) - set(REQUIRED) - set(OPTIONAL) - {None})
+    if unread:
+        findings.notes.append(f"columns that were not read: {', '.join(unread)}")
+    for number, row in rows:
+        cells = {name: _text(cell) for name, cell in row.items() if name}
+        surplus = [text for text in row.get(None, ()) if text.strip()]
+        if not any(cells.values()) and not surplus:
+            continue
+        if faults := _faults(cells, surplus):
+            raise ValueError(f"{csv}, line {number}: {'; '.join(faults)}.")
+        findings.add(*_annotation(csv.parent, cells, class_map))
+        if cells["label"] not in class_map and emotion_of(cells["label"]) not in TO_COMPOSITE3:
+            unknown_labels[cells["label"]] += 1
+    if unknown_labels:
+        labels = ", ".join(f"{label} ({count})" for label, count in unknown_labels.items())
+        findings.notes.append(f"labels that are no known emotion: {labels}. --class-map gives them a class")
     if not findings.annotations:
         why = f": {findings.excluded[0][0]} {findings.excluded[0][1]}" if findings.excluded else "."
         raise ValueError(f"{csv} leaves no clip{why}")
     return findings
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a table that has all required columns."""
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read the rows of a table that has all required columns, each with its line."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text ({error.reason}). Save the table as CSV in UTF-8."
         ) from error
-    missing = [name for name in REQUIRED if not rows or name not in rows[0]]
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator(text), skipinitialspace=True)
+    names = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+    missing = [name for name in REQUIRED if name not in names]
     if missing:
-        columns = ", ".join(name for name in rows[0] if name) if rows else "no row"
-        raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {columns}.")
+        raise ValueError(
+            f"{path} lacks the column {', '.join(missing)}; it has {', '.join(names) or 'no header'}. "
+            "Separate columns by commas, semicolons or tabs."
+        )
+    if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
+        raise ValueError(f"{path} has the column {', '.join(twice)} more than once. Rename or remove one.")
+    rows = [(reader.line_num, row) for row in reader]
+    if not rows:
+        raise ValueError(f"{path} has no row below its header. Add a row for each clip.")
     return rows
 
 
-def _add_row(
-    findings: Findings, folder: Path, number: int, cells: dict[str, str], class_map: dict[str, str]
-) -> None:
-    """Add the clip of a row, or exclude it with the reason."""
-    for name in REQUIRED:
-        if not cells[name]:
-            raise ValueError(f"{name} is empty.")
-    source, dataset = folder / cells["path"], cells.get("dataset") or "own"
-    clip = cells.get("clip") or Path(cells["path"]).stem or str(number)
-    phases = _phases(cells)
+def _text(cell: str | None) -> str:
+    """Return the text of a cell, `""` for an empty one."""
+    text = (cell or "").strip()
+    return "" if text.lower() in EMPTY else text
+
+
+def _faults(cells: dict[str, str], surplus: list[str]) -> list[str]:
+    """Return what is wrong with the cells of a row."""
+    faults = [f"{name} is empty" for name in REQUIRED if not cells[name]]
+    if surplus:
+        faults.append(f"it has more cells than the header: {', '.join(surplus)}")
+    for name in PHASES:
+        if cells.get(name) and frame_number(cells[name]) is None:
+            faults.append(f"{name} must be a frame number, got {cells[name]!r}")
+    if cells.get("fps") and not _fps(cells):
+        faults.append(f"fps must be a number above 0, got {cells['fps']!r}")
+    return faults
+
+
+def _annotation(
+    folder: Path, cells: dict[str, str], class_map: dict[str, str]
+) -> tuple[Annotation, str, tuple[str, ...]]:
+    """Return the clip of a row, why it cannot be used or `""`, and notes on its action units."""
+    path, fault = cells["path"], ""
+    if not (folder / path).exists():
+        path = path.replace("\\", "/")  # as Windows writes it
+    source, dataset = folder / path, cells.get("dataset") or "own"
+    phases = {name: frame_number(cells.get(name, "")) for name in PHASES}
+    given = [str(number) for number in phases.values() if number is not None]
     try:
         if not source.exists():
             raise FileNotFoundError(f"there is no {source}")
@@ -96,37 +137,25 @@ def _add_row(
             for name, number in zip(("onset", "offset"), frame_range(source), strict=True):
                 phases[name] = number if phases[name] is None else phases[name]
     except (FileNotFoundError, ValueError) as error:
-        findings.excluded.append((f"{dataset}/{cells['subject']}/{clip}", str(error)))
-        return
+        fault = str(error)
     apex_source = "midpoint" if phases["apex"] is None else "annotated"
     if None in (phases["onset"], phases["offset"]):
         apex_source = "spotted"
+    units, notes = parse_action_units(cells.get("action_units", ""))
     annotation = Annotation(
-        dataset=dataset, subject=cells["subject"], clip=clip, folder=source,
-        emotion=class_map.get(cells["label"], emotion_of(cells["label"])), apex_source=apex_source,
-        action_units=parse_action_units(cells.get("action_units", ""))[0],
+        dataset=dataset, subject=cells["subject"], folder=source, apex_source=apex_source,
+        clip=cells.get("clip") or Path(os.path.normpath(path)).as_posix().lstrip("/"),
+        emotion=class_map.get(cells["label"], emotion_of(cells["label"])), action_units=units,
         video=f"{dataset}/{cells['video']}" if cells.get("video") else "", fps=_fps(cells), **phases,
+        suffix="-".join(given),
     )  # fmt: skip
-    findings.add(annotation)
-
-
-def _phases(cells: dict[str, str]) -> dict[str, int | None]:
-    """Read the phases of a row; None for an empty cell."""
-    phases = {name: frame_number(cells.get(name, "")) for name in ("onset", "apex", "offset")}
-    for name, number in phases.items():
-        if number is None and cells.get(name):
-            raise ValueError(f"{name} must be a frame number, got {cells[name]!r}.")
-    return phases
+    return annotation, fault, notes
 
 
 def _fps(cells: dict[str, str]) -> float | None:
-    """Read the frame rate of a row; None for an empty cell."""
-    text = cells.get("fps")
-    if not text:
-        return None
-    if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", text) or not float(text):
-        raise ValueError(f"fps must be a number above 0, got {text!r}.")
-    return float(text)
+    """Read the frame rate of a row, with a point or a comma; None for an empty cell and other text."""
+    text = cells.get("fps", "").replace(",", ".")
+    return float(text) or None if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text) else None
 
 
 TABLE = Reader("table", "", read_user_table)
