@@ -18,8 +18,9 @@ import signal
 import socket
 import tempfile
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -35,7 +36,8 @@ from mer_hf import __version__
 from mer_hf.face.action_units import VOCABULARY, given_action_units
 from mer_hf.loading import weights_sha256
 from mer_hf.utils.files import replacing, write_text
-from mer_hf.video.container import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from mer_hf.utils.provenance import Note
+from mer_hf.video.container import PICTURE_SUFFIXES, UNREAD_SUFFIXES, VIDEO_SUFFIXES
 
 from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
 
@@ -80,11 +82,11 @@ class BulkRun:
         """Load the pipeline when it is first needed."""
         return MicroExpressionPipeline.from_pretrained(self.model, trust_remote_code=self.trust_remote_code)
 
-    def begin(self) -> dict[str, dict[str, Any]]:
+    def begin(self) -> dict[str, Any]:
         """Make the folder of parts, or check that the run in it had the same settings and clips.
 
         Returns:
-            `dict`: `settings`, and `clips` (path -> fingerprint).
+            `dict`: `settings`, `clips` (path -> fingerprint) and `left_out` (paths).
 
         Raises:
             ValueError: If there are no clips or no model, the table exists already, or a setting or a clip
@@ -105,19 +107,21 @@ class BulkRun:
                 f"{change} since {self.parts} was begun. Undo that to resume, or delete {self.parts} to "
                 "start again."
             )
+        if run["left_out"]:
+            warnings.warn(Note(_left_out_text(run["left_out"])), stacklevel=2)
         return run
 
-    def _describe(self) -> dict[str, dict[str, Any]]:
+    def _describe(self) -> dict[str, Any]:
         """Return all that the table depends on."""
         if self.out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
             raise ImportError("parquet needs pyarrow. Run pip install mer_hf[train], or name a .csv file.")
         if not self.root.exists():
             raise ValueError(f"{self.root}: no such file or folder. Check the path.")
-        clips = sorted(find_clips(self.root))
+        clips, left_out = sorted(find_clips(self.root)), find_left_out(self.root)
         if not clips:
             raise ValueError(
                 f"{self.root} holds no clips: no {', '.join(VIDEO_SUFFIXES)} file and no folder of "
-                f"{', '.join(PICTURE_SUFFIXES)} frames. Check the path."
+                f"{', '.join(PICTURE_SUFFIXES)} frames. {_left_out_text(left_out) or 'Check the path.'}"
             )
         if self.options.get("action_units") not in (None, ESTIMATED):
             given_action_units(self.options["action_units"])
@@ -130,7 +134,8 @@ class BulkRun:
             "mer_hf": __version__,
             "clips": str(self.root.resolve()),
         }
-        return {"settings": settings, "clips": {clip: _fingerprint(self._path(clip)) for clip in clips}}
+        fingerprints = {clip: _fingerprint(self._path(clip)) for clip in clips}
+        return {"settings": settings, "clips": fingerprints, "left_out": left_out}
 
     def _path(self, clip: str) -> Path:
         return self.root if self.root.is_file() else self.root / clip
@@ -168,9 +173,9 @@ class BulkRun:
                 self.parts.rename(Path(folder) / "parts")
         except FileNotFoundError:  # another process has joined the rows
             return None
-        return summarize(rows, len(rows) - done_before, time.perf_counter() - started)
+        return summarize(rows, len(rows) - done_before, time.perf_counter() - started, run["left_out"])
 
-    def _begin_together(self) -> dict[str, dict[str, Any]]:
+    def _begin_together(self) -> dict[str, Any]:
         """Begin in the first process of a launch, then in the others.
 
         All wait for each other, so that none comes late and takes the finished table for that of another run.
@@ -254,22 +259,60 @@ def find_clips(root: str | os.PathLike) -> Iterator[str]:
     if root.is_file():
         yield root.name
         return
-    visited, unreadable = set(), []
-    for top, folders, files in os.walk(root, followlinks=True, onerror=unreadable.append):
+    unreadable = []
+    for top, names in _folders_below(root, unreadable.append):
+        videos = [
+            name
+            for name in names
+            if name.lower().endswith(VIDEO_SUFFIXES) or ("." not in name and _begins_as_video(top / name))
+        ]
+        pictures = any(name.lower().endswith(PICTURE_SUFFIXES) for name in names)
+        # Beside videos a picture is a poster, not a frame of a clip.
+        for name in videos or [""] * pictures:
+            yield (top / name).relative_to(root).as_posix()
+    for error in unreadable:  # its contents are unknown: a row shall say so
+        yield Path(error.filename).relative_to(root).as_posix()
+
+
+def find_left_out(root: str | os.PathLike) -> list[str]:
+    """Return the files of a folder, and of those in it, that look like videos of a kind that is not read."""
+    root = Path(root)
+    return sorted(
+        printable((top / name).relative_to(root).as_posix())
+        for top, names in _folders_below(root, None)
+        for name in names
+        if name.lower().endswith(UNREAD_SUFFIXES)
+    )
+
+
+def _folders_below(root: Path, onerror: Callable | None) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder once, with the files in it that are not hidden."""
+    visited = set()
+    for top, folders, files in os.walk(root, followlinks=True, onerror=onerror):
         real_path = os.path.realpath(top)
         if real_path in visited:  # a link that leads back
             folders.clear()
             continue
         visited.add(real_path)
         folders[:] = [name for name in folders if name[0] != "."]
-        names = [name for name in files if name[0] != "."]
-        videos = [name for name in names if name.lower().endswith(VIDEO_SUFFIXES)]
-        pictures = any(name.lower().endswith(PICTURE_SUFFIXES) for name in names)
-        # Beside videos a picture is a poster, not a frame of a clip.
-        for name in videos or [""] * pictures:
-            yield (Path(top) / name).relative_to(root).as_posix()
-    for error in unreadable:  # its contents are unknown: a row shall say so
-        yield Path(error.filename).relative_to(root).as_posix()
+        yield Path(top), [name for name in files if name[0] != "."]
+
+
+def _begins_as_video(path: Path) -> bool:
+    """Check the first bytes of a file without a suffix: those of mp4 and mov, of Matroska, or of AVI."""
+    try:
+        start = path.open("rb").read(12) if path.is_file() else b""
+    except OSError:
+        return False
+    return start[4:8] == b"ftyp" or start[:4] == b"\x1aE\xdf\xa3" or start[8:] == b"AVI "
+
+
+def _left_out_text(paths: list[str]) -> str:
+    """Say how many files were left out, and name the first ones; `""` for none."""
+    if not paths:
+        return ""
+    first = ", ".join(paths[:REASONS_SHOWN]) + (", ..." if len(paths) > REASONS_SHOWN else "")
+    return f"{len(paths)} files that look like videos are left out ({first}). Convert them to mp4."
 
 
 def _fingerprint(path: Path) -> str:
@@ -286,7 +329,7 @@ def _fingerprint(path: Path) -> str:
     return f"{len(stats)} files of {sum(stat.st_size for stat in stats)} bytes from {newest} ns"
 
 
-def _change(before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> str | None:
+def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Say what differs between two descriptions of a run; the first thing only."""
     before, now = (
         run["settings"] | {f"the clip {printable(clip)}": state for clip, state in run["clips"].items()}
@@ -389,8 +432,13 @@ def write_table(out: Path, rows: list[dict[str, Any]], classes: list[str]) -> No
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary)
 
 
-def summarize(rows: list[dict[str, Any]], clips_done: int, seconds: float) -> dict[str, Any]:
-    """Count clips, failures with the first reasons, outcomes and labels, and the clips done per second."""
+def summarize(
+    rows: list[dict[str, Any]], clips_done: int, seconds: float, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Count clips, failures with the first reasons, outcomes and labels, and the clips done per second.
+
+    `left_out` are the files that look like videos and were not read.
+    """
     failed = {row["path"]: row["reason"] for row in rows if row["status"] == "failed"}
     return {
         "clips": len(rows),
@@ -398,6 +446,7 @@ def summarize(rows: list[dict[str, Any]], clips_done: int, seconds: float) -> di
         "reasons": dict(list(failed.items())[:REASONS_SHOWN]),
         "outcomes": dict(Counter(row["outcome"] for row in rows if row["status"] == "ok").most_common()),
         "labels": dict(Counter(row["label"] for row in rows if row.get("label")).most_common()),
+        "left_out": list(left_out),
         "clips_per_s": round(clips_done / seconds, 3),
     }
 
@@ -411,4 +460,5 @@ def format_summary(summary: dict[str, Any]) -> str:
     lines += [f"failed    {path}: {reason}" for path, reason in summary["reasons"].items()]
     if summary["failed"] > len(summary["reasons"]):
         lines.append(f"          and {summary['failed'] - len(summary['reasons'])} more: see column reason")
+    lines += filter(None, [_left_out_text(summary["left_out"])])
     return "\n".join(lines)

@@ -105,6 +105,8 @@ def read_clip(
     """
     _check_fps(fps)
     if isinstance(source, (str, os.PathLike)):
+        if "://" in str(source):
+            raise ClipError(f"{source}: addresses are not fetched. Download it and give the file.")
         path = Path(source)
         if path.is_dir():
             return read_pictures(list(numbered_frames(path, alone=True).values()), fps, max_bytes)

@@ -16,7 +16,12 @@ import av
 import numpy as np
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".webm", ".mkv", ".avi", ".divx")
+UNREAD_SUFFIXES = (
+    ".mts", ".m2ts", ".m2t", ".ts", ".mpg", ".mpeg", ".m2v", ".mod", ".vob", ".wmv", ".asf", ".flv", ".ogv",
+    ".ogm", ".mxf", ".dv", ".rm", ".rmvb", ".y4m", ".h264", ".264", ".hevc", ".265", ".ivf", ".gif",
+)  # fmt: skip
+"""Of videos in other containers, which are not read."""
 # Only these demuxers are tried: FFmpeg would also take a playlist, a text file or a single picture for a
 # video, and a playlist makes it open other files.
 CONTAINERS = "mov,mp4,matroska,webm,avi"
@@ -40,6 +45,7 @@ class VideoInfo(NamedTuple):
         end_s (`float`): The last time of any stream in it.
         width, height (`int`): Of a frame as it is stored, before it is turned.
         duration_s (`float`): From the first frame to the end of the last, in seconds.
+        timed (`bool`): Whether every packet of pictures has a time.
         damage (`CutShort` or `None`): Why less is in the file than it declares.
     """
 
@@ -50,6 +56,7 @@ class VideoInfo(NamedTuple):
     height: int = 0
     duration_s: float = 0.0
     damage: CutShort | None = None
+    timed: bool = True
 
 
 class Frame(NamedTuple):
@@ -138,7 +145,11 @@ def survey_video(
     if not packets.pictures:
         raise _no_frames(path)
     duration_s = max(packets.last_s - packets.first_s, 0.0) + frame_s  # the last frame lasts as the others do
-    return VideoInfo(packets.pictures, indexed, packets.end_s, width, height, duration_s, damage)
+    if not packets.timed:
+        duration_s = packets.pictures * frame_s
+    return VideoInfo(
+        packets.pictures, indexed, packets.end_s, width, height, duration_s, damage, packets.timed
+    )
 
 
 @dataclass
@@ -148,6 +159,7 @@ class _Packets:
     whole: bool = True  # no packet is torn
     first_s: float = math.inf  # of the pictures
     last_s: float = 0.0
+    timed: bool = True  # every picture has a time
 
 
 def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) -> _Packets:
@@ -164,7 +176,9 @@ def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) ->
                 if packet.stream is stream and not packet.is_discard:
                     count.pictures += 1
                     check(count.pictures)
-                    if time_s is not None:
+                    if time_s is None:
+                        count.timed = False
+                    else:
                         count.first_s, count.last_s = min(count.first_s, time_s), max(count.last_s, time_s)
     except av.FFmpegError:
         count.whole = False
@@ -211,8 +225,9 @@ def decode(
     def what():
         return f"{count} of {survey.frames} frames"
 
-    # An AVI holds no presentation times: where frames are reordered only their place tells the time.
-    by_place = container.format.name == "avi" and stream.codec_context.has_b_frames
+    # An AVI holds no presentation times: where frames are reordered only their place tells the time. So it
+    # does where some frames have no time: those of the others would not fit.
+    by_place = not survey.timed or (container.format.name == "avi" and stream.codec_context.has_b_frames)
     rate = fps or (float(stream.average_rate) if by_place and stream.average_rate else None)
     with container, _cut_short_by_errors(path, what):
         for frame in container.decode(stream):
@@ -221,7 +236,7 @@ def decode(
             if size_wh and (frame.width, frame.height) != (survey.width, survey.height):
                 stored, this = (survey.height, survey.width), (frame.height, frame.width)
                 raise mixed_sizes(str(path), stored, "the header", this, f"frame {count}")
-            seconds = math.nan if frame.time is None else frame.time
+            seconds = frame.time if survey.timed and frame.time is not None else math.nan
             image = upright(frame, turn.of(frame), size_wh)
             yield Frame(image, seconds if rate is None else count / rate, None)
             count += 1

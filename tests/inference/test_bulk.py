@@ -89,6 +89,24 @@ def test_a_poster_beside_a_video_is_no_clip(tmp_path):
     assert list(find_clips(tmp_path)) == ["x.mp4"]
 
 
+def test_videos_that_are_left_out_are_counted_and_named(tmp_path, checkpoint, quick, capfd):
+    root, out = tmp_path / "clips", tmp_path / "x.csv"
+    (root / "b").mkdir(parents=True)
+    for name in ("00001.MTS", "b/a.wmv"):
+        (root / name).touch()
+    message = refused(capfd, *run(root, out, checkpoint))
+    named = "2 files that look like videos are left out (00001.MTS, b/a.wmv). Convert them to mp4."
+    assert "holds no clips" in message and message.endswith(named)
+    write_clip(tmp_path / "c.mp4", np.zeros((2, 32, 32, 3), np.uint8), 30)
+    for name in ("a.3GP", "b/bare"):
+        (root / name).write_bytes((tmp_path / "c.mp4").read_bytes())
+    (root / "b" / "README").write_text("not a video")
+    assert sorted(find_clips(root)) == ["a.3GP", "b/bare"]
+    assert cli.main([*run(root, out, checkpoint), "--json"]) == 0
+    output, errors = capfd.readouterr()
+    assert json.loads(output)["left_out"] == ["00001.MTS", "b/a.wmv"] and f"mer-hf: note: {named}" in errors
+
+
 def test_a_table_inside_a_folder_of_frames_does_not_change_the_clip(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "img1.png")
     before = bulk._fingerprint(tmp_path)
@@ -308,7 +326,7 @@ def test_the_summary_counts():
         {"path": "b", "status": "ok", "outcome": "micro_expression", "label": "negative"},
         *({"path": f"c{i}", "status": "failed", "reason": "why"} for i in range(5)),
     ]
-    text = format_summary(summarize(rows, 7, 2.0))
+    text = format_summary(summarize(rows, 7, 2.0, ["1.mts", "2.mts", "3.mts", "4.mts"]))
     assert text.splitlines()[:3] == [
         "7 clips, 5 failed, 3.50 clips/s",
         "outcomes  blink 1, micro_expression 1",
@@ -317,6 +335,7 @@ def test_the_summary_counts():
     assert text.splitlines()[3:] == [
         *(f"failed    c{i}: why" for i in range(3)),
         "          and 2 more: see column reason",
+        "4 files that look like videos are left out (1.mts, 2.mts, 3.mts, ...). Convert them to mp4.",
     ]
 
 

@@ -124,6 +124,21 @@ def test_videos_are_read_whole_in_order_and_with_their_times(tmp_path, name):
     assert clip.frame_names == () and clip.source.endswith(name)
 
 
+def test_frames_without_a_time_get_all_times_from_the_declared_rate(tmp_path):
+    options = {"avoid_negative_ts": "disabled"}
+    path = write_video(tmp_path / "a.mkv", times_ms=[40 * i - 400 for i in range(20)], container=options)
+    with av.open(str(path)) as file:
+        assert {packet.pts is None for packet in file.demux(video=0) if packet.size} == {True, False}
+    np.testing.assert_allclose(read_clip(path).timestamps_s, np.arange(20) / 25)
+    assert survey_video(path).duration_s == pytest.approx(0.8)
+
+
+def test_an_address_is_not_taken_for_a_path():
+    assert "https://example.org/a.mp4: addresses are not fetched" in error_of(
+        read_clip, "https://example.org/a.mp4"
+    )
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm"])
 def test_variable_frame_rate_keeps_each_frames_time(tmp_path, name):
     times_ms = np.cumsum([0, 33, 50, 20, 100, 16, 17, 300]).tolist()
