@@ -172,6 +172,19 @@ def test_head_can_be_replaced_for_other_labels(key, tmp_path):
 
 
 @keys
+def test_one_label_is_a_regression_whatever_the_checkpoint_was_trained_for(key, tmp_path):
+    model, numbers = tiny_model(key), torch.tensor([0.5, -1.0])
+    model(**tiny_inputs(key), labels=torch.tensor([0, 2]))
+    assert model.config.problem_type == "single_label_classification"
+    model.save_pretrained(tmp_path)
+    model = AutoModelForVideoClassification.from_pretrained(
+        tmp_path, num_labels=1, ignore_mismatched_sizes=True
+    )
+    outputs = model(**tiny_inputs(key), labels=numbers)
+    torch.testing.assert_close(outputs.loss, ((outputs.logits[:, 0] - numbers) ** 2).mean())
+
+
+@keys
 def test_processor_is_saved_whole(key, tmp_path):
     processor = tiny_processor(key)
     processor.save_pretrained(tmp_path)

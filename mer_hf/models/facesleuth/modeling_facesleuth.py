@@ -341,6 +341,8 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
 
     def __init__(self, config: FaceSleuthConfig):
         super().__init__(config)
+        if config.num_labels == 1 and config.problem_type == "single_label_classification":
+            config.problem_type = None  # it is the checkpoint's, of several classes; one number is regressed
         self.facesleuth = FaceSleuthModel(config)
         self.classifier = nn.Linear(config.fc_hidden_sizes[1], config.num_labels)
         self.post_init()
@@ -362,7 +364,7 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
             action_units (`torch.Tensor` of shape `(B, num_action_units)`, *optional*): See
                 `FaceSleuthModel.forward`.
             labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices, which add the mean cross
-                entropy as `loss`.
+                entropy as `loss`; numbers, which add the mean squared error, if `num_labels` is 1.
             output_attentions (`bool`, *optional*): See `FaceSleuthModel.forward`.
             output_hidden_states (`bool`, *optional*): See `FaceSleuthModel.forward`.
             return_dict (`bool`, *optional*): False gives a tuple.

@@ -348,6 +348,8 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
 
     def __init__(self, config: HSTAConfig):
         super().__init__(config)
+        if config.num_labels == 1 and config.problem_type == "single_label_classification":
+            config.problem_type = None  # it is the checkpoint's, of several classes; one number is regressed
         self.hsta = HSTAModel(config)
         pooled = sum(config.hidden_sizes) * (2 if config.pooling == "cls_last" else 1)
         self.classifier = nn.Linear(pooled, config.num_labels)
@@ -367,7 +369,7 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
             pixel_values (`torch.Tensor` of shape `(B, T + 2, num_channels, image_size, image_size)`): The T
                 sampled frames, then onset, then apex, from the processor.
             labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices, which add the mean cross
-                entropy as `loss`.
+                entropy as `loss`; numbers, which add the mean squared error, if `num_labels` is 1.
             output_attentions (`bool`, *optional*): See `HSTAModel.forward`.
             output_hidden_states (`bool`, *optional*): See `HSTAModel.forward`.
             return_dict (`bool`, *optional*): False gives a tuple.

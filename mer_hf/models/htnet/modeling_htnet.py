@@ -267,6 +267,8 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
 
     def __init__(self, config: HTNetConfig):
         super().__init__(config)
+        if config.num_labels == 1 and config.problem_type == "single_label_classification":
+            config.problem_type = None  # it is the checkpoint's, of several classes; one number is regressed
         self.htnet = HTNetModel(config)
         self.classifier = nn.Linear(self.htnet.norm.normalized_shape[0], config.num_labels)
         self.post_init()
@@ -285,7 +287,7 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
             pixel_values (`torch.Tensor` of shape `(B, num_channels, image_size, image_size)`): From the
                 processor.
             labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices, which add the mean cross
-                entropy as `loss`.
+                entropy as `loss`; numbers, which add the mean squared error, if `num_labels` is 1.
             output_attentions (`bool`, *optional*): See `HTNetModel.forward`.
             output_hidden_states (`bool`, *optional*): See `HTNetModel.forward`.
             return_dict (`bool`, *optional*): False gives a tuple.

@@ -317,6 +317,8 @@ class MMNetForVideoClassification(MMNetPreTrainedModel):
 
     def __init__(self, config: MMNetConfig):
         super().__init__(config)
+        if config.num_labels == 1 and config.problem_type == "single_label_classification":
+            config.problem_type = None  # it is the checkpoint's, of several classes; one number is regressed
         self.mmnet = MMNetModel(config)
         self.classifier = nn.Linear(config.hidden_sizes[-1] * config.grid_size**2, config.num_labels)
         self.post_init()
@@ -335,7 +337,7 @@ class MMNetForVideoClassification(MMNetPreTrainedModel):
             pixel_values (`torch.Tensor` of shape `(B, 2, num_channels, image_size, image_size)`): Onset and
                 apex, from the processor.
             labels (`torch.Tensor` of shape `(B,)`, *optional*): Class indices, which add the mean cross
-                entropy as `loss`.
+                entropy as `loss`; numbers, which add the mean squared error, if `num_labels` is 1.
             output_attentions (`bool`, *optional*): See `MMNetModel.forward`.
             output_hidden_states (`bool`, *optional*): See `MMNetModel.forward`.
             return_dict (`bool`, *optional*): False gives a tuple.
