@@ -171,7 +171,12 @@ def test_a_full_disk_leaves_old_files_alone(smile, smile_track, checkpoint, tmp_
         (["predict", "CLIP", "--model", "GOOD", "--replay", "TMP/replay.avi"], ".mp4"),
         (["predict", "CLIP", "--model", "GOOD", "--report", "TMP/report.pdf"], ".html"),
         (["predict", "CLIP", "--model", "GOOD", "--curve", "TMP/no/curve.csv"], "does not exist"),
-        (["predict", "CLIP", "--model", "GOOD", "--overlay", "/proc/overlay.png"], "/proc"),
+        (["predict", "CLIP", "--model", "GOOD", "--overlay", "/proc/overlay.png"], "'/proc/overlay.png'"),
+        (
+            ["predict", "https://example.org/a.mp4"],
+            "addresses are not fetched, got https://example.org/a.mp4",
+        ),
+        (["spot", "file:///tmp/a.mp4"], "argument VIDEO: give a file"),
         (["predict", "TMP/text.mp4", "--model", "GOOD"], "text.mp4"),
         (["evaluate"], "--flows"),
         (["evaluate", "--data", "TMP", "--flows", "TMP/no.npz"], "one of the two"),

@@ -34,7 +34,9 @@ OUTPUTS = {
     flag("--overwrite", "replace the table of --out"),
     *MODEL,
     *(argument(f"--{name}", "FRAME", "0-based index, or a frame's file name") for name in PHASES),
-    argument("--fps", "F", "frames per second of a folder of frames", type=positive(float)),
+    argument(
+        "--fps", "F", "frames per second of a folder of frames, or of slow motion", type=positive(float)
+    ),
     argument("--action-units", "AUS", UNITS, default="estimated"),
     JSON,
     *(argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in OUTPUTS.items()),

@@ -39,8 +39,16 @@ def command(*arguments: Argument) -> Callable:
     return register
 
 
+def _local_path(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"give a file: addresses are not fetched, got {text}")
+    return Path(text)
+
+
 def argument(name: str, metavar: str, help: str, **options: Any) -> Argument:
-    """Describe an argument with a value, as for `ArgumentParser.add_argument`."""
+    """Describe an argument with a value, as for `ArgumentParser.add_argument`; a path is no address."""
+    if options.get("type") is Path:
+        options["type"] = _local_path
     return name, {"metavar": metavar, "help": help, **options}
 
 

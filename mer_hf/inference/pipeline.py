@@ -48,6 +48,10 @@ UNSCORED = {
 }
 """Outcome without a classification -> why its scores say nothing."""
 
+SLOW_MOTION = "if this is slow motion, give the rate at which it was recorded, as in --fps 240"
+SLOW_MOTION_S, SLOW_MOTION_HZ = 4.0, 100.0
+"""Slow motion without a motion is at least so long and has fewer frames per second."""
+
 NOT_AN_EXPRESSION = (
     "something moved, but more like a blink, speech, a turn of the head or noise than like a "
     "micro-expression: the scores say what it would be if it were one"
@@ -330,6 +334,8 @@ class MicroExpressionPipeline:
         outcome, probability = self._decide(phases, timestamps_s, max(scores.values()))
         expression = outcome == "micro_expression"
         doubts = () if expression else (UNSCORED.get(outcome, NOT_AN_EXPRESSION),)
+        if outcome == "no_motion" and _may_be_slow_motion(timestamps_s):
+            doubts += (SLOW_MOTION,)
         return Prediction(
             outcome=outcome,
             label=max(scores, key=scores.get) if expression else None,
@@ -393,6 +399,11 @@ class MicroExpressionPipeline:
             places = {"geometry": self.geometry, "landmarks_xy": track.landmarks_xy}
             relevance = face_relevance(self._network, self.processor, inputs, **places)
         return scores, relevance
+
+
+def _may_be_slow_motion(timestamps_s: np.ndarray | None) -> bool:
+    lasts_s = 0.0 if timestamps_s is None else float(timestamps_s[-1] - timestamps_s[0])
+    return lasts_s >= SLOW_MOTION_S and len(timestamps_s) < SLOW_MOTION_HZ * lasts_s
 
 
 def _shown_to_network(track: FaceTrack, phases: Phases, action_units: Intensities | None) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+PREFIX = ".mer-hf-"
+"""Of temporary folders."""
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -14,10 +17,15 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     If the block raises, `path` stays as it was. The temporary file has the same name and suffix.
     """
     path = Path(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mer-hf-") as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        os.replace(temporary, path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=PREFIX) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            os.replace(temporary, path)
+    except OSError as error:
+        if PREFIX not in str(error.filename):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # nobody asked for a temporary file
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

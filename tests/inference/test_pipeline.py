@@ -8,7 +8,7 @@ from PIL import Image
 
 from mer_hf import loading
 from mer_hf.face.action_units import PRESENT, VOCABULARY
-from mer_hf.inference.pipeline import MicroExpressionPipeline, frame_index
+from mer_hf.inference.pipeline import SLOW_MOTION, MicroExpressionPipeline, frame_index
 from mer_hf.registry import ARCHITECTURES
 from mer_hf.video.clip import read_clip
 from mer_hf.video.container import ClipError
@@ -181,6 +181,14 @@ def test_nothing_to_classify_gives_equal_scores_and_says_so(pipeline, tracked, o
     assert answer["label"] is None
     moving = {name for name, found in answer["action_units"].items() if found and found[2] > 0}
     assert moving == ({"AU45"} if outcome == "blink" else set())
+
+
+@pytest.mark.parametrize(("fps", "hinted"), [(6, True), (30, False), (None, False)])
+def test_a_long_clip_without_motion_may_be_slow_motion(pipeline, tracked, fps, hinted):
+    track, phases = tracked("positive", pipeline.geometry)  # 60 frames
+    nothing = replace(phases, onset=None, apex=None, offset=None, outcome="no_motion", candidates=())
+    times_s = None if fps is None else np.arange(len(track.frames)) / fps
+    assert (SLOW_MOTION in pipeline.classify(track, nothing, times_s).warnings) == hinted
 
 
 def test_known_frames_are_kept(pipeline, smile, tracked, monkeypatch):
