@@ -20,6 +20,8 @@ def build(engine: Engine, models: list[str]) -> None:
 
     def classify(clip: str, model: str, onset: float, apex: float, offset: float) -> dict:
         """The same with phases that the caller gives, as 0-based frames."""
+        if None in (onset, apex, offset):
+            raise Refusal("onset, apex and offset must be frames from 0. /analyse finds them itself.")
         return _details(engine.analyse(clip, model, int(onset), int(apex), int(offset)))
 
     def compare(clip: str) -> dict:

@@ -5,13 +5,32 @@ from pathlib import Path
 import gradio as gr
 
 from . import analyse, api, compare, examples, explain, long_video
-from .engine import Engine
+from .engine import Engine, Refusal
 from .files import DELETE_CACHE
 
 TITLE = "Micro-expression recognition"
 HEADER = f"""<h1>{TITLE}</h1>
 <p>The strongest brief motion of a face, shown and named. For research: often wrong, never a lie
 detector.</p>"""
+
+
+WRONG_INPUT = (
+    "The inputs of this call are not what the page takes. Give a clip as an uploaded file (handle_file of "
+    "gradio_client), the network as text and the frames as whole numbers."
+)
+
+
+class Page(gr.Blocks):
+    """Blocks that give a program the reason why its inputs are refused; Gradio keeps it to itself."""
+
+    async def preprocess_data(self, *args, **kwargs):
+        """Check and convert the inputs of an event."""
+        try:
+            return await super().preprocess_data(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise Refusal(WRONG_INPUT) from error
 
 
 def build_demo(
@@ -29,7 +48,7 @@ def build_demo(
     """
     engine, models = engine or Engine(), models or examples.bundled_models()
     paths = paths or examples.example_paths()
-    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=DELETE_CACHE) as demo:
+    with Page(title=TITLE, fill_width=True, delete_cache=DELETE_CACHE) as demo:
         gr.HTML(HEADER, elem_id="header", padding=False)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Analyse", id="analyse"):

@@ -69,6 +69,20 @@ def test_what_has_no_answer_raises_the_reason(client, clip, bad_clips, name, mod
     assert "Traceback" not in str(caught.value) and "tmp" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("clip_is_path", "frames", "reason"),
+    [
+        (True, (10, 15, 20), "Give a clip as an uploaded file"),
+        (False, (10, 15, "end"), "the frames as whole numbers"),
+        (False, (10, 15, None), "onset, apex and offset must be frames from 0"),
+    ],
+)
+def test_inputs_of_another_kind_raise_the_reason(client, clip, clip_is_path, frames, reason):
+    given = "/etc/hostname" if clip_is_path else clip
+    with pytest.raises(AppError, match=reason):
+        client.predict(given, "htnet-synthetic", *frames, api_name="/classify")
+
+
 def test_phases_out_of_order_raise_the_reason(client, clip):
     with pytest.raises(AppError, match="onset <= apex <= offset"):
         client.predict(clip, "htnet-synthetic", 20, 15, 10, api_name="/classify")
