@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import torch
 
-from mer_hf.inference.calibration import features_of, softmax
-from mer_hf.inference.pipeline import MicroExpressionPipeline, Prediction
+from mer_hf.face.evidence import facial_motion
+from mer_hf.inference.calibration import features_of
+from mer_hf.inference.pipeline import REPORTED, MicroExpressionPipeline, Prediction
 from mer_hf.synthetic.clips import LabelledClip
 
 from .clip_sets import TestClip, render_test_clip
@@ -49,7 +50,7 @@ class ClipResult:
     @property
     def reported(self) -> bool:
         """Return whether an expression was reported."""
-        return self.outcome == "micro_expression"
+        return self.outcome in REPORTED
 
     @property
     def recognised(self) -> bool:
@@ -87,8 +88,7 @@ def _result(
     features = None
     if answer.phases.apex is not None:
         interocular_px = pipe.geometry.size * pipe.geometry.interocular_fraction
-        confidence = float(softmax(logits).max())
-        features = features_of(answer.phases, answer.timestamps_s, interocular_px, confidence)
+        features = features_of(facial_motion(answer.phases, answer.timestamps_s, interocular_px))
     motion = rendered.motion
     peak_px = motion.peak_px if motion.activations else 0.0
     face = rendered.clip.source.removeprefix("synthetic:")

@@ -16,10 +16,11 @@ from mer_hf.video.clip import compressed
 MUSCLES = FlowMapSettings(muscle=0.3, contraction=0.5)
 DURATION_S = 1.6
 FRAME_RATES = (25.0, 30.0, 30.0, 50.0, 60.0, 100.0)
+ORDINARY_RATES = (15.0, 24.0, 25.0, 30.0, 30.0, 60.0)
 PEOPLE = 100_000
 """Number of people that belong to one seed."""
 
-SILENT = ("still", "blink", "talk", "head turn", "gaze")
+SILENT = ("still", "blink", "talk", "head turn", "gaze", "restless")
 """Kinds of clips without an expression."""
 
 
@@ -37,6 +38,9 @@ class TestClip:
         crf (`int`, *optional*): Quality of H.264 compression; None leaves the clip as it is.
         one_sided (`bool`): Whether only one side of the face moves.
         face (`str`, *optional*): The face, see `render_clip`; None draws a person.
+        ordinary (`bool`): Whether the clip is like ordinary video: of 0.6 to 5 s, mostly compressed, of a
+            person who moves, blinks and looks elsewhere. Expressions then last 0.1 to 4 s and reach 0.7 to
+            6 px; the clip may begin or end within one.
         row (`tuple[str, str]`): Table and row in which its result is counted.
     """
 
@@ -50,6 +54,7 @@ class TestClip:
     crf: int | None = None
     one_sided: bool = False
     face: str | None = None
+    ordinary: bool = False
     row: tuple[str, str] = ("", "")
 
 
@@ -64,21 +69,80 @@ def render_test_clip(test: TestClip, seed: int, index: int) -> tuple[LabelledCli
     motion, label = _draw_motion(rng, test)
     interocular_px = test.interocular_px or float(rng.uniform(50, 90))
     side = 2 * round(2.1 * interocular_px)
+    fps = test.fps or float(rng.choice(FRAME_RATES))
+    crf, duration_s, kept_s = test.crf, DURATION_S, None
+    if test.ordinary:
+        fps, duration_s = float(rng.choice(ORDINARY_RATES)), log_uniform(rng, 0.6, 5.0)
+        crf = int(rng.integers(18, 35)) if rng.random() < 0.8 else None
+        motion, kept_s = _like_ordinary_video(rng, motion, duration_s)
+        duration_s = max(duration_s, kept_s[1])
     rendered = render_clip(
         motion,
         name=face,
-        fps=test.fps or float(rng.choice(FRAME_RATES)),
-        duration_s=DURATION_S,
+        fps=fps,
+        duration_s=duration_s,
         height=side,
         width=side,
         interocular_px=interocular_px,
         seed=int(rng.integers(2**31)),
     )
-    if test.crf is not None:
+    if kept_s:
+        rendered = _cut(rendered, kept_s)
+    if crf is not None:
         fps = 1 / float(np.diff(rendered.clip.timestamps_s).mean())
-        frames = compressed(rendered.clip.frames, fps, test.crf)
+        frames = compressed(rendered.clip.frames, fps, crf)
         rendered = replace(rendered, clip=replace(rendered.clip, frames=frames))
     return rendered, label
+
+
+def _like_ordinary_video(
+    rng: np.random.Generator, motion: Motion, duration_s: float
+) -> tuple[Motion, tuple[float, float]]:
+    """Return what happens in a clip like ordinary video, and from when to when the clip shows it."""
+    motion = replace(
+        motion,
+        restless_px=motion.restless_px or log_uniform(rng, 0.05, 0.4),
+        posture_px=float(rng.uniform(0, 8)) * (rng.random() < 0.4),
+        exposure=float(rng.uniform(0, 0.2)) * (rng.random() < 0.5),
+        drift_px=float(rng.uniform(0, 5)),
+        turn_deg=float(rng.uniform(0, 2)),
+        yaw_deg=motion.yaw_deg or float(rng.uniform(0, 6)) * (rng.random() < 0.4),
+        pitch_deg=motion.pitch_deg or float(rng.uniform(0, 4)) * (rng.random() < 0.4),
+        gaze=motion.gaze or float(rng.uniform(0, 1)) * (rng.random() < 0.4),
+    )
+    if motion.blink_s is not None or rng.random() < 0.4:
+        motion = replace(motion, blink_s=float(rng.uniform(0, duration_s)))
+    if not motion.activations:
+        return motion, (0.0, duration_s)
+    lasts_s = min(log_uniform(rng, 0.1, 4.0), 0.95 * duration_s)
+    onset_s = float(rng.uniform(0, duration_s - lasts_s))
+    rise_s, fall_s = (min(float(rng.uniform(0.2, 0.5)) * lasts_s, 0.7) for _ in range(2))
+    motion = replace(
+        motion,
+        peak_px=log_uniform(rng, 0.7, 6.0),
+        onset_s=onset_s,
+        apex_s=onset_s + rise_s,
+        offset_s=onset_s + lasts_s,
+        hold_s=lasts_s - rise_s - fall_s,
+    )
+    begins_s = onset_s if rng.random() < 0.25 else 0.0
+    ends_s = onset_s + lasts_s * float(rng.uniform(0.6, 1)) if rng.random() < 0.25 else duration_s
+    return motion, (begins_s, ends_s) if ends_s - begins_s > 0.3 else (0.0, duration_s)
+
+
+def _cut(rendered: LabelledClip, kept_s: tuple[float, float]) -> LabelledClip:
+    """Keep a part of a clip."""
+    times_s = rendered.clip.timestamps_s
+    kept = np.flatnonzero((times_s >= kept_s[0] - 1e-6) & (times_s <= kept_s[1] + 1e-6))
+    phases = {
+        name: None if frame is None else int(np.clip(frame - kept[0], 0, len(kept) - 1))
+        for name in ("onset", "apex", "offset")
+        for frame in [getattr(rendered, name)]
+    }
+    clip = replace(
+        rendered.clip, frames=rendered.clip.frames[kept], timestamps_s=times_s[kept] - times_s[kept[0]]
+    )
+    return replace(rendered, clip=clip, **phases)
 
 
 def _draw_motion(rng: np.random.Generator, test: TestClip) -> tuple[Motion, int]:
@@ -99,6 +163,8 @@ def _draw_motion(rng: np.random.Generator, test: TestClip) -> tuple[Motion, int]
         return replace(camera, yaw_deg=float(rng.uniform(2, 8)), pitch_deg=float(rng.uniform(0, 4))), -1
     if test.kind == "gaze":
         return replace(camera, gaze=float(rng.uniform(0.5, 1.5))), -1
+    if test.kind == "restless":
+        return replace(camera, restless_px=log_uniform(rng, 0.2, 0.7)), -1
     return camera, -1
 
 

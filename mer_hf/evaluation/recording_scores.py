@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mer_hf.inference.pipeline import PHASE_NAMES, MicroExpressionPipeline
+from mer_hf.inference.pipeline import PHASE_NAMES, REPORTED, MicroExpressionPipeline
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.utils.files import replacing
 from mer_hf.utils.rendering import render
 
 from .metrics import accuracy_of, bootstrap_values, confusion, f1_of, interval_of
-from .recordings import PHASES, REPORTED, Recordings, ask, with_mean
+from .recordings import PHASES, Recordings, ask, with_mean
 
 TEMPLATE = Path(__file__).parent / "templates" / "recordings.txt.j2"
 

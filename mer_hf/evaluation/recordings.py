@@ -17,12 +17,10 @@ from mer_hf.data.prepared import Prepared, class_of
 from mer_hf.data.sheets import CodedUnit
 from mer_hf.face.spotting import Phases
 from mer_hf.face.tracking import FaceGeometry, FaceTrack
-from mer_hf.inference.pipeline import PHASE_NAMES, MicroExpressionPipeline
+from mer_hf.inference.pipeline import PHASE_NAMES, REPORTED, MicroExpressionPipeline
 
 PHASES = ("annotated", "spotted", "midpoint")
 """Where the phases come from that a network is asked about."""
-REPORTED = ("micro_expression", "expression")
-"""Outcomes that report an expression."""
 MEAN = "mean"
 """Name of the mean of the networks' log-probabilities."""
 

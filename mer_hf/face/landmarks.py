@@ -6,6 +6,7 @@ import numpy as np
 
 RIGHT_EYE, LEFT_EYE = (33, 133), (263, 362)
 """Outer and inner corner of each eye. Gaze leaves them still."""
+NOSE_TIP = (1, 4)
 RIGHT_LIDS, LEFT_LIDS = ((160, 159, 158), (144, 145, 153)), ((387, 386, 385), (373, 374, 380))
 """Three points on the upper lid of each eye, and those below them on the lower lid."""
 RIGID = (6, 197, 195, 5, 4, 1, 45, 275, 198, 420, 174, 399, 112, 341)

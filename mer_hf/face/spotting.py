@@ -2,14 +2,15 @@
 
 The curve follows small regions of brows, lids, nose wings, cheeks and mouth by optical flow on small
 pictures. Motion is judged against the noise of the same clip, so that a still face in a noisy recording stays
-still.
+still. A movement is found whole, however long it lasts, also where the clip cuts it off.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter1d, percentile_filter
 from scipy.signal import find_peaks
 
@@ -35,12 +36,26 @@ _EYELIDS = [
 _BROWS = [i for i, name in enumerate(REGIONS) if "brow" in name]
 _MOUTH = [i for i, name in enumerate(REGIONS) if "mouth" in name or "lip" in name]
 
+IS_LID = np.array(["lid" in name for name in REGIONS])
+IS_MOUTH = np.array(["mouth" in name or "lip" in name for name in REGIONS])
+
 SHORTEST_S, LONGEST_S = 1 / 25, 1 / 2
+"""A movement shorter than this is noise, one that lasts longer is not a micro-expression."""
 _INTEROCULAR_PX = 50.0
 _RATE_HZ = 66.0
 _SAMPLES_WITHOUT_TIMES = 200
 _KEY_S = 1.0
-_REST_S = 1.2
+_REST_S = 0.12
+_BLINK_REST_S = 1.2
+_SHORT_S = 1.2
+"""A clip that is no longer than this is one movement that starts from rest."""
+_MEDIAN_S = 3.0
+_SETTLED, _SETTLED_S = 0.4, 0.25
+"""Share of the peak, and time, at which a face that does not come back to rest counts as settled."""
+_EDGE = 0.15
+"""Share of its peak at which a movement begins and ends."""
+_LID_WEIGHT = 0.5
+"""Weight of the lids in the curve: they also move where somebody looks elsewhere."""
 _LEAST_MOTION = 0.003
 """Motion below 0.3 % of the interocular distance (0.3 pixels in a face of 224) cannot be told from a still
 face."""
@@ -63,12 +78,17 @@ class Phases:
         curve (`np.ndarray` of shape `(T,)`): float32, motion of the region that moves most, blinks taken out,
             in pixels of the aligned face.
         source (`str`): `"given"`, `"spotted"`, or `"midpoint"` where the apex had to be put midway.
-        outcome (`str`): `"micro_expression"`, `"no_motion"` or `"blink"`.
+        outcome (`str`): `"micro_expression"` for a movement of half a second at most, `"expression"` for a
+            longer one, `"no_motion"` or `"blink"`.
         threshold (`float`): Value of the curve above which motion counts.
         candidates (`tuple[tuple[int, int, int], ...]`): Onset, apex and offset of every interval, strongest
             first.
         blinks (`tuple[tuple[int, int], ...]`): First and last frame of each blink.
         warnings (`tuple[str, ...]`): What the reader of the result should know, one line each.
+        regions_xy (`np.ndarray` of shape `(T, R, 2)`): float32, motion of each of `REGIONS` from rest, blinks
+            taken out, in pixels of the aligned face.
+        turn_xy (`np.ndarray` of shape `(T, 2)`): float32, motion of the tip of the nose against the eyes, as
+            a turn of the head makes it, in pixels of the aligned face.
     """
 
     onset: int | None
@@ -81,6 +101,8 @@ class Phases:
     candidates: tuple[tuple[int, int, int], ...] = ()
     blinks: tuple[tuple[int, int], ...] = ()
     warnings: tuple[str, ...] = ()
+    regions_xy: np.ndarray = field(default_factory=lambda: np.zeros((0, len(REGIONS), 2), np.float32))
+    turn_xy: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
 
 def spot(
@@ -89,13 +111,15 @@ def spot(
     onset: int | None = None,
     apex: int | None = None,
     offset: int | None = None,
+    window: bool = False,
 ) -> Phases:
     """Find onset, apex and offset in a clip of an aligned face.
 
-    A clip of at most half a second, or without times, is taken as one expression that starts from rest. In a
-    longer one the strongest interval of 1/25 to 1/2 s is taken. Frames that are given are never changed; the
-    missing ones are spotted around them. Spotting takes about a millisecond per frame, and looks at no more
-    than 66 frames of each second.
+    A clip of at most 1.2 s, or without times, is taken as one movement that starts from rest. In a longer one
+    the strongest movement is taken, of 1/25 s or more, from its first frame to its last. One that the end of
+    the clip cuts off has its apex midway between the centre of its motion and its middle. Frames that are
+    given are never changed; the missing ones are spotted around them. Spotting takes about a millisecond per
+    frame, and looks at no more than 66 frames of each second.
 
     Args:
         track (`FaceTrack`): T aligned faces.
@@ -104,6 +128,8 @@ def spot(
         onset (`int`, *optional*): Known onset frame.
         apex (`int`, *optional*): Known apex frame.
         offset (`int`, *optional*): Known offset frame.
+        window (`bool`, *optional*, defaults to `False`): Whether the clip is a window of a longer video,
+            which need not start from rest: rest is then the median of 3 s.
 
     Returns:
         `Phases`: All three frames None if nothing moved and nothing was given.
@@ -120,18 +146,39 @@ def spot(
     step_s = None if times_s is None else float(times_s[-1] - times_s[0]) / max(len(at) - 1, 1)
     moved_xy = _region_motion(track, at, step_s)
     blinking = _find_blinks(track, at, moved_xy, step_s)
-    curve, threshold = _curve(_without_blinks(moved_xy, blinking), step_s, track, at, onset)
+    moved_xy = _without_blinks(moved_xy, blinking)
+    away_xy, curve, threshold = _curve(moved_xy, step_s, track, at, onset, window)
     intervals = _candidates(curve, threshold, step_s, unusable(track)[at])
     candidates = tuple(tuple(at[list(interval)].tolist()) for interval in intervals)
     blinks = tuple((int(at[a]), int(at[b - 1])) for a, b in runs(blinking))
     curve = np.interp(np.arange(count), at, curve).astype(np.float32)
+    regions_xy = over_time(away_xy.astype(np.float32), at, count)
     if known:
-        frames, source, more = _around_known(known, curve, threshold, times_s)
-        outcome, notes = "micro_expression", notes + more
+        frames, source, doubts = _around_known(known, curve, threshold, times_s)
+        notes = notes + doubts
     else:
         frames, source = candidates[0] if candidates else (None, None, None), "spotted"
-        outcome = "micro_expression" if candidates else "blink" if blinks else "no_motion"
-    return Phases(*frames, curve, source, outcome, threshold, candidates, blinks, tuple(notes))
+    outcome = outcome_of(frames, times_s) if frames[0] is not None else "blink" if blinks else "no_motion"
+    more = (threshold, candidates, blinks, tuple(notes), regions_xy, _turn(track, times_s))
+    return Phases(*frames, curve, source, outcome, *more)
+
+
+def lasting_s(frames: tuple[int, int, int], times_s: np.ndarray | None) -> float | None:
+    """Return how long a movement lasts; None where the times are unknown.
+
+    It begins after the onset and is over at the offset: a frame less than what lies between them.
+    """
+    if times_s is None or not np.isfinite(times_s).all() or len(times_s) < 2:
+        return None
+    onset, _, offset = frames
+    step_s = float(times_s[-1] - times_s[0]) / (len(times_s) - 1)
+    return max(float(times_s[offset] - times_s[onset]) - step_s, step_s)
+
+
+def outcome_of(frames: tuple[int, int, int], times_s: np.ndarray | None) -> str:
+    """Return `micro_expression`, or `expression` where a movement is known to last more than 1/2 s."""
+    lasts_s = lasting_s(frames, times_s)
+    return "expression" if lasts_s is not None and lasts_s > LONGEST_S + 1e-6 else "micro_expression"
 
 
 # --- time ---------------------------------------------------------------------------------------------------
@@ -181,6 +228,16 @@ def _small_grays(track: FaceTrack, at: np.ndarray) -> tuple[list[np.ndarray], fl
         ]
         grays.append(small[0] if len(small) == 1 else np.mean(small, axis=0).round().astype(np.uint8))
     return grays, size / track.frames.shape[1]
+
+
+def _turn(track: FaceTrack, times_s: np.ndarray | None) -> np.ndarray:
+    """Return how far the tip of the nose moved against the corners of the eyes since the start, `(T, 2)`."""
+    points, count = track.landmarks_xy, len(track.frames)
+    corners = [*landmarks.RIGHT_EYE, *landmarks.LEFT_EYE]
+    nose_xy = points[:, landmarks.NOSE_TIP].mean(1) - points[:, corners].mean(1)
+    step_s = None if times_s is None else float(times_s[-1] - times_s[0]) / max(count - 1, 1)
+    nose_xy = gaussian_filter1d(nose_xy, max(0.6, 0.1 / step_s) if step_s else 2.0, axis=0, mode="nearest")
+    return (nose_xy - nose_xy[0]).astype(np.float32)
 
 
 def _centres(track: FaceTrack) -> np.ndarray:
@@ -310,7 +367,7 @@ def _openings(landmarks_xy: np.ndarray) -> np.ndarray:
 def _find_blinks(track: FaceTrack, at: np.ndarray, moved_xy: np.ndarray, step_s: float | None) -> np.ndarray:
     """Mark the samples `(K,)` of every blink: both eyes close, or lids drop alone, half a second at most."""
     step = step_s or LONGEST_S / max(len(at), 1)
-    window = int(np.clip(round(_REST_S / step), 3, max(3, len(at))))
+    window = int(np.clip(round(_BLINK_REST_S / step), 3, max(3, len(at))))
     openings = _openings(track.landmarks_xy[at])
     rest = percentile_filter(openings, 75, size=(window, 1), mode="nearest")
     closed = openings / np.maximum(rest, 1e-6)  # a narrow eye loses less: the mesh never closes one fully
@@ -342,29 +399,47 @@ def _without_blinks(moved_xy: np.ndarray, blinking: np.ndarray) -> np.ndarray:
 
 
 def _curve(
-    moved_xy: np.ndarray, step_s: float | None, track: FaceTrack, at: np.ndarray, onset: int | None
-) -> tuple[np.ndarray, float]:
-    """Return the distance from rest of the region that moves most, `(K,)`, and the threshold set by noise.
+    moved_xy: np.ndarray,
+    step_s: float | None,
+    track: FaceTrack,
+    at: np.ndarray,
+    onset: int | None,
+    window: bool = False,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return how each region is away from rest `(K, R, 2)`, the curve `(K,)`, and the threshold set by noise.
 
-    Rest is the onset where it is given, the start of a short clip, and the running median of a longer one, in
-    which an expression fills less than half of the window.
+    The curve follows the region that moves most; a noisier region and the lids have to move further.
     """
-    if onset is not None:
-        k = int(np.abs(at - onset).argmin())
-        rest = moved_xy[max(0, k - 1) : k + 2].mean(0)
-    elif step_s is None or step_s * (len(at) - 1) <= _REST_S:
-        rest = moved_xy[: max(1, min(3, len(at) // 4))].mean(0)
-    else:
-        rest = _running_median(moved_xy, round(_REST_S / step_s))
+    rest = _rest(moved_xy, step_s, at, onset, window)
     away_xy = _without_head(moved_xy - rest, track)
     thresholds = np.maximum(_LEAST_MOTION * _unit(track), _SIGMAS * _jitter(away_xy))
     away_xy = gaussian_filter1d(away_xy, max(0.6, 0.02 / step_s) if step_s else 0.6, axis=0, mode="nearest")
     distance = np.linalg.norm(away_xy, axis=-1)
-    if rest.ndim == 3:  # three quarters of a long clip are rest: how far does it stray there?
+    if rest.ndim == 3:  # three quarters of a window are rest: how far does it stray there?
         strays = _STRAYS * np.percentile(distance, 75, axis=0)
         thresholds = np.maximum(thresholds, np.minimum(strays, _PLAIN_MOTION * _unit(track)))
     threshold = float(np.median(thresholds))
-    return (distance * threshold / thresholds).max(1), threshold  # a noisier region has to move further
+    weights = np.where(IS_LID, _LID_WEIGHT, 1.0) * threshold / thresholds
+    return away_xy, (distance * weights).max(1), threshold
+
+
+def _rest(
+    moved_xy: np.ndarray, step_s: float | None, at: np.ndarray, onset: int | None, window: bool
+) -> np.ndarray:
+    """Return where the regions are at rest, `(R, 2)`, or `(K, R, 2)` where that changes over time.
+
+    Rest is the onset where it is given, the start of a clip, and the running median of a window, in which an
+    expression fills less than half of its 3 s.
+    """
+    if onset is not None:
+        k = int(np.abs(at - onset).argmin())
+        return moved_xy[max(0, k - 1) : k + 2].mean(0)
+    lasts_s = 0.0 if step_s is None else step_s * (len(at) - 1)
+    if lasts_s <= _SHORT_S:
+        return moved_xy[: max(1, min(3, len(at) // 4))].mean(0)
+    if window:
+        return _running_median(moved_xy, round(_MEDIAN_S / step_s))
+    return moved_xy[: max(1, round(_REST_S / step_s))].mean(0)
 
 
 def _without_head(away_xy: np.ndarray, track: FaceTrack) -> np.ndarray:
@@ -391,41 +466,55 @@ def _running_median(values: np.ndarray, window: int) -> np.ndarray:
 def _candidates(
     curve: np.ndarray, threshold: float, step_s: float | None, lost: np.ndarray
 ) -> list[tuple[int, int, int]]:
-    """Return onset, apex and offset (samples) of every interval above the threshold, strongest first.
+    """Return onset, apex and offset (samples) of every movement above the threshold, strongest first.
 
-    Those in which the face was lost for a moment come last, however strong: a hand passed, the head turned.
+    What a face does without meaning to grows like the square root of the time it has for it, and so a slow
+    rise counts less. Movements in which the face was lost for a moment come last, however strong: a hand
+    passed, the head turned.
     """
     peaks = find_peaks(np.pad(curve, 1), height=threshold, prominence=0.5 * threshold)[0] - 1
     if step_s is None or step_s * (len(curve) - 1) <= LONGEST_S:
         peaks = peaks[np.argsort(-curve[peaks], kind="stable")][:1]
-        return [_interval(curve, int(p), None, None) for p in peaks if p > 0]
-    strengths: dict[tuple[int, int, int], float] = {}
-    for peak in peaks:
-        wide = _interval(curve, int(peak), None, None, level=0.5)
-        lasts_s = (wide[2] - wide[0]) * step_s
-        phases = _interval(curve, int(peak), step_s, LONGEST_S)
+        return [_movement(curve, int(peak), None) for peak in peaks if peak > 0]
+    chosen: dict[tuple[int, int, int], float] = {}
+    for peak in peaks[np.argsort(-curve[peaks], kind="stable")]:
+        if any(onset <= peak <= offset for onset, _, offset in chosen):
+            continue
+        onset, apex, offset = _movement(curve, int(peak), step_s)
         # Motion without a rise was under way when the clip began: there is no onset to compare its apex with.
-        if phases[0] < phases[1] and (phases[2] - phases[0]) * step_s >= SHORTEST_S:
-            strengths[phases] = float(curve[peak]) * min(1.0, LONGEST_S / lasts_s)
-    chosen: list[tuple[int, int, int]] = []
-    for phases in sorted(strengths, key=lambda p: (lost[p[0] : p[2] + 1].any(), -strengths[p])):
-        if all(phases[2] <= other[0] or phases[0] >= other[2] for other in chosen):
-            chosen.append(phases)
-    return chosen
+        if onset < peak and (offset - onset) * step_s >= SHORTEST_S:
+            rise_s = max((peak - onset) * step_s, _SETTLED_S)
+            chosen[onset, apex, offset] = float(curve[peak]) / rise_s**0.5
+    return sorted(chosen, key=lambda found: (lost[found[0] : found[2] + 1].any(), -chosen[found]))
 
 
-def _interval(
-    curve: np.ndarray, apex: int, step_s: float | None, longest_s: float | None, level: float = 0.15
-) -> tuple[int, int, int]:
-    """Walk from the apex down to `level` of it on both sides; raise the level until that is short enough."""
-    for share in np.arange(level, 1.0, 0.05):
-        low = np.flatnonzero(curve[:apex] <= share * curve[apex])
-        high = np.flatnonzero(curve[apex + 1 :] <= share * curve[apex])
-        onset = int(low[-1]) if len(low) else 0
-        offset = int(apex + 1 + high[0]) if len(high) else len(curve) - 1
-        if longest_s is None or (offset - onset) * step_s <= longest_s:
-            break
-    return onset, apex, offset
+def _movement(curve: np.ndarray, peak: int, step_s: float | None) -> tuple[int, int, int]:
+    """Return onset, apex and offset (samples) of the whole movement around a peak."""
+    onset, offset = peak - _reach(curve[peak::-1], step_s), peak + _reach(curve[peak:], step_s)
+    if offset < len(curve) - 1 or curve[-1] <= _EDGE * curve[peak]:
+        return onset, peak, offset
+    samples = np.arange(onset, offset + 1)
+    centre = np.average(samples, weights=curve[samples] ** 2)
+    return onset, max(onset + 1, round((centre + (onset + offset) / 2) / 2)), offset
+
+
+def _reach(side: np.ndarray, step_s: float | None) -> int:
+    """Return after how many samples the curve, from its peak on, has come down; the last if the clip ends.
+
+    It has come down to rest, or, for a face can settle elsewhere or never rests, to a level that it keeps for
+    a quarter of a second. Motion begins and ends slowly: what took it from half of its peak down to here is
+    continued by half.
+    """
+    down = side <= _EDGE * side[0]
+    ahead = round(_SETTLED_S / step_s) + 1 if step_s else len(side)
+    if len(side) > ahead:
+        lowest = sliding_window_view(side, ahead).min(1)
+        level = side[: len(lowest)]
+        down[: len(lowest)] |= (level <= _SETTLED * side[0]) & (lowest >= level - _EDGE * side[0])
+    if not down.any():
+        return len(side) - 1
+    low, half = int(down.argmax()), int((side <= 0.5 * side[0]).argmax())
+    return min(low + round((low - half) / 2), len(side) - 1)
 
 
 # --- frames that are known ----------------------------------------------------------------------------------
@@ -449,10 +538,10 @@ def _around_known(
                 "nothing moved more than the noise between the given frames; the apex is put midway."
             )
     if onset is None:
-        onset = max(_interval(curve, apex, None, None)[0], apex - reach, 0)
+        onset = apex - _reach(curve[apex::-1], None)
         if curve[apex] < threshold:
             onset = max(0, apex - reach // 2)
             notes.append("nothing moved more than the noise before the given frame; the onset is a guess.")
     if offset is None:
-        offset = max(_interval(curve, apex, None, None)[2], apex)
+        offset = apex + _reach(curve[apex:], None)
     return (onset, apex, offset), source, notes

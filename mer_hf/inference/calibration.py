@@ -1,10 +1,9 @@
-"""Calibrated probabilities, and the decision whether there is a micro-expression at all.
+"""Calibrated probabilities, and the decision whether there is an expression at all.
 
 A flow map is scaled to its own range, so noise looks like motion to a network, and its answer on noise is
-as confident as any. The clip shows what the network cannot know: how far the strongest motion rises above the
-clip's own noise, how large it is, how long it lasts, how much moves elsewhere in the clip, and whether a
-blink is near. A logistic regression on these features and the network's confidence gives the probability of
-an expression. It was fitted on synthetic clips and lies beside the weights as `calibration.json`.
+as confident as any. What the network cannot know, `mer_hf.face.evidence` measures: how much of the motion is
+facial. A logistic regression on it gives the probability of an expression. It was fitted on synthetic clips
+and lies beside the weights as `calibration.json`.
 """
 
 import json
@@ -15,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_hf.face.spotting import LONGEST_S, Phases
+from mer_hf.face.evidence import Evidence
 
 FILE = "calibration.json"
 
-FEATURES = (
-    "motion_over_noise", "motion", "confidence", "elsewhere", "candidates", "duration_s", "near_blink",
-)  # fmt: skip
+FEATURES = ("motion",)
+_LEAST_PX = 0.03
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Calibration:
     Attributes:
         temperature (`float`): Divisor of the logits.
         bias (`float`): Bias of the logistic regression.
-        weights (`dict[str, float]`): Feature -> weight, for all `FEATURES`.
+        weights (`dict[str, float]`): Feature -> weight, for all `FEATURES`; not negative.
         threshold (`float`): Least probability of an expression that is reported as one.
         record (`dict`): How it was fitted: clips, seed, errors before and after.
 
@@ -54,6 +52,8 @@ class Calibration:
             raise ValueError(f"weights must be those of {', '.join(FEATURES)}, got {sorted(self.weights)}.")
         if not all(math.isfinite(value) for value in (self.bias, *self.weights.values())):
             raise ValueError("bias and weights must be finite numbers.")
+        if min(self.weights.values()) < 0:
+            raise ValueError("weights must not be negative: more facial motion is more of an expression.")
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
@@ -76,11 +76,11 @@ class Calibration:
         score = self.bias + sum(self.weights[name] * features[name] for name in FEATURES)
         return float(1 / (1 + math.exp(-min(max(score, -60.0), 60.0))))
 
-
-def log_odds(probability: float) -> float:
-    """Return the logarithm of p / (1 - p), with p kept a thousandth away from 0 and 1."""
-    kept = min(max(probability, 1e-3), 1 - 1e-3)
-    return math.log(kept / (1 - kept))
+    @property
+    def least_motion_px(self) -> float:
+        """Return the facial motion at which an expression is reported, see `mer_hf.face.evidence`."""
+        odds = math.log(max(self.threshold, 1e-9) / max(1 - self.threshold, 1e-9))
+        return math.exp((odds - self.bias) / max(self.weights["motion"], 1e-9)) - _LEAST_PX
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -89,27 +89,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def features_of(
-    phases: Phases, timestamps_s: np.ndarray | None, interocular_px: float, confidence: float
-) -> dict[str, float]:
-    """Return the `FEATURES` of a clip's strongest motion, whose highest class probability is `confidence`."""
-    curve = np.asarray(phases.curve, np.float64)
-    top = max(float(curve[phases.apex]), 1e-6)
-    outside = np.ones(len(curve), dtype=bool)
-    outside[phases.onset : phases.offset + 1] = False
-    known = timestamps_s is not None and np.isfinite(timestamps_s).all()
-    lasts_s = float(timestamps_s[-1] - timestamps_s[0]) if known else 1.0
-    duration_s = float(timestamps_s[phases.offset] - timestamps_s[phases.onset]) if known else LONGEST_S / 2
-    reach = phases.onset - 2, phases.offset + 2
-    return {
-        "motion_over_noise": math.log(top / max(phases.threshold, 1e-6)),
-        "motion": math.log(top / interocular_px * 60),
-        "confidence": log_odds(confidence),
-        "elsewhere": float(np.percentile(curve[outside], 90)) / top if outside.any() else 0.0,
-        "candidates": math.log1p(max(len(phases.candidates) - 1, 0) / max(lasts_s, 0.5)),
-        "duration_s": min(duration_s, 2 * LONGEST_S),
-        "near_blink": float(any(a <= reach[1] and b >= reach[0] for a, b in phases.blinks)),
-    }
+def features_of(evidence: Evidence) -> dict[str, float]:
+    """Return the `FEATURES` of a movement."""
+    return {"motion": math.log(evidence.motion_px + _LEAST_PX)}
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

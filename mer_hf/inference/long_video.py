@@ -56,9 +56,9 @@ class Interval:
     Attributes:
         onset_s, apex_s, offset_s (`float`): Seconds from the beginning of the video.
         peak_px (`float`): Motion at the apex, in pixels of the aligned face.
-        outcome (`str`): `micro_expression` or `no_micro_expression`, as the checkpoint's calibration decides;
-            `candidate` where it was not classified.
-        label (`str` or `None`): The class with the highest score, for a `micro_expression`.
+        outcome (`str`): `micro_expression`, `expression` (longer than half a second) or `other_motion`, as
+            the checkpoint's calibration decides; `candidate` where it was not classified.
+        label (`str` or `None`): The class with the highest score, for an expression.
         scores (`dict[str, float]`): Class -> probability; empty where it was not classified.
         expression_probability (`float` or `None`): Probability that the motion is a micro-expression; None
             without a calibration.
@@ -295,7 +295,7 @@ class _Search:
             return
         worth_telling = ("the face is small", "2 faces", "3 faces")
         self.notes |= dict.fromkeys(note for note in track.warnings if note.startswith(worth_telling))
-        self._add_phases(track, spot(track, times_s), times_s, first)
+        self._add_phases(track, spot(track, times_s, window=True), times_s, first)
 
     def _add_phases(self, track: FaceTrack, phases: Phases, times_s: np.ndarray, first: bool) -> None:
         start_s, end_s = -math.inf if first else float(times_s[0]), _end_s(times_s)

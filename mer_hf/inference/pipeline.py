@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BaseImageProcessor, PreTrainedModel
+from transformers import BaseImageProcessor, BatchFeature, PreTrainedModel
 from transformers.utils import logging
 
 from mer_hf import loading
@@ -28,7 +28,8 @@ from mer_hf.face.action_units import (
     given_action_units,
     resting_action_units,
 )
-from mer_hf.face.spotting import Phases, spot
+from mer_hf.face.evidence import facial_motion
+from mer_hf.face.spotting import Phases, lasting_s, spot
 from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
 from mer_hf.video.clip import Clip, fetch_clip, read_clip
 from mer_hf.video.container import ClipError
@@ -50,12 +51,20 @@ UNSCORED = {
 
 SLOW_MOTION = "if this is slow motion, give the rate at which it was recorded, as in --fps 240"
 SLOW_MOTION_S, SLOW_MOTION_HZ = 4.0, 100.0
-"""Slow motion without a motion is at least so long and has fewer frames per second."""
+"""A clip in slow motion is at least so long and has fewer frames per second."""
 
-NOT_AN_EXPRESSION = (
-    "something moved, but more like a blink, speech, a turn of the head or noise than like a "
-    "micro-expression: the scores say what it would be if it were one"
-)
+REPORTED = ("micro_expression", "expression")
+"""Outcomes that report an expression."""
+LONGER = "lasts {:.1f} s: longer than a micro-expression"
+REASONS = {
+    "turn": "it goes along with a turn of the head",
+    "speech": "the mouth moves to and fro by itself, as in speech",
+    "restless": "it goes to and fro",
+    "eyes": "it is mostly the lids, as when the eyes move",
+    "weak": "it is hardly more than what a face does at rest",
+}
+NOT_AN_EXPRESSION = "something moved, but {}: the scores say what it would be if it were an expression"
+"""What is said of other motion, with one of `REASONS`."""
 
 ClipSource = str | Path | Clip | np.ndarray | Sequence[Image.Image]
 AnnotatedUnits = Collection[str] | Mapping | str | None
@@ -66,10 +75,9 @@ class Prediction:
     """The answer of the pipeline to one clip.
 
     Attributes:
-        outcome (`str`): `micro_expression`, `no_micro_expression` (something else moved), `no_motion` or
-            `blink`.
-        label (`str` or `None`): The class with the highest score; None unless the outcome is
-            `micro_expression`.
+        outcome (`str`): `micro_expression` (up to half a second), `expression` (longer), `other_motion`,
+            `blink` or `no_motion`.
+        label (`str` or `None`): The class with the highest score; None unless an expression is reported.
         scores (`dict[str, float]`): Class -> probability; they sum to 1. All equal where nothing was
             classified.
         phases (`Phases`): Onset, apex and offset as frame indices, the motion curve, and their source.
@@ -90,8 +98,13 @@ class Prediction:
         model (`str`): Name of the checkpoint, or its folder; `owner/name@commit` where it is from the Hub.
         timings_s (`dict[str, float]`): Stage -> seconds: `read`, `track`, `spot`, `action_units`, `classify`
             and `relevance`.
-        expression_probability (`float`, *optional*): Probability that the motion is a micro-expression, by
-            the checkpoint's calibration; None without a calibration, without motion, and for known phases.
+        expression_probability (`float`, *optional*): Probability that the motion is an expression, by the
+            checkpoint's calibration; None without a calibration, without motion, and for known phases.
+        apexes (`tuple[int, ...]`): Frames that served as the apex; the logits were averaged over them.
+        duration_s (`float`, *optional*): How long the movement lasts; None without one or without times.
+        size_px (`float`, *optional*): How far it carries the region that moves most, in pixels at an
+            interocular distance of 60; None without a movement.
+        reason (`str`, *optional*): Why it is `other_motion`: one of `REASONS`.
     """
 
     outcome: str
@@ -109,6 +122,10 @@ class Prediction:
     model: str
     timings_s: dict[str, float]
     expression_probability: float | None = None
+    apexes: tuple[int, ...] = ()
+    duration_s: float | None = None
+    size_px: float | None = None
+    reason: str | None = None
 
     def to_dict(self) -> dict:
         """Return everything but the arrays, as values that JSON has; an unknown time is None."""
@@ -118,10 +135,14 @@ class Prediction:
             "label": self.label,
             "scores": dict(self.scores),
             "expression_probability": self.expression_probability,
+            "reason": self.reason,
+            "duration_s": self.duration_s,
+            "size_px": self.size_px,
             "phases": {
                 **frames,
                 **{f"{name}_s": self._seconds(frame) for name, frame in frames.items()},
                 "source": self.phases.source,
+                "averaged": list(self.apexes),
                 "candidates": [list(interval) for interval in self.phases.candidates],
                 "blinks": [list(span) for span in self.phases.blinks],
             },
@@ -295,8 +316,12 @@ class MicroExpressionPipeline:
         timestamps_s: np.ndarray | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
         explain: bool = True,
+        average: bool = True,
     ) -> Prediction:
         """Ask the network for the class, and for where it looked.
+
+        No single frame decides: the network is asked with several apexes, see `apexes_of`, and its logits are
+        averaged.
 
         Where the phases say `no_motion` or `blink` the network is not asked: on a flow map that holds only
         noise its answer would be confident and meaningless. All scores are then equal, and a warning says so.
@@ -310,6 +335,8 @@ class MicroExpressionPipeline:
                 `"L12"` for the left side, or a dict of intensities), or None to hide them.
             explain (`bool`, *optional*, defaults to `True`): Whether to ask where it looked; otherwise the
                 relevance is all zeros.
+            average (`bool`, *optional*, defaults to `True`): Whether to average over several apexes;
+                otherwise the network is asked with the apex of `phases` alone.
 
         Returns:
             `Prediction`: `timings_s` holds `action_units`, `classify` and `relevance`.
@@ -320,25 +347,21 @@ class MicroExpressionPipeline:
         count = len(track.frames)
         classified = phases.outcome not in UNSCORED
         onset, apex = (phases.onset, phases.apex) if classified else (0, count // 2)
+        apexes = () if not classified else apexes_of(phases) if average else (apex,)
         timings_s: dict[str, float] = {}
         with _timed(timings_s, "action_units"):
             intensities, source = _action_units(track, phases, action_units)
         if classified:
             shown = None if source == "hidden" else intensities
-            scores, relevance = self._ask(track, phases, shown, timings_s, explain)
+            scores, relevance = self._ask(track, phases, apexes, shown, timings_s, explain)
         else:
             timings_s |= {"classify": 0.0, "relevance": 0.0}
             names = self._class_names()
             scores = dict.fromkeys(names, 1.0 / len(names))
             relevance = np.zeros(track.frames.shape[1:3], dtype=np.float32)
-        outcome, probability = self._decide(phases, timestamps_s, max(scores.values()))
-        expression = outcome == "micro_expression"
-        doubts = () if expression else (UNSCORED.get(outcome, NOT_AN_EXPRESSION),)
-        if outcome == "no_motion" and _may_be_slow_motion(timestamps_s):
-            doubts += (SLOW_MOTION,)
+        decision = self._decide(phases, timestamps_s)
         return Prediction(
-            outcome=outcome,
-            label=max(scores, key=scores.get) if expression else None,
+            label=max(scores, key=scores.get) if decision["outcome"] in REPORTED else None,
             scores=scores,
             phases=phases,
             timestamps_s=np.full(count, np.nan) if timestamps_s is None else np.asarray(timestamps_s),
@@ -348,28 +371,39 @@ class MicroExpressionPipeline:
             relevance_frames=(apex,) if relevance.ndim == 2 else self._sampled_frames(count, phases),
             onset_face=track.frames[onset],
             apex_face=track.frames[apex],
-            warnings=(*track.warnings, *phases.warnings, *doubts),
+            warnings=(*track.warnings, *phases.warnings, *_doubts(decision, timestamps_s)),
             model=self.name,
             timings_s=timings_s,
-            expression_probability=probability,
+            apexes=apexes,
+            **decision,
         )
 
     def _class_names(self) -> list[str]:
         names = self.model.config.id2label
         return [names[index] for index in range(len(names))]
 
-    def _decide(
-        self, phases: Phases, timestamps_s: np.ndarray | None, confidence: float
-    ) -> tuple[str, float | None]:
-        """Return the outcome and the probability of an expression; known phases are not doubted."""
-        spotted = phases.outcome == "micro_expression" and phases.source == "spotted"
-        if self.calibration is None or not spotted:
-            return phases.outcome, None
+    def _decide(self, phases: Phases, timestamps_s: np.ndarray | None) -> dict[str, Any]:
+        """Return outcome, probability of an expression, reason, duration and size of the movement.
+
+        Known phases are not doubted.
+        """
+        outcome, probability, reason = phases.outcome, None, None
+        if outcome in UNSCORED:
+            return {"outcome": outcome}
         interocular_px = self.geometry.size * self.geometry.interocular_fraction
-        features = features_of(phases, timestamps_s, interocular_px, confidence)
-        probability = self.calibration.expression_probability(features)
-        expression = probability >= self.calibration.threshold
-        return "micro_expression" if expression else "no_micro_expression", round(probability, 4)
+        evidence = facial_motion(phases, timestamps_s, interocular_px)
+        if self.calibration is not None and phases.source == "spotted":
+            probability = self.calibration.expression_probability(features_of(evidence))
+            if probability < self.calibration.threshold:
+                outcome, reason = "other_motion", evidence.reason(self.calibration.least_motion_px)
+        lasts_s = lasting_s((phases.onset, phases.apex, phases.offset), timestamps_s)
+        return {
+            "outcome": outcome,
+            "expression_probability": None if probability is None else round(probability, 4),
+            "reason": reason,
+            "duration_s": None if lasts_s is None else round(lasts_s, 3),
+            "size_px": round(evidence.size_px, 2),
+        }
 
     def _sampled_frames(self, count: int, phases: Phases) -> tuple[int, ...]:
         """Return the frames that a network of several frames looks at; -1 for one that is missing."""
@@ -380,16 +414,19 @@ class MicroExpressionPipeline:
         self,
         track: FaceTrack,
         phases: Phases,
+        apexes: tuple[int, ...],
         action_units: Intensities | None,
         timings_s: dict[str, float],
         explain: bool,
     ) -> tuple[dict[str, float], np.ndarray]:
-        """Return the network's scores and its relevance map."""
+        """Return the network's scores, averaged over apexes, and its relevance map for the apex."""
         with _timed(timings_s, "classify"):
-            inputs = self.processor(**_shown_to_network(track, phases, action_units), return_tensors="pt")
-            inputs = inputs.to(self.model.device)
+            each = {
+                apex: self._inputs(track, replace(phases, apex=apex), action_units) for apex in set(apexes)
+            }
             with torch.inference_mode():
-                logits = self._network(**inputs).logits[0].cpu().double().numpy()  # mps has no float64
+                batch = {name: torch.cat([each[apex][name] for apex in apexes]) for name in each[apexes[0]]}
+                logits = self._network(**batch).logits.mean(0).cpu().double().numpy()  # mps has no float64
             probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits)
         scores = dict(zip(self._class_names(), probabilities.tolist(), strict=True))
         if not explain:
@@ -397,13 +434,48 @@ class MicroExpressionPipeline:
             return scores, np.zeros(track.frames.shape[1:3], dtype=np.float32)
         with _timed(timings_s, "relevance"):
             places = {"geometry": self.geometry, "landmarks_xy": track.landmarks_xy}
+            inputs = each.get(phases.apex) or self._inputs(track, phases, action_units)
             relevance = face_relevance(self._network, self.processor, inputs, **places)
         return scores, relevance
+
+    def _inputs(self, track: FaceTrack, phases: Phases, action_units: Intensities | None) -> BatchFeature:
+        """Return the network's tensors."""
+        inputs = self.processor(**_shown_to_network(track, phases, action_units), return_tensors="pt")
+        return inputs.to(self.model.device)
+
+
+def apexes_of(phases: Phases) -> tuple[int, ...]:
+    """Return five frames at 30 to 60 % of the movement, in which a face shows the most.
+
+    An expression rises faster than it falls. Where nothing is known after the apex, it counts as the middle.
+    The range was chosen on recordings, see `docs/evaluation.md`.
+    """
+    onset, apex, offset = phases.onset, phases.apex, phases.offset
+    if offset <= apex:
+        places = np.linspace(onset + 0.6 * (apex - onset), apex, 5)
+    else:
+        places = onset + np.linspace(0.3, 0.6, 5) * (offset - onset)
+    return tuple(int(max(min(onset + 1, apex), round(place))) for place in places)
 
 
 def _may_be_slow_motion(timestamps_s: np.ndarray | None) -> bool:
     lasts_s = 0.0 if timestamps_s is None else float(timestamps_s[-1] - timestamps_s[0])
     return lasts_s >= SLOW_MOTION_S and len(timestamps_s) < SLOW_MOTION_HZ * lasts_s
+
+
+def _doubts(decision: Mapping[str, Any], timestamps_s: np.ndarray | None) -> tuple[str, ...]:
+    """Return what the reader should know about an outcome, one line each."""
+    outcome, lasts_s = decision["outcome"], decision.get("duration_s") or 0.0
+    doubts = []
+    if outcome in UNSCORED:
+        doubts.append(UNSCORED[outcome])
+    elif outcome == "other_motion":
+        doubts.append(NOT_AN_EXPRESSION.format(REASONS[decision["reason"]]))
+    elif outcome == "expression":
+        doubts.append(LONGER.format(lasts_s))
+    if (outcome == "no_motion" or lasts_s > SLOW_MOTION_S / 2) and _may_be_slow_motion(timestamps_s):
+        doubts.append(SLOW_MOTION)
+    return tuple(doubts)
 
 
 def _shown_to_network(track: FaceTrack, phases: Phases, action_units: Intensities | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mer_hf.video.clip import Clip
 
 from .flow_maps import expose, eye_field
 from .identities import Canvas, draw_identity, melanin_of
-from .muscles import vertex_displacement
+from .muscles import au_basis, vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP
 from .template import carry, face_template, spread_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
@@ -58,6 +58,11 @@ class Motion:
         yaw_deg, pitch_deg (`float`): How far the head turns over the clip, sideways and up or down.
         gaze (`float`): How far the eyes wander.
         basis (`dict`, *optional*): Muscles, AU -> image-left field; by default those of `muscles.py`.
+        hold_s (`float`): How long the apex is held, within `apex_s` and `offset_s`.
+        restless_px (`float`): Size of small motions of single muscles that never stop, in pixels at an
+            interocular distance of 60.
+        posture_px (`float`): How far the head moves at one time in the clip, in pixels of the clip.
+        exposure (`float`): Largest relative change of brightness within a second or two.
     """
 
     activations: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -75,6 +80,10 @@ class Motion:
     pitch_deg: float = 0.0
     gaze: float = 0.0
     basis: dict[str, np.ndarray] | None = None
+    hold_s: float = 0.0
+    restless_px: float = 0.0
+    posture_px: float = 0.0
+    exposure: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -171,10 +180,10 @@ def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: i
     return look_up(coarse, pixel_grid(height, width) / np.float32(step))
 
 
-def _bump(time_s: np.ndarray, start_s: float, top_s: float, end_s: float) -> np.ndarray:
-    """Return 0 before `start_s`, 1 at `top_s`, 0 after `end_s`, smooth in between."""
+def _bump(time_s: np.ndarray, start_s: float, top_s: float, end_s: float, hold_s: float = 0.0) -> np.ndarray:
+    """Return 0 before `start_s`, 1 at `top_s` and for `hold_s`, 0 after `end_s`, smooth in between."""
     up = np.clip((time_s - start_s) / max(top_s - start_s, 1e-6), 0, 1)
-    down = np.clip((end_s - time_s) / max(end_s - top_s, 1e-6), 0, 1)
+    down = np.clip((end_s - time_s) / max(end_s - top_s - hold_s, 1e-6), 0, 1)
     return 0.5 * (1 - np.cos(np.pi * np.minimum(up, down)))
 
 
@@ -215,7 +224,7 @@ def render_clip(
     rng = np.random.default_rng(seed)
     face = face_picture(name, interocular_px, height, width)
     time_s = np.arange(max(2, round(duration_s * fps))) / fps
-    strengths = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s)
+    strengths = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s, motion.hold_s)
     frames = render_frames(rng, motion, face, strengths, fps)
     seconds = (motion.onset_s, motion.apex_s, motion.offset_s)
     phases = [min(round(t * fps), len(time_s) - 1) if motion.activations else None for t in seconds]
@@ -235,11 +244,14 @@ def render_frames(
     time_s = np.arange(len(strengths)) / fps
     moving = _moving_parts(rng, motion, time_s, strengths, landmarks, (height, width))
     head = _head_path(rng, time_s, motion, landmarks[:468].mean(axis=0))
+    gains = np.ones(len(head))
+    if motion.exposure:
+        gains += motion.exposure * (_wander(rng, time_s, 0.7) - 0.5)
     frames = np.empty((len(time_s), *picture.shape), np.uint8)
     still = np.zeros((height, width, 2), np.float32)
     for i in range(len(time_s)):
         flow_xy = sum((strength[i] * part for strength, part in moving), still)
-        frames[i] = _frame(rng, picture, flow_xy, head[i], motion)
+        frames[i] = _frame(rng, picture, flow_xy, head[i], motion, gains[i])
     return frames
 
 
@@ -267,6 +279,11 @@ def _moving_parts(rng, motion, time_s, strengths, landmarks, size_hw) -> list[tu
             moved = vertex_displacement({name: (1.0, 1.0)})
             moved *= motion.talk_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
             move(_wander(rng, time_s, SYLLABLES_HZ), moved)
+    if motion.restless_px:
+        for name in rng.choice(sorted(au_basis()), 4, replace=False):
+            moved = vertex_displacement({str(name): (1.0, float(rng.uniform(0.3, 1.0)))})
+            moved *= motion.restless_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
+            move(_wander(rng, time_s, 1.0), moved)
     if motion.gaze:
         move(_wander(rng, time_s, 1.0), eye_field(rng) * motion.gaze * interocular_px * 0.03)
     for degrees, axis in ((motion.yaw_deg, 0), (motion.pitch_deg, 1)):
@@ -294,17 +311,21 @@ def _head_path(rng, time_s, motion, centre) -> np.ndarray:
     phase, speed = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.5, 1.5, 3)
     path = np.sin(phase + speed * np.pi * time_s[:, None] / max(time_s[-1], 1e-6)) - np.sin(phase)
     shift, turn = motion.drift_px * path[:, :2] / 2, np.deg2rad(motion.turn_deg) * path[:, 2] / 2
+    if motion.posture_px:
+        begins_s, angle = rng.uniform(0, time_s[-1]), rng.uniform(0, 2 * np.pi)
+        step = _bump(time_s, begins_s, begins_s + rng.uniform(0.4, 1.2), 1e6)
+        shift = shift + motion.posture_px * np.outer(step, [np.cos(angle), np.sin(angle)])
     turns = zip(map(rotation, turn), shift, strict=True)
     return np.stack([np.column_stack([t, centre - t @ centre + s]) for t, s in turns])
 
 
-def _frame(rng, picture, flow_xy, head, motion) -> np.ndarray:
+def _frame(rng, picture, flow_xy, head, motion, gain) -> np.ndarray:
     """Render one frame: the skin moves, then the head, in one resampling; then light and noise."""
     back = cv2.invertAffineTransform(head)
     still = (pixel_grid(*picture.shape[:2]) @ back[:, :2].T + back[:, 2]).astype(np.float32)
     source = (still - carried_back(flow_xy, still, 0.0)).astype(np.float32)
     frame = cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    gain = 1.0 + motion.flicker * rng.uniform(-1, 1)
+    gain *= 1.0 + motion.flicker * rng.uniform(-1, 1)
     return expose(rng, frame * np.float32(gain), motion.noise)
 
 
