@@ -25,6 +25,7 @@ _TURN_NOISE_PX = 0.6
 _FARTHEST_BEHIND = 0.6
 """No region moves further in a turn of the head than this share of what the tip of the nose does."""
 _LID_WEIGHT = 0.5
+_WITH_BROWS, _SPEECH_LEFT = 1.6, 0.15
 
 
 class Evidence(NamedTuple):
@@ -70,7 +71,7 @@ def facial_motion(phases: Phases, times_s: np.ndarray | None, interocular_px: fl
     turn = 1 / (1 + np.linalg.norm(turn_xy, axis=-1).max() / 2)
     shares = {
         "turn": np.full(len(REGIONS), turn),
-        "speech": np.where(_IS_LOWER, 1 - 0.85 * _speech(size, rounds), 1.0),
+        "speech": _but_speech(size, rounds),
         "restless": 1 / rounds,
         "eyes": np.where(IS_LID, _LID_WEIGHT, 1.0),
     }
@@ -106,8 +107,14 @@ def _without_turn(moved_xy: np.ndarray, turn_xy: np.ndarray) -> np.ndarray:
     return (moved - turn_xy @ along).reshape(moved_xy.shape)
 
 
-def _speech(size: np.ndarray, rounds: np.ndarray) -> float:
-    """Return how much a movement is like speech, 0 to 1: the mouth moves alone, and to and fro."""
+def _but_speech(size: np.ndarray, rounds: np.ndarray) -> np.ndarray:
+    """Return what share of each region's motion is left when speech is taken out, `(R,)`.
+
+    Where the lower face goes to and fro, motion counts up to what brows and nose move; of more than that,
+    little is left.
+    """
     lower = int(np.where(_IS_LOWER, size, 0.0).argmax())
-    alone = size[lower] / max(float(size[~_IS_LOWER & ~IS_LID].max()), 0.05)
-    return float(np.clip((rounds[lower] - 1.25) / 0.3, 0, 1) * np.clip((alone - 2) / 2, 0, 1))
+    to_and_fro = float(np.clip((rounds[lower] - 1.25) / 0.3, 0, 1))
+    upper = float(size[~_IS_LOWER & ~IS_LID].max())
+    counted = np.maximum(np.minimum(size, _WITH_BROWS * upper), _SPEECH_LEFT * size) / np.maximum(size, 1e-6)
+    return np.where(_IS_LOWER, 1 - to_and_fro * (1 - counted), 1.0)

@@ -22,6 +22,9 @@ FIELDS = {
     "phases",
     "action_units",
     "action_units_source",
+    "reason",
+    "duration_s",
+    "size_px",
     "warnings",
     "model",
     "timings_s",
@@ -196,7 +199,8 @@ def test_known_frames_are_kept(pipeline, smile, tracked, monkeypatch):
     prediction = pipeline(smile.clip, onset=5, apex=20, offset=40)
     assert (prediction.phases.onset, prediction.phases.apex, prediction.phases.offset) == (5, 20, 40)
     assert prediction.phases.source == "given"
-    assert prediction.outcome == "micro_expression"
+    assert prediction.outcome == "expression" and prediction.label and prediction.duration_s > 1
+    assert "lasts 1.1 s: longer than a micro-expression" in prediction.warnings
     assert prediction.label in prediction.scores
 
 
