@@ -88,6 +88,9 @@ class Prediction:
             and `relevance`.
         expression_probability (`float`, *optional*): Probability that the motion is a micro-expression, by
             the checkpoint's calibration; None without a calibration, without motion, and for known phases.
+        faces (`tuple[tuple[int, int, int, int], ...]`): Left, top, right and bottom of each face that was
+            found, in pixels of the clip, from the left of the picture to the right.
+        face (`int`, *optional*, defaults to 1): The number of the analysed face among them, from 1.
     """
 
     outcome: str
@@ -105,6 +108,8 @@ class Prediction:
     model: str
     timings_s: dict[str, float]
     expression_probability: float | None = None
+    faces: tuple[tuple[int, int, int, int], ...] = ()
+    face: int = 1
 
     def to_dict(self) -> dict:
         """Return everything but the arrays, as values that JSON has; an unknown time is None."""
@@ -126,6 +131,8 @@ class Prediction:
                 for name, sides in self.action_units.items()
             },
             "action_units_source": self.action_units_source,
+            "face": self.face,
+            "faces": [list(box) for box in self.faces],
             "warnings": list(self.warnings),
             "model": self.model,
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings_s.items()},
@@ -225,6 +232,7 @@ class MicroExpressionPipeline:
         offset: int | str | None = None,
         fps: float | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
+        face: int | None = None,
     ) -> Prediction:
         """Read, track, spot and classify one clip.
 
@@ -237,16 +245,18 @@ class MicroExpressionPipeline:
             offset (`int` or `str`, *optional*): The offset frame, where it is known.
             fps (`float`, *optional*): Frames per second, for clips that do not carry their times.
             action_units (*optional*, defaults to `"estimated"`): See `classify`.
+            face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
+                largest.
 
         Returns:
             `Prediction`: With the seconds of every stage.
 
         Raises:
             ClipError: If the clip cannot be read, or does not have a known frame.
-            FaceError: If no usable face is in it.
+            FaceError: If no usable face is in it, or not as many as asked for.
             ValueError: If the known frames contradict each other, or an action unit is unknown.
         """
-        return self.with_track(clip, onset, apex, offset, fps, action_units)[0]
+        return self.with_track(clip, onset, apex, offset, fps, action_units, face)[0]
 
     def with_track(
         self,
@@ -256,6 +266,7 @@ class MicroExpressionPipeline:
         offset: int | str | None = None,
         fps: float | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
+        face: int | None = None,
     ) -> tuple[Prediction, FaceTrack]:
         """Like `__call__`, but also return the aligned faces, as a replay needs them.
 
@@ -270,15 +281,15 @@ class MicroExpressionPipeline:
         frames = zip(PHASE_NAMES, (onset, apex, offset), strict=True)
         known = {name: frame_index(clip, frame, name) for name, frame in frames}
         with _timed(timings_s, "track"):
-            track = self.track(clip)
+            track = self.track(clip, face)
         with _timed(timings_s, "spot"):
             phases = self.spot(track, clip.timestamps_s, **known)
         prediction = self.classify(track, phases, clip.timestamps_s, action_units)
         return replace(prediction, timings_s=timings_s | prediction.timings_s), track
 
-    def track(self, clip: Clip) -> FaceTrack:
-        """Find the face and cut it out aligned, in the geometry that this network was trained with."""
-        return track_face(clip, self.geometry)
+    def track(self, clip: Clip, face: int | None = None) -> FaceTrack:
+        """Find a face and cut it out aligned, in the geometry that this network was trained with."""
+        return track_face(clip, self.geometry, face)
 
     def spot(self, track: FaceTrack, timestamps_s: np.ndarray | None = None, **known: int | None) -> Phases:
         """Measure the motion curve and find the phases; a known `onset`, `apex` or `offset` is kept."""
@@ -346,6 +357,8 @@ class MicroExpressionPipeline:
             model=self.name,
             timings_s=timings_s,
             expression_probability=probability,
+            faces=track.faces,
+            face=track.face,
         )
 
     def _class_names(self) -> list[str]:
