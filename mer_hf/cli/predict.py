@@ -5,6 +5,7 @@ import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,8 @@ def predict(args: argparse.Namespace) -> str:
     if args.faces:
         return _predict_faces(args, pipeline, options)
     options["face"] = args.face
-    prediction, track = pipeline.with_track(args.clip, **options)
+    with _lazy_bar() as progress:
+        prediction, track = pipeline.with_track(args.clip, **options, progress=progress)
     _write_files(args, prediction, track)
     return prediction.to_json() if args.json else summary(prediction)
 
@@ -72,7 +74,8 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
             raise ValueError(f"--{name} is for one face, --faces for all. Leave one of them out.")
     from mer_hf.face.tracking import FaceError
 
-    largest = pipeline(args.clip, **options)
+    with _lazy_bar() as progress:
+        largest, _ = pipeline.with_track(args.clip, **options, progress=progress)
     answers = []
     for face, box in enumerate(largest.faces, 1):
         try:
@@ -88,6 +91,20 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
         for answer in answers
     ]
     return "\n\n".join(texts)
+
+
+@contextlib.contextmanager
+def _lazy_bar() -> Iterator[Callable[[float, float], None]]:
+    """Show a progress bar as soon as there is progress: in a clip so long that it has to be searched."""
+    with contextlib.ExitStack() as stack:
+        shown = []
+
+        def progress(done_s: float, all_s: float) -> None:
+            if not shown:
+                shown.append(stack.enter_context(bar("searching", "s")))
+            shown[0](round(done_s), round(all_s))
+
+        yield progress
 
 
 def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:

@@ -10,7 +10,7 @@ import io
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,6 +21,7 @@ import numpy as np
 from mer_hf.video.clip import Clip
 
 from .landmarks import interocular
+from .parts import FaceClip
 from .registration import apply, block_of, compose, evenly, invert, over_time, rigid_motion, runs, sample
 
 MIN_INTEROCULAR_PX = 20.0
@@ -137,7 +138,9 @@ def recrop(
     return np.stack(moved), (scale * landmarks_xy + shift).astype(np.float32)
 
 
-def track_face(clip: Clip, geometry: FaceGeometry | None = None, face: int | None = None) -> FaceTrack:
+def track_face(
+    clip: Clip | FaceClip, geometry: FaceGeometry | None = None, face: int | None = None
+) -> FaceTrack:
     """Find a face of a clip and align it in every frame.
 
     The face mesh runs about 12 times a second at most (32 times in a clip without times): it places the crop
@@ -147,7 +150,8 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None, face: int | Non
     one no longer matches. A face that is upside down or lies on its side is turned first.
 
     Args:
-        clip (`Clip`): Frames `(T, H, W, 3)` with their times.
+        clip (`Clip` or `FaceClip`): Frames `(T, H, W, 3)` with their times; of a `FaceClip` its face is
+            taken.
         geometry (`FaceGeometry`, *optional*): Defaults to `FaceGeometry()`.
         face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
             largest.
@@ -158,9 +162,16 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None, face: int | Non
     Raises:
         FaceError: If there is no face, or not so many; if it is missing from most of the clip, or too small.
     """
-    geometry, count = geometry or FaceGeometry(), len(clip.frames)
-    quarters, box, boxes, number = _find_faces(clip.frames, face)
-    upright, to_original = np.rot90(clip.frames, quarters, (1, 2)), _turned_back(quarters, clip.frames.shape)
+    geometry, count = geometry or FaceGeometry(), len(clip)
+    if isinstance(clip, FaceClip):
+        if clip.box is None:
+            raise _no_face(clip.frames)
+        quarters, box, boxes, number = clip.quarters, clip.box, clip.faces, clip.face
+        upright, to_original, block_px = clip.frames, clip.to_video, clip.block
+    else:
+        quarters, box, boxes, number = find_faces(clip.frames, face)
+        upright, block_px = np.rot90(clip.frames, quarters, (1, 2)), 1
+        to_original = turned_back(quarters, clip.frames.shape)
     notes = _face_notes(quarters, len(boxes), number, face)
     sampled = _mesh_frames(clip)
     mesh_xy = _mesh_landmarks(upright, sampled, box)
@@ -168,7 +179,7 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None, face: int | Non
     # A frame between two sampled ones counts as showing the face when both do.
     found = np.interp(np.arange(count), sampled, seen.astype(float)) > 0.999
     mesh_xy, sampled = mesh_xy[seen], sampled[seen]
-    notes += _presence_notes(found) + _size_notes(float(np.median(interocular(mesh_xy))))
+    notes += _presence_notes(found) + _size_notes(block_px * float(np.median(interocular(mesh_xy))))
     clip_xy = over_time(mesh_xy, sampled, count)
     to_clip, steady = rigid_motion(
         upright, clip_xy, sampled, found, geometry.eyes_xy, _smoothing_frames(clip)
@@ -214,7 +225,7 @@ def _model_files() -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def _started(task: str, file: str, **options) -> Iterator[Callable]:
+def started(task: str, file: str, **options) -> Iterator[Callable]:
     """Start a task of MediaPipe quietly, and give its function of a picture `(H, W, 3)`, uint8.
 
     A task carries nothing over from one picture to the next. It belongs to one clip and one thread.
@@ -243,7 +254,7 @@ def _started(task: str, file: str, **options) -> Iterator[Callable]:
 # --- where the faces are ------------------------------------------------------------------------------------
 
 
-def _detect(detector: Callable, picture: np.ndarray) -> np.ndarray:
+def detect(detector: Callable, picture: np.ndarray) -> np.ndarray:
     """Return the faces in a picture `(N, 6)`: x0, y0, x1, y1 in its pixels, score, and roll in degrees."""
     rows = []
     for detection in detector(picture).detections:
@@ -266,7 +277,7 @@ def _detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
             for length in (height, width)
         )
         tiles = [
-            _detect(detector, picture[y : y + side, x : x + side]) + np.array([x, y, x, y, 0, 0])
+            detect(detector, picture[y : y + side, x : x + side]) + np.array([x, y, x, y, 0, 0])
             for y in rows
             for x in columns
         ]
@@ -280,7 +291,7 @@ def _area(boxes: np.ndarray) -> np.ndarray:
     return np.prod(np.clip(boxes[..., 2:4] - boxes[..., :2], 0, None), axis=-1)
 
 
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the share of the smaller box that lies in the other."""
     low, high = np.maximum(box[:2], boxes[..., :2]), np.minimum(box[2:4], boxes[..., 2:4])
     common = _area(np.concatenate([low, high], axis=-1))
@@ -291,12 +302,12 @@ def _distinct(boxes: np.ndarray) -> np.ndarray:
     """Sort boxes by size, and drop those that mostly lie in a larger one."""
     kept: list[np.ndarray] = []
     for box in boxes[np.argsort(-_area(boxes), kind="stable")]:
-        if not kept or _overlap(box, np.array(kept)).max() < 0.5:
+        if not kept or overlap(box, np.array(kept)).max() < 0.5:
             kept.append(box)
     return np.array(kept).reshape(-1, 6)
 
 
-def _find_faces(frames: np.ndarray, face: int | None) -> tuple[int, np.ndarray, np.ndarray, int]:
+def find_faces(frames: np.ndarray, face: int | None) -> tuple[int, np.ndarray, np.ndarray, int]:
     """Look for faces in a few frames of a clip.
 
     Args:
@@ -312,19 +323,19 @@ def _find_faces(frames: np.ndarray, face: int | None) -> tuple[int, np.ndarray, 
     def turned(quarters):
         return np.rot90(pictures, quarters, (1, 2))
 
-    with _started("FaceDetector", "face_detector.tflite") as detector:
+    with started("FaceDetector", "face_detector.tflite") as detector:
         for turn in (0, 2, 1, 3):  # an upright face is nearly always seen, one that is turned not always
             faces = _same_faces(detector, turned(turn), in_tiles=turn == 0)
             if faces:
                 break
         else:
             raise _no_face(frames)
-        box, boxes, number = _numbered(faces, _turned_back(turn, frames.shape), face)
+        box, boxes, number = _numbered(faces, turned_back(turn, frames.shape), face)
         more = _quarters_to_original(detector, turned(turn), faces, box)
         if more:  # the same boxes as in a clip that is upright
             turn = (turn + more) % 4
             faces = _same_faces(detector, turned(turn))
-            box, boxes, number = _numbered(faces, _turned_back(turn, frames.shape), face)
+            box, boxes, number = _numbered(faces, turned_back(turn, frames.shape), face)
     return turn, box, boxes, number
 
 
@@ -334,15 +345,15 @@ def _same_faces(detector: Callable, pictures: np.ndarray, in_tiles: bool = True)
     Of several, a face counts if it is seen in half of the pictures in which one is, and the face mesh agrees:
     the detector takes a hand or a pattern for a face now and then.
     """
-    per_picture = [_distinct(_detect(detector, picture)) for picture in pictures]
+    per_picture = [_distinct(detect(detector, picture)) for picture in pictures]
     if in_tiles and not any(map(len, per_picture)):
         per_picture = [_detect_in_tiles(detector, picture) for picture in pictures]
     shown = [k for k, boxes in enumerate(per_picture) if len(boxes)]
     left, faces = {k: per_picture[k] for k in shown}, []
     while left:
         largest = max((boxes[0] for boxes in left.values()), key=_area)
-        nearest = {k: _overlap(largest, boxes).argmax() for k, boxes in left.items()}
-        same = {k: i for k, i in nearest.items() if _overlap(largest, left[k])[i] > 0.2}
+        nearest = {k: overlap(largest, boxes).argmax() for k, boxes in left.items()}
+        same = {k: i for k, i in nearest.items() if overlap(largest, left[k])[i] > 0.2}
         faces.append({k: left[k][i] for k, i in same.items()})
         left = {k: np.delete(boxes, same[k], axis=0) if k in same else boxes for k, boxes in left.items()}
         left = {k: boxes for k, boxes in left.items() if len(boxes)}
@@ -396,12 +407,12 @@ def _quarters_to_original(
     scores = np.zeros(4)
     for picture in pictures[:, low[1] : high[1], low[0] : high[0]]:
         for quarters in range(4):
-            seen = _detect(detector, np.rot90(picture, quarters))
+            seen = detect(detector, np.rot90(picture, quarters))
             scores[quarters] += seen[np.abs(seen[:, 5]) < 45, 4].max(initial=0) / len(pictures)
     return int(scores.argmax()) if scores.max() > scores[0] + _SURER else 0
 
 
-def _turned_back(quarters: int, shape: tuple[int, ...]) -> np.ndarray:
+def turned_back(quarters: int, shape: tuple[int, ...]) -> np.ndarray:
     """Return the similarity from pixels of turned frames to those of the frames, of shape `(T, H, W, 3)`."""
     right, bottom = shape[2] - 1.0, shape[1] - 1.0
     return np.array(
@@ -415,31 +426,32 @@ def _turned_back(quarters: int, shape: tuple[int, ...]) -> np.ndarray:
     )
 
 
-def _no_face(frames: np.ndarray) -> FaceError:
+def _no_face(frames: Sequence) -> FaceError:
+    height, width = frames[0].shape[:2]
     return FaceError(
-        f"no face was found in {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}. "
+        f"no face was found in {len(frames)} frames of {width}x{height}. "
         "Give a clip that shows one face from the front, at least a tenth of the picture high."
     )
 
 
-def _duration_s(clip: Clip) -> float:
+def _duration_s(clip: Clip | FaceClip) -> float:
     return float(clip.timestamps_s[-1] - clip.timestamps_s[0])
 
 
-def _smoothing_frames(clip: Clip) -> int:
+def _smoothing_frames(clip: Clip | FaceClip) -> int:
     """Return the frames in a tenth of a second: an odd number, at least five."""
     frame_s = _duration_s(clip) / max(len(clip.frames) - 1, 1)
     return max(5, 2 * int(0.05 / frame_s) + 1) if np.isfinite(frame_s) and frame_s > 0 else 5
 
 
-def _mesh_frames(clip: Clip) -> np.ndarray:
+def _mesh_frames(clip: Clip | FaceClip) -> np.ndarray:
     """Choose the frames on which the mesh runs."""
     duration_s = _duration_s(clip)
     wanted = duration_s * _MESH_RATE_HZ + 1 if np.isfinite(duration_s) else _MESH_FRAMES_WITHOUT_TIMES
     return evenly(len(clip.frames), wanted)
 
 
-def _mesh_landmarks(frames: np.ndarray, indices: np.ndarray, box: np.ndarray) -> np.ndarray:
+def _mesh_landmarks(frames: Sequence, indices: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Return landmarks `(K, 478, 2)` in clip pixels, NaN where no face is seen."""
     for widths in (3.0, 2.0, 5.0):  # now and then the mesh misses a face at one size and sees it at another
         landmarks_xy = _mesh_in_window(frames, indices, box, widths)
@@ -448,20 +460,19 @@ def _mesh_landmarks(frames: np.ndarray, indices: np.ndarray, box: np.ndarray) ->
     raise _no_face(frames)
 
 
-def _mesh_in_window(frames: np.ndarray, indices: np.ndarray, box: np.ndarray, widths: float) -> np.ndarray:
+def _mesh_in_window(frames: Sequence, indices: np.ndarray, box: np.ndarray, widths: float) -> np.ndarray:
     """Run the mesh in a window some face widths wide: in a large picture it is several times less steady."""
     side = widths * (box[2:] - box[:2]).max()
     anchor = (box[:2] + box[2:]) / 2
     low = np.clip(np.floor(anchor - side / 2), 0, None).astype(int)
     high = np.ceil(anchor + side / 2).astype(int)
-    window = frames[:, low[1] : high[1], low[0] : high[0]]
-    scale = np.array(window.shape[2:0:-1])
+    scale = np.minimum(high, frames[0].shape[1::-1]) - low
     shrink = max(1.0, scale.max() / 640)
-    size = tuple(round(n / shrink) for n in window.shape[2:0:-1])
+    size = tuple(round(n / shrink) for n in scale)
     result = np.full((len(indices), 478, 2), np.nan)
-    with _started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
+    with started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
         for k, t in enumerate(indices):
-            picture = window[t]
+            picture = frames[t][low[1] : low[1] + scale[1], low[0] : low[0] + scale[0]]
             if shrink > 1:
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             faces = mesh(picture).face_landmarks

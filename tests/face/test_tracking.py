@@ -179,9 +179,9 @@ def test_a_face_that_is_not_upright_is_turned(quarters):
 
 
 def test_a_second_face_that_the_mesh_does_not_see_does_not_count(monkeypatch):
-    detect = tracking._detect
+    detect = tracking.detect
     hand = np.array([[20.0, 20.0, 90.0, 90.0, 0.6, 0.0]])
-    monkeypatch.setattr(tracking, "_detect", lambda *args: np.concatenate([detect(*args), hand]))
+    monkeypatch.setattr(tracking, "detect", lambda *args: np.concatenate([detect(*args), hand]))
     assert len(track_face(still_clip(on_canvas((1.5, 300, 10)))).faces) == 1
 
 
