@@ -62,9 +62,9 @@ class _Run:
         middle = (box[[1, 0]] + box[[3, 2]]) / 2 / block
         first = np.clip(np.round(middle - length / 2).astype(int), 0, whole - length)
         (top, left), (bottom, right) = first * block, (first + length) * block
-        pixels = np.ascontiguousarray(frame[top:bottom, left:right])
-        if block > 1:
-            pixels = cv2.resize(pixels, tuple(length[::-1].tolist()), interpolation=cv2.INTER_AREA)
+        pixels = frame[top:bottom, left:right]
+        size = tuple(length[::-1].tolist())
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if block > 1 else pixels.copy()
         return FramePart(pixels, tuple(first.tolist()), (*whole.tolist(), 3), box / block)
 
     def clip(self, frames: tuple[FramePart, ...], times_s: np.ndarray, names: tuple, source: str) -> FaceClip:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .pipeline import MicroExpressionPipeline
 
 MOST_BYTES = 600_000_000
-"""The most that decoded frames take. Of larger ones only what lies around the face is kept, in half of it."""
+"""The most that decoded frames take. Of larger ones only what lies around the face is kept, in a third."""
 WINDOW_S, OVERLAP_S = 4.0, 1.0
 CURVE_POINTS = 2000
 LEVEL_OF_THE_ART = (
@@ -183,6 +183,7 @@ def spot_long(
     try:
         for clip in clips:
             search.add_window(clip)
+            del clip  # while the next window is read
             if progress and progress(search.end_s, max(source.duration_s, search.end_s)) is False:
                 notes.append(f"stopped at {search.end_s:.1f} s of {source.duration_s:.1f} s by the caller.")
                 break
@@ -246,7 +247,7 @@ def _face_windows(
     frames = min(len(source), math.ceil(1.25 * window_s * len(source) / max(source.duration_s, 1e-3)))
     options = {"max_bytes": max_bytes, "until_damage": True}
     if frames * source.frame_bytes > max_bytes:
-        options["through"] = partial(follow_face, most_bytes=max_bytes / 2 / frames, face=face)
+        options["through"] = partial(follow_face, most_bytes=max_bytes / 3 / frames, face=face)
     return iter_clips(source, window_s, overlap_s, **options)
 
 
@@ -317,7 +318,7 @@ def read_stretch(
     before, frames = int((source.times_s < start_s).sum()), source.frames(start_s, end_s)
     count = max(1, len(source) - before - int((source.times_s > end_s).sum()))
     if count * source.frame_bytes > max_bytes:
-        frames = follow_face(frames, max_bytes / 2 / count, face, near)
+        frames = follow_face(frames, max_bytes / 3 / count, face, near)
     clips = list(windows(frames, math.inf, 0.0, str(source.path), max_bytes))
     chosen = max(range(len(clips)), key=lambda i: (_holds(clips[i], at_s), len(clips[i])))
     first = before + sum(map(len, clips[:chosen]))
@@ -343,6 +344,7 @@ def _strongest(
         if isinstance(clip, FaceClip) and clip.box is not None:
             corners = apply(clip.to_video, clip.box.reshape(2, 2))
             boxes.append((float(clip.timestamps_s[0]), np.concatenate([corners.min(0), corners.max(0)])))
+        del clip  # while the next window is read
         if progress:
             progress(search.end_s, max(source.duration_s, search.end_s))
     video = search.result([])

@@ -22,7 +22,7 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
 CONTAINERS = "mov,mp4,matroska,webm,avi"
 
 
-_MOST_THREAD_BYTES = 150_000_000
+_MOST_THREAD_BYTES = 100_000_000
 """Every thread of a decoder holds a frame."""
 
 
