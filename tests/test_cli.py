@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from mer_hf.cli import main
+from mer_hf.face.tracking import FaceError
 from mer_hf.video.clip import write_clip
 from tests.fixtures import seeded
 
@@ -34,7 +36,7 @@ def faceless(tmp_path_factory):
 def smile_track(tracked, monkeypatch):
     """Whatever clip is tracked, it is the smile: its track is computed once for all tests."""
     monkeypatch.setattr(
-        "mer_hf.inference.pipeline.track_face", lambda clip, geometry: tracked("positive", geometry)[0]
+        "mer_hf.inference.pipeline.track_face", lambda clip, geometry, face: tracked("positive", geometry)[0]
     )
 
 
@@ -100,6 +102,26 @@ def test_the_summary_is_for_reading(smile, smile_track, checkpoint, capfd):
     assert "verdict micro-expression: " in output
     assert "onset   frame 20 at 0.667 s" in output
     assert "phases  given, of 60 frames" in output
+
+
+def test_every_face_gets_an_answer(smile, tracked, checkpoint, capfd, monkeypatch):
+    boxes = ((10, 40, 60, 90), (100, 40, 150, 90))
+
+    def track_face(clip, geometry, face):
+        if face == 1:
+            raise FaceError("the face is too small.", "small")
+        return replace(tracked("positive", geometry)[0], faces=boxes, face=2)
+
+    monkeypatch.setattr("mer_hf.inference.pipeline.track_face", track_face)
+    assert main([*predict(smile, checkpoint), "--faces", "all", "--json"]) == 0
+    small, answer = json.loads(capfd.readouterr().out)
+    assert small == {"face": 1, "box": [10, 40, 60, 90], "error": "the face is too small."}
+    assert answer["face"] == 2 and answer["faces"] == [list(box) for box in boxes]
+    assert main([*predict(smile, checkpoint), "--faces", "all"]) == 0
+    output = capfd.readouterr().out
+    assert "face    1 of 2 from the left: x 10 to 60, y 40 to 90\nerror   the face is too small." in output
+    assert "face    2 of 2" in output and "verdict micro-expression" in output
+    assert "--face is for one face" in refused(capfd, *predict(smile, checkpoint), "--faces=all", "--face=1")
 
 
 def test_files_are_written_whole(smile, smile_track, checkpoint, tmp_path, capfd):
@@ -315,7 +337,7 @@ def test_spot_lists_what_is_taken_for_no_expression_on_request():
 def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
     from mer_hf.inference.long_video import Interval, LongVideo
 
-    def spot_long(path, pipeline, window_s, overlap_s, progress):
+    def spot_long(path, pipeline, window_s, overlap_s, progress, face):
         assert (path, window_s, overlap_s) == (Path("any.mp4"), 1.5, 0.75)
         progress(1.0, 4.0)
         interval = Interval(0.8, 0.9, 1.0, 2.0)

@@ -5,16 +5,17 @@ import contextlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_hf.utils.files import replacing
 
-from .terminal import IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
+from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
 
 if TYPE_CHECKING:
     from mer_hf.face.tracking import FaceTrack
-    from mer_hf.inference.pipeline import Prediction
+    from mer_hf.inference.pipeline import MicroExpressionPipeline, Prediction
 
 PHASES = ("onset", "apex", "offset")
 UNITS = "estimated (default), none, or a person's annotation such as AU4,L12 (L12: the left side only)"
@@ -38,6 +39,8 @@ OUTPUTS = {
         "--fps", "F", "frames per second of a folder of frames, or of slow motion", type=positive(float)
     ),
     argument("--action-units", "AUS", UNITS, default="estimated"),
+    FACE,
+    argument("--faces", "all", "give an answer for every face (--json: a list)", choices=["all"]),
     JSON,
     *(argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in OUTPUTS.items()),
 )
@@ -57,9 +60,53 @@ def predict(args: argparse.Namespace) -> str:
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     options = {name: getattr(args, name) for name in (*PHASES, "fps")}
     options["action_units"] = _action_units(args.action_units)
-    prediction, track = pipeline.with_track(args.clip, **options)
+    if args.faces:
+        return _predict_faces(args, pipeline, options)
+    options["face"] = args.face
+    with _lazy_bar() as progress:
+        prediction, track = pipeline.with_track(args.clip, **options, progress=progress)
     _write_files(args, prediction, track)
     return prediction.to_json() if args.json else summary(prediction)
+
+
+def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline", options: dict) -> str:
+    """Answer for every face of one clip; a face that cannot be analysed says why."""
+    for name in ("face", *OUTPUTS):
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name} is for one face, --faces for all. Leave one of them out.")
+    from mer_hf.face.tracking import FaceError
+
+    with _lazy_bar() as progress:
+        largest, _ = pipeline.with_track(args.clip, **options, progress=progress)
+    answers = []
+    for face, box in enumerate(largest.faces, 1):
+        try:
+            answers.append(largest if face == largest.face else pipeline(args.clip, face=face, **options))
+        except FaceError as error:
+            answers.append({"face": face, "box": box, "error": str(error)})
+    if args.json:
+        return json.dumps([answer if isinstance(answer, dict) else answer.to_dict() for answer in answers])
+    texts = [
+        f"{_face_line(answer['face'], largest.faces)}\n{'error':<8}{answer['error']}"
+        if isinstance(answer, dict)
+        else summary(answer)
+        for answer in answers
+    ]
+    return "\n\n".join(texts)
+
+
+@contextlib.contextmanager
+def _lazy_bar() -> Iterator[Callable[[float, float], None]]:
+    """Show a progress bar as soon as there is progress: in a clip so long that it has to be searched."""
+    with contextlib.ExitStack() as stack:
+        shown = []
+
+        def progress(done_s: float, all_s: float) -> None:
+            if not shown:
+                shown.append(stack.enter_context(bar("searching", "s")))
+            shown[0](round(done_s), round(all_s))
+
+        yield progress
 
 
 def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:
@@ -93,7 +140,7 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
 
 
 def _predict_many(args: argparse.Namespace) -> str:
-    for name in (*PHASES, *OUTPUTS):
+    for name in (*PHASES, "face", "faces", *OUTPUTS):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
     if args.out is None:
@@ -140,7 +187,13 @@ def summary(prediction: "Prediction") -> str:
         ("took", f"{sum(answer['timings_s'].values()):.2f} s ({stages})"),
         *(("warning", warning) for warning in answer["warnings"]),
     ]
-    return "\n".join(f"{name:<8}{text}" for name, text in lines)
+    several = [_face_line(prediction.face, prediction.faces)] if len(prediction.faces) > 1 else []
+    return "\n".join([*several, *(f"{name:<8}{text}" for name, text in lines)])
+
+
+def _face_line(face: int, faces: tuple) -> str:
+    left, top, right, bottom = faces[face - 1]
+    return f"{'face':<8}{face} of {len(faces)} from the left: x {left} to {right}, y {top} to {bottom}"
 
 
 def _present_units(units: dict) -> str:

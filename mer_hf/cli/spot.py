@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mer_hf.utils.files import replacing
 
-from .terminal import IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
+from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
 
 if TYPE_CHECKING:
     from mer_hf.inference.long_video import LongVideo
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     argument("video", "VIDEO", "a video file of any length", type=Path),
     *MODEL,
     argument("--window", "S", "seconds that are searched together", type=positive(float)),
+    FACE,
     flag("--all", "list motions that are not micro-expressions as well"),
     JSON,
     argument("--plot", "FILE", "write a picture of the time line", type=Path),
@@ -33,7 +34,12 @@ def spot(args: argparse.Namespace) -> str:
     overlap_s = min(OVERLAP_S, window_s / 2)
     with bar("searching", "s") as show:
         video = spot_long(
-            args.video, pipeline, window_s, overlap_s, lambda *seconds: show(*map(round, seconds))
+            args.video,
+            pipeline,
+            window_s,
+            overlap_s,
+            progress=lambda *seconds: show(*map(round, seconds)),
+            face=args.face,
         )
     if args.csv:
         write_intervals_csv(args.csv, video)

@@ -74,6 +74,9 @@ def positive(kind: type) -> Callable[[str], Any]:
 
 
 SEVERAL = {"nargs": "+", "action": "extend", "default": []}
+FACE = argument(
+    "--face", "N", "which face, counted from the left, from 1 (default: the largest)", type=positive(int)
+)
 JSON = flag("--json", "print one JSON object")
 MODELS = "a bundled checkpoint (default: %(default)s), a folder, or OWNER/NAME[@REVISION] on the Hub"
 MODEL = (

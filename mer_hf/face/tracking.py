@@ -10,7 +10,7 @@ import io
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,7 +21,8 @@ import numpy as np
 from mer_hf.video.clip import Clip
 
 from .landmarks import interocular
-from .registration import apply, block_of, evenly, invert, over_time, rigid_motion, runs, sample
+from .parts import FaceClip
+from .registration import apply, block_of, compose, evenly, invert, over_time, rigid_motion, runs, sample
 
 MIN_INTEROCULAR_PX = 20.0
 """A face with its eyes nearer than this is refused: half a pixel of skin motion would be a fortieth of the
@@ -32,6 +33,8 @@ LOW_INTEROCULAR_PX = 40.0
 BUNDLE = "face_landmarker.task"
 """Google's face detector and face mesh, a file beside this one; see NOTICE there."""
 
+_SURELY_UPRIGHT, _SURER = 0.85, 0.08
+"""Scores of the face detector: 0.5 to 0.8 for a face that is upside down, above 0.8 for the same upright."""
 _MESH_RATE_HZ = 12.0
 _MESH_FRAMES_WITHOUT_TIMES = 32
 _stderr_lock = threading.Lock()
@@ -43,7 +46,8 @@ class FaceError(ValueError):
     Args:
         message (`str`): One line.
         kind (`str`, *optional*, defaults to `"none"`): `"none"` where no face was seen, `"brief"` where one
-            was in less than half of the frames, `"small"` where its eyes are too near each other.
+            was in less than half of the frames, `"small"` where its eyes are too near each other, `"number"`
+            where fewer faces were found than the one that was asked for.
     """
 
     def __init__(self, message: str, kind: str = "none") -> None:
@@ -101,6 +105,9 @@ class FaceTrack:
             whatever lies where the face was last. None means that it was seen throughout.
         steady (`np.ndarray` of shape `(T,)`, *optional*): False where the head's motion is known by landmarks
             only, to about half a pixel. None means that it was measured throughout.
+        faces (`tuple[tuple[int, int, int, int], ...]`): Left, top, right and bottom of each face that was
+            found, in pixels of the clip, from the left of the picture to the right.
+        face (`int`, *optional*, defaults to 1): The number of this face among them, from 1.
     """
 
     frames: np.ndarray
@@ -109,6 +116,8 @@ class FaceTrack:
     warnings: tuple[str, ...] = ()
     found: np.ndarray | None = None
     steady: np.ndarray | None = None
+    faces: tuple[tuple[int, int, int, int], ...] = ()
+    face: int = 1
 
 
 def recrop(
@@ -129,38 +138,51 @@ def recrop(
     return np.stack(moved), (scale * landmarks_xy + shift).astype(np.float32)
 
 
-def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
-    """Find the largest face of a clip and align it in every frame.
+def track_face(
+    clip: Clip | FaceClip, geometry: FaceGeometry | None = None, face: int | None = None
+) -> FaceTrack:
+    """Find a face of a clip and align it in every frame.
 
     The face mesh runs about 12 times a second at most (32 times in a clip without times): it places the crop
     and the regions, nothing else. Each frame is then warped once, straight from the clip, by the crop's
     similarity times the rigid motion of that frame, which LMEDS fits to corners tracked by pyramidal
     Lucas-Kanade from a reference frame. A new reference is taken when the head has turned so far that the old
-    one no longer matches.
+    one no longer matches. A face that is upside down or lies on its side is turned first.
 
     Args:
-        clip (`Clip`): Frames `(T, H, W, 3)` with their times.
+        clip (`Clip` or `FaceClip`): Frames `(T, H, W, 3)` with their times; of a `FaceClip` its face is
+            taken.
         geometry (`FaceGeometry`, *optional*): Defaults to `FaceGeometry()`.
+        face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
+            largest.
 
     Returns:
         `FaceTrack`: As many frames as the clip has.
 
     Raises:
-        FaceError: If there is no face, it is missing from most of the clip, or it is too small.
+        FaceError: If there is no face, or not so many; if it is missing from most of the clip, or too small.
     """
-    geometry, count = geometry or FaceGeometry(), len(clip.frames)
-    box, other_faces = _find_face(clip.frames)
-    notes = [f"{other_faces + 1} faces were found; the largest is analysed."] if other_faces else []
+    geometry, count = geometry or FaceGeometry(), len(clip)
+    if isinstance(clip, FaceClip):
+        if clip.box is None:
+            raise _no_face(clip.frames)
+        quarters, box, boxes, number = clip.quarters, clip.box, clip.faces, clip.face
+        upright, to_original, block_px = clip.frames, clip.to_video, clip.block
+    else:
+        quarters, box, boxes, number = find_faces(clip.frames, face)
+        upright, block_px = np.rot90(clip.frames, quarters, (1, 2)), 1
+        to_original = turned_back(quarters, clip.frames.shape)
+    notes = _face_notes(quarters, len(boxes), number, face)
     sampled = _mesh_frames(clip)
-    mesh_xy = _mesh_landmarks(clip.frames, sampled, box)
+    mesh_xy = _mesh_landmarks(upright, sampled, box)
     seen = np.isfinite(mesh_xy[:, 0, 0])
     # A frame between two sampled ones counts as showing the face when both do.
     found = np.interp(np.arange(count), sampled, seen.astype(float)) > 0.999
     mesh_xy, sampled = mesh_xy[seen], sampled[seen]
-    notes += _presence_notes(found) + _size_notes(float(np.median(interocular(mesh_xy))))
+    notes += _presence_notes(found) + _size_notes(block_px * float(np.median(interocular(mesh_xy))))
     clip_xy = over_time(mesh_xy, sampled, count)
     to_clip, steady = rigid_motion(
-        clip.frames, clip_xy, sampled, found, geometry.eyes_xy, _smoothing_frames(clip)
+        upright, clip_xy, sampled, found, geometry.eyes_xy, _smoothing_frames(clip)
     )
     if (found & ~steady).any():
         notes.append(
@@ -171,9 +193,11 @@ def track_face(clip: Clip, geometry: FaceGeometry | None = None) -> FaceTrack:
     landmarks_xy = over_time(in_crop, sampled, count).astype(np.float32)
     block = block_of(np.median(to_clip, axis=0))
     frames = np.empty((count, geometry.size, geometry.size, 3), dtype=np.uint8)
-    for aligned, frame, matrix in zip(frames, clip.frames, to_clip, strict=True):
+    for aligned, frame, matrix in zip(frames, upright, to_clip, strict=True):
         aligned[:] = sample(frame, matrix, geometry.size, block)
-    return FaceTrack(frames, landmarks_xy, to_clip.astype(np.float32), tuple(notes), found, steady)
+    to_clip = np.stack([compose(to_original, matrix) for matrix in to_clip]).astype(np.float32)
+    places = tuple(map(tuple, boxes.round().astype(int).tolist()))
+    return FaceTrack(frames, landmarks_xy, to_clip, tuple(notes), found, steady, places, number)
 
 
 # --- models of mediapipe ------------------------------------------------------------------------------------
@@ -201,7 +225,7 @@ def _model_files() -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def _started(task: str, file: str, **options) -> Iterator[Callable]:
+def started(task: str, file: str, **options) -> Iterator[Callable]:
     """Start a task of MediaPipe quietly, and give its function of a picture `(H, W, 3)`, uint8.
 
     A task carries nothing over from one picture to the next. It belongs to one clip and one thread.
@@ -227,14 +251,19 @@ def _started(task: str, file: str, **options) -> Iterator[Callable]:
             model.close()
 
 
-# --- where the face is --------------------------------------------------------------------------------------
+# --- where the faces are ------------------------------------------------------------------------------------
 
 
-def _detect(detector: Callable, picture: np.ndarray) -> np.ndarray:
-    """Return the boxes `(N, 4)` (x0, y0, x1, y1) of the faces in pixels of the picture."""
-    found = [detection.bounding_box for detection in detector(picture).detections]
-    boxes = [(b.origin_x, b.origin_y, b.origin_x + b.width, b.origin_y + b.height) for b in found]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+def detect(detector: Callable, picture: np.ndarray) -> np.ndarray:
+    """Return the faces in a picture `(N, 6)`: x0, y0, x1, y1 in its pixels, score, and roll in degrees."""
+    rows = []
+    for detection in detector(picture).detections:
+        box, (right, left) = detection.bounding_box, detection.keypoints[:2]
+        across = (left.x - right.x) * picture.shape[1], (left.y - right.y) * picture.shape[0]
+        roll = np.degrees(np.arctan2(across[1], across[0]))
+        corner = box.origin_x + box.width, box.origin_y + box.height
+        rows.append((box.origin_x, box.origin_y, *corner, detection.categories[0].score, roll))
+    return np.array(rows, dtype=np.float64).reshape(-1, 6)
 
 
 def _detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
@@ -248,23 +277,23 @@ def _detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
             for length in (height, width)
         )
         tiles = [
-            _detect(detector, picture[y : y + side, x : x + side]) + np.array([x, y, x, y])
+            detect(detector, picture[y : y + side, x : x + side]) + np.array([x, y, x, y, 0, 0])
             for y in rows
             for x in columns
         ]
         boxes = _distinct(np.concatenate(tiles))
         if len(boxes):
             return boxes
-    return np.empty((0, 4))
+    return np.empty((0, 6))
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
-    return np.prod(np.clip(boxes[..., 2:] - boxes[..., :2], 0, None), axis=-1)
+    return np.prod(np.clip(boxes[..., 2:4] - boxes[..., :2], 0, None), axis=-1)
 
 
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the share of the smaller box that lies in the other."""
-    low, high = np.maximum(box[:2], boxes[..., :2]), np.minimum(box[2:], boxes[..., 2:])
+    low, high = np.maximum(box[:2], boxes[..., :2]), np.minimum(box[2:4], boxes[..., 2:4])
     common = _area(np.concatenate([low, high], axis=-1))
     return common / np.maximum(np.minimum(_area(box), _area(boxes)), 1e-9)
 
@@ -273,53 +302,156 @@ def _distinct(boxes: np.ndarray) -> np.ndarray:
     """Sort boxes by size, and drop those that mostly lie in a larger one."""
     kept: list[np.ndarray] = []
     for box in boxes[np.argsort(-_area(boxes), kind="stable")]:
-        if not kept or _overlap(box, np.array(kept)).max() < 0.5:
+        if not kept or overlap(box, np.array(kept)).max() < 0.5:
             kept.append(box)
-    return np.array(kept).reshape(-1, 4)
+    return np.array(kept).reshape(-1, 6)
 
 
-def _find_face(frames: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the box of the largest face, joined over a few frames of the clip, and the number of others."""
+def find_faces(frames: np.ndarray, face: int | None) -> tuple[int, np.ndarray, np.ndarray, int]:
+    """Look for faces in a few frames of a clip.
+
+    Args:
+        frames (`np.ndarray` of shape `(T, H, W, 3)`): uint8, RGB.
+        face (`int`, *optional*): The number of the wanted face; by default that of the largest.
+
+    Returns:
+        `tuple`: The quarter turns (counter-clockwise) that put the face upright; its box in the turned
+        frames; the boxes `(N, 4)` of all faces in the frames as they are, from the left; and its number.
+    """
     pictures = frames[evenly(len(frames), 5)]
-    with _started("FaceDetector", "face_detector.tflite") as detector:
-        per_frame = [_distinct(_detect(detector, picture)) for picture in pictures]
-        if not any(len(boxes) for boxes in per_frame):
-            per_frame = [_detect_in_tiles(detector, picture) for picture in pictures]
-    per_frame = [boxes for boxes in per_frame if len(boxes)]
-    if not per_frame:
-        raise _no_face(frames)
-    largest = max((boxes[0] for boxes in per_frame), key=_area)
-    same = [boxes[_overlap(largest, boxes).argmax()] for boxes in per_frame]
-    same = np.array([box for box in same if _overlap(largest, box) > 0.2])
-    other_faces = max(len(boxes) for boxes in per_frame) - 1
-    return np.concatenate([same[:, :2].min(0), same[:, 2:].max(0)]), other_faces
+
+    def turned(quarters):
+        return np.rot90(pictures, quarters, (1, 2))
+
+    with started("FaceDetector", "face_detector.tflite") as detector:
+        for turn in (0, 2, 1, 3):  # an upright face is nearly always seen, one that is turned not always
+            faces = _same_faces(detector, turned(turn), in_tiles=turn == 0)
+            if faces:
+                break
+        else:
+            raise _no_face(frames)
+        box, boxes, number = _numbered(faces, turned_back(turn, frames.shape), face)
+        more = _quarters_to_original(detector, turned(turn), faces, box)
+        if more:  # the same boxes as in a clip that is upright
+            turn = (turn + more) % 4
+            faces = _same_faces(detector, turned(turn))
+            box, boxes, number = _numbered(faces, turned_back(turn, frames.shape), face)
+    return turn, box, boxes, number
 
 
-def _no_face(frames: np.ndarray) -> FaceError:
+def _same_faces(detector: Callable, pictures: np.ndarray, in_tiles: bool = True) -> list[np.ndarray]:
+    """Return what was seen of each face, one array `(K, 6)` a face, the face of the largest box first.
+
+    Of several, a face counts if it is seen in half of the pictures in which one is, and the face mesh agrees:
+    the detector takes a hand or a pattern for a face now and then.
+    """
+    per_picture = [_distinct(detect(detector, picture)) for picture in pictures]
+    if in_tiles and not any(map(len, per_picture)):
+        per_picture = [_detect_in_tiles(detector, picture) for picture in pictures]
+    shown = [k for k, boxes in enumerate(per_picture) if len(boxes)]
+    left, faces = {k: per_picture[k] for k in shown}, []
+    while left:
+        largest = max((boxes[0] for boxes in left.values()), key=_area)
+        nearest = {k: overlap(largest, boxes).argmax() for k, boxes in left.items()}
+        same = {k: i for k, i in nearest.items() if overlap(largest, left[k])[i] > 0.2}
+        faces.append({k: left[k][i] for k, i in same.items()})
+        left = {k: np.delete(boxes, same[k], axis=0) if k in same else boxes for k, boxes in left.items()}
+        left = {k: boxes for k, boxes in left.items() if len(boxes)}
+    if len(faces) > 1:
+        lasting = [face for face in faces if len(face) >= len(shown) / 2]
+        faces = [face for face in lasting if _mesh_agrees(pictures, face)] or faces[:1]
+    return [np.array(list(face.values())) for face in faces]
+
+
+def _mesh_agrees(pictures: np.ndarray, face: dict[int, np.ndarray]) -> bool:
+    """Tell whether the face mesh sees a face at most of the places where the detector does."""
+    boxes = np.stack(list(face.values()))
+    centres = _mesh_in_window(pictures, np.array(list(face)), _joined(boxes), 3.0).mean(1)
+    return bool(((boxes[:, :2] < centres) & (centres < boxes[:, 2:4])).all(1).mean() >= 0.5)
+
+
+def _joined(boxes: np.ndarray) -> np.ndarray:
+    return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:4].max(0)])
+
+
+def _numbered(
+    faces: list[np.ndarray], to_clip: np.ndarray, face: int | None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the box of the wanted face, the boxes of all in the clip from the left, and its number."""
+    if face is not None and not 1 <= face <= len(faces):
+        text = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
+        raise FaceError(
+            f"face {face} was asked for, and {text} found. Count from the left, from 1.", "number"
+        )
+    joined = np.stack([_joined(boxes) for boxes in faces])
+    corners = apply(to_clip, joined.reshape(-1, 2, 2))
+    boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
+    order = np.argsort(boxes[:, 0] + boxes[:, 2], kind="stable").tolist()
+    number = order.index(0) + 1 if face is None else face
+    return joined[order[number - 1]], boxes[order], number
+
+
+def _quarters_to_original(
+    detector: Callable, pictures: np.ndarray, faces: list[np.ndarray], box: np.ndarray
+) -> int:
+    """Return the quarter turns (counter-clockwise) after which the detector is surest of the face in a box.
+
+    It is trained on upright faces: turned by a half, their scores drop by a fifth or more. The face stays as
+    it is unless another way up is clearly surer, with the eyes about level.
+    """
+    seen = next(boxes for boxes in faces if (_joined(boxes) == box).all())
+    if seen[:, 4].mean() >= _SURELY_UPRIGHT and np.abs(np.median(seen[:, 5])) < 45:
+        return 0
+    low = np.clip(1.5 * box[:2] - 0.5 * box[2:], 0, None).astype(int)
+    high = np.ceil(1.5 * box[2:] - 0.5 * box[:2]).astype(int)
+    scores = np.zeros(4)
+    for picture in pictures[:, low[1] : high[1], low[0] : high[0]]:
+        for quarters in range(4):
+            seen = detect(detector, np.rot90(picture, quarters))
+            scores[quarters] += seen[np.abs(seen[:, 5]) < 45, 4].max(initial=0) / len(pictures)
+    return int(scores.argmax()) if scores.max() > scores[0] + _SURER else 0
+
+
+def turned_back(quarters: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the similarity from pixels of turned frames to those of the frames, of shape `(T, H, W, 3)`."""
+    right, bottom = shape[2] - 1.0, shape[1] - 1.0
+    return np.array(
+        (
+            ((1, 0, 0), (0, 1, 0)),
+            ((0, -1, right), (1, 0, 0)),
+            ((-1, 0, right), (0, -1, bottom)),
+            ((0, 1, 0), (-1, 0, bottom)),
+        )[quarters],
+        dtype=np.float64,
+    )
+
+
+def _no_face(frames: Sequence) -> FaceError:
+    height, width = frames[0].shape[:2]
     return FaceError(
-        f"no face was found in {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}. "
+        f"no face was found in {len(frames)} frames of {width}x{height}. "
         "Give a clip that shows one face from the front, at least a tenth of the picture high."
     )
 
 
-def _duration_s(clip: Clip) -> float:
+def _duration_s(clip: Clip | FaceClip) -> float:
     return float(clip.timestamps_s[-1] - clip.timestamps_s[0])
 
 
-def _smoothing_frames(clip: Clip) -> int:
+def _smoothing_frames(clip: Clip | FaceClip) -> int:
     """Return the frames in a tenth of a second: an odd number, at least five."""
     frame_s = _duration_s(clip) / max(len(clip.frames) - 1, 1)
     return max(5, 2 * int(0.05 / frame_s) + 1) if np.isfinite(frame_s) and frame_s > 0 else 5
 
 
-def _mesh_frames(clip: Clip) -> np.ndarray:
+def _mesh_frames(clip: Clip | FaceClip) -> np.ndarray:
     """Choose the frames on which the mesh runs."""
     duration_s = _duration_s(clip)
     wanted = duration_s * _MESH_RATE_HZ + 1 if np.isfinite(duration_s) else _MESH_FRAMES_WITHOUT_TIMES
     return evenly(len(clip.frames), wanted)
 
 
-def _mesh_landmarks(frames: np.ndarray, indices: np.ndarray, box: np.ndarray) -> np.ndarray:
+def _mesh_landmarks(frames: Sequence, indices: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Return landmarks `(K, 478, 2)` in clip pixels, NaN where no face is seen."""
     for widths in (3.0, 2.0, 5.0):  # now and then the mesh misses a face at one size and sees it at another
         landmarks_xy = _mesh_in_window(frames, indices, box, widths)
@@ -328,20 +460,19 @@ def _mesh_landmarks(frames: np.ndarray, indices: np.ndarray, box: np.ndarray) ->
     raise _no_face(frames)
 
 
-def _mesh_in_window(frames: np.ndarray, indices: np.ndarray, box: np.ndarray, widths: float) -> np.ndarray:
+def _mesh_in_window(frames: Sequence, indices: np.ndarray, box: np.ndarray, widths: float) -> np.ndarray:
     """Run the mesh in a window some face widths wide: in a large picture it is several times less steady."""
     side = widths * (box[2:] - box[:2]).max()
     anchor = (box[:2] + box[2:]) / 2
     low = np.clip(np.floor(anchor - side / 2), 0, None).astype(int)
     high = np.ceil(anchor + side / 2).astype(int)
-    window = frames[:, low[1] : high[1], low[0] : high[0]]
-    scale = np.array(window.shape[2:0:-1])
+    scale = np.minimum(high, frames[0].shape[1::-1]) - low
     shrink = max(1.0, scale.max() / 640)
-    size = tuple(round(n / shrink) for n in window.shape[2:0:-1])
+    size = tuple(round(n / shrink) for n in scale)
     result = np.full((len(indices), 478, 2), np.nan)
-    with _started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
+    with started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
         for k, t in enumerate(indices):
-            picture = window[t]
+            picture = frames[t][low[1] : low[1] + scale[1], low[0] : low[0] + scale[0]]
             if shrink > 1:
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             faces = mesh(picture).face_landmarks
@@ -362,6 +493,18 @@ def _spans(mask: np.ndarray) -> str:
         parts = [*parts[:3], f"{len(parts) - 3} more stretches"]
     text = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
     return ("frames " if mask.sum() > 1 else "frame ") + text
+
+
+def _face_notes(quarters: int, count: int, number: int, face: int | None) -> list[str]:
+    lies = ("", "lies on its side", "is upside down", "lies on its side")[quarters]
+    notes = [f"the face {lies} in the clip: it was turned."] if quarters else []
+    if count > 1:
+        which = "the largest" if face is None else "this one"
+        notes.append(
+            f"{count} faces were found; {which} is analysed, number {number} from the left. "
+            "--face N (face=N) takes another."
+        )
+    return notes
 
 
 def _presence_notes(found: np.ndarray) -> list[str]:

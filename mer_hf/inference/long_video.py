@@ -15,21 +15,29 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mer_hf.face.following import follow_face
+from mer_hf.face.parts import FaceClip
+from mer_hf.face.registration import apply
 from mer_hf.face.spotting import Phases, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
 from mer_hf.utils.files import replacing
-from mer_hf.video.clip import MAX_BYTES, Clip, iter_clips, write_clip
-from mer_hf.video.container import CutShort, VideoInfo, frames_between, survey_video
+from mer_hf.video.clip import Clip, FrameSource, iter_clips, windows, write_clip
+from mer_hf.video.container import CutShort, frames_between
 
-from .pipeline import MicroExpressionPipeline
+if TYPE_CHECKING:
+    from .pipeline import MicroExpressionPipeline
 
+MOST_BYTES = 600_000_000
+"""The most that decoded frames take. Of larger ones only what lies around the face is kept, in a third."""
 WINDOW_S, OVERLAP_S = 4.0, 1.0
 CURVE_POINTS = 2000
 LEVEL_OF_THE_ART = (
@@ -45,7 +53,7 @@ _LEAST_MARGIN_S = 0.25
 _SHORTEST_PIECE_S = 1.0
 _PAUSE_S = 0.5
 _PAUSE = "the video holds no pictures"
-_LOST, _SMALL = "no face was found", "the face is too small"
+_LOST, _SMALL, _FEWER = "no face was found", "the face is too small", "fewer faces were found"
 _UNSTEADY = "the head turned or moved too fast"
 
 
@@ -136,11 +144,12 @@ class LongVideo:
 
 def spot_long(
     path: str | os.PathLike,
-    pipeline: MicroExpressionPipeline | None = None,
+    pipeline: "MicroExpressionPipeline | None" = None,
     window_s: float = WINDOW_S,
     overlap_s: float = OVERLAP_S,
     progress: Callable[[float, float], object] | None = None,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MOST_BYTES,
+    face: int | None = None,
 ) -> LongVideo:
     """Find the motions of a face in a video of any length, and classify each.
 
@@ -156,8 +165,10 @@ def spot_long(
         progress (`Callable[[float, float], object]`, *optional*): Called after each window with the seconds
             searched and those in the file. Where it returns False the search ends, and what was found so far
             is returned.
-        max_bytes (`int`, *optional*, defaults to 1,000,000,000): Memory limit for the frames of a window. The
-            frames of larger videos are reduced as they are read.
+        max_bytes (`int`, *optional*, defaults to 600,000,000): Memory limit for the frames of a window. Of
+            larger ones only what lies around the face is kept.
+        face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
+            largest.
 
     Returns:
         `LongVideo`: For a file that breaks off, what lies before the break, and a warning that names it.
@@ -166,15 +177,15 @@ def spot_long(
         ClipError: If the file is not a video or none of its frames can be read, or the windows do not fit.
     """
     path = Path(path)
-    info = survey_video(path)
-    search = _Search(pipeline, overlap_s)
-    most_pixels, notes = _pixels_that_fit(info, window_s, max_bytes)
-    clips = iter_clips(path, window_s, overlap_s, None, max_bytes, most_pixels, until_damage=True)
+    source, notes = FrameSource(path), []
+    search = _Search(pipeline, overlap_s, face)
+    clips = _face_windows(source, window_s, overlap_s, max_bytes, face)
     try:
         for clip in clips:
             search.add_window(clip)
-            if progress and progress(search.end_s, max(info.duration_s, search.end_s)) is False:
-                notes.append(f"stopped at {search.end_s:.1f} s of {info.duration_s:.1f} s by the caller.")
+            del clip  # while the next window is read
+            if progress and progress(search.end_s, max(source.duration_s, search.end_s)) is False:
+                notes.append(f"stopped at {search.end_s:.1f} s of {source.duration_s:.1f} s by the caller.")
                 break
     except CutShort as damage:
         if not search.end_s:
@@ -228,15 +239,131 @@ def _rounded(values: dict) -> dict:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
-def _pixels_that_fit(info: VideoInfo, window_s: float, max_bytes: int) -> tuple[int | None, list[str]]:
-    """Return how many pixels a frame may have for a window to fit, None for all, and a note about it."""
+def _face_windows(
+    source: FrameSource, window_s: float, overlap_s: float, max_bytes: int, face: int | None
+) -> Iterator[Clip | FaceClip]:
+    """Yield windows: whole frames where they fit, otherwise what lies around the face."""
     # A quarter more than the mean: rates are not always steady.
-    frames = math.ceil(1.25 * window_s * info.frames / max(info.duration_s, 1e-3))
-    pixels = max_bytes // (3 * max(1, min(frames, info.frames)))
-    if pixels >= info.width * info.height:
-        return None, []
-    share = math.sqrt(pixels / (info.width * info.height))
-    return pixels, [f"the frames of {info.width}x{info.height} were reduced to {share:.0%} of a side."]
+    frames = min(len(source), math.ceil(1.25 * window_s * len(source) / max(source.duration_s, 1e-3)))
+    options = {"max_bytes": max_bytes, "until_damage": True}
+    if frames * source.frame_bytes > max_bytes:
+        options["through"] = partial(follow_face, most_bytes=max_bytes / 3 / frames, face=face)
+    return iter_clips(source, window_s, overlap_s, **options)
+
+
+# --- one answer to a clip that is too large to keep ---------------------------------------------------------
+
+
+class Stretch(NamedTuple):
+    """A part of a clip that is analysed, the frame that it begins with, and notes about it."""
+
+    clip: Clip | FaceClip
+    first_frame: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def strongest_stretch(
+    source: FrameSource,
+    face: int | None = None,
+    known: Sequence[int] = (),
+    progress: Callable[[float, float], object] | None = None,
+    max_bytes: int = MOST_BYTES,
+) -> Stretch:
+    """Read the seconds around the strongest movement of a clip that is too large to keep.
+
+    Args:
+        source ([`FrameSource`]): The clip.
+        face (`int`, *optional*): Which face, from the left; by default the largest.
+        known (`Sequence[int]`, *optional*): Frames to read in place of those around a movement.
+        progress (`Callable`, *optional*): As in `spot_long`.
+        max_bytes (`int`, *optional*, defaults to 600,000,000): The most that its frames may take.
+
+    Returns:
+        [`Stretch`]: All of a clip that is no longer than a window or without times.
+
+    Raises:
+        ClipError: If it cannot be read, or is damaged.
+        FaceError: If no usable face is in it.
+    """
+    if source.damage:
+        raise source.damage
+    start_s, end_s, at_s, near, notes = -math.inf, math.inf, None, None, ()
+    timed = len(source.times_s) == len(source) and np.isfinite(source.times_s).all()
+    if timed and source.duration_s > WINDOW_S:
+        if known:
+            start_s, end_s = source.times_s[[min(known), max(known)]]
+        else:
+            start_s, near, notes = _strongest(source, face, progress, max_bytes)
+            end_s = start_s
+        at_s, half_s = (start_s + end_s) / 2, max((end_s - start_s) / 2 + 1.0, WINDOW_S / 2)
+        start_s, end_s = at_s - half_s, at_s + half_s
+    return read_stretch(source, start_s, end_s, at_s, face, near, max_bytes, notes)
+
+
+def read_stretch(
+    source: FrameSource,
+    start_s: float = -math.inf,
+    end_s: float = math.inf,
+    at_s: float | None = None,
+    face: int | None = None,
+    near: np.ndarray | None = None,
+    max_bytes: int = MOST_BYTES,
+    notes: tuple[str, ...] = (),
+) -> Stretch:
+    """Read a part of a clip: whole frames where they fit, otherwise what lies around the face.
+
+    Where the face changes, or its size does, only the frames around `at_s` are taken, or the most that belong
+    together.
+    """
+    before, frames = int((source.times_s < start_s).sum()), source.frames(start_s, end_s)
+    count = max(1, len(source) - before - int((source.times_s > end_s).sum()))
+    if count * source.frame_bytes > max_bytes:
+        frames = follow_face(frames, max_bytes / 3 / count, face, near)
+    clips = list(windows(frames, math.inf, 0.0, str(source.path), max_bytes))
+    chosen = max(range(len(clips)), key=lambda i: (_holds(clips[i], at_s), len(clips[i])))
+    first = before + sum(map(len, clips[:chosen]))
+    if len(clips) > 1:
+        last = first + len(clips[chosen]) - 1
+        notes += (
+            f"only frames {first} to {last} are analysed: the face came, went or changed its size there.",
+        )
+    return Stretch(clips[chosen], first, notes)
+
+
+def _holds(clip: Clip | FaceClip, at_s: float | None) -> bool:
+    return at_s is not None and bool(clip.timestamps_s[0] <= at_s <= clip.timestamps_s[-1])
+
+
+def _strongest(
+    source: FrameSource, face: int | None, progress: Callable | None, max_bytes: int
+) -> tuple[float, np.ndarray | None, tuple[str, ...]]:
+    """Return when the strongest movement is, the box of its face where one was followed, and a note."""
+    search, boxes = _Search(None, OVERLAP_S, face), []
+    for clip in _face_windows(source, WINDOW_S, OVERLAP_S, max_bytes, face):
+        search.add_window(clip)
+        if isinstance(clip, FaceClip) and clip.box is not None:
+            corners = apply(clip.to_video, clip.box.reshape(2, 2))
+            boxes.append((float(clip.timestamps_s[0]), np.concatenate([corners.min(0), corners.max(0)])))
+        del clip  # while the next window is read
+        if progress:
+            progress(search.end_s, max(source.duration_s, search.end_s))
+    video = search.result([])
+    if not search.searched:
+        reasons = " and ".join(sorted({gap.reason for gap in video.gaps}))
+        raise FaceError(f"{reasons} in {source.path}. Give a clip that shows one face from the front.")
+    if video.intervals:
+        at_s = max(video.intervals, key=lambda interval: interval.peak_px).apex_s
+        note = f"the clip is long: the strongest movement, at {clock(at_s)}, is described"
+    else:
+        at_s = (*(blink[0] for blink in video.blinks), search.searched[0][0])[0]
+        note = f"the clip is long: the seconds around {clock(at_s)} are described, nothing stood out"
+    near = next((box for time_s, box in reversed(boxes) if time_s <= at_s), None)
+    return at_s, near, (f"{note}; mer-hf spot lists all.",)
+
+
+def clock(at_s: float) -> str:
+    """Write minutes and seconds."""
+    return f"{round(at_s) // 60}:{round(at_s) % 60:02d}"
 
 
 # --- the search ---------------------------------------------------------------------------------------------
@@ -259,8 +386,11 @@ class _Sighting:
 class _Search:
     """The state of a search after some windows; its size depends on what was found, not on the frames."""
 
-    def __init__(self, pipeline: MicroExpressionPipeline | None, overlap_s: float) -> None:
+    def __init__(
+        self, pipeline: "MicroExpressionPipeline | None", overlap_s: float, face: int | None = None
+    ) -> None:
         self.pipeline = pipeline
+        self.track = partial(pipeline.track if pipeline else track_face, face=face)
         self.overlap_s = overlap_s
         self.end_s = 0.0
         self.sightings: list[_Sighting] = []
@@ -270,7 +400,7 @@ class _Search:
         self.curves: list[tuple[np.ndarray, np.ndarray]] = []
         self.notes: dict[str, None] = {}
 
-    def add_window(self, clip: Clip) -> None:
+    def add_window(self, clip: Clip | FaceClip) -> None:
         """Search one window."""
         times_s = clip.timestamps_s
         first = self.end_s == 0.0
@@ -279,18 +409,19 @@ class _Search:
         self._add_piece(clip, first)
         self.end_s = max(self.end_s, _end_s(times_s))
 
-    def _add_piece(self, clip: Clip, first: bool) -> None:
+    def _add_piece(self, clip: Clip | FaceClip, first: bool) -> None:
         """Track and spot; where the face is there for less than half of the time, search both halves."""
         times_s = clip.timestamps_s
         try:
-            track = self.pipeline.track(clip) if self.pipeline else track_face(clip)
+            track = self.track(clip)
         except FaceError as error:
             if error.kind == "brief" and times_s[-1] - times_s[0] >= 2 * _SHORTEST_PIECE_S:
                 half = len(times_s) // 2
                 for begins, part in ((first, slice(None, half)), (False, slice(half, None))):
-                    self._add_piece(Clip(clip.frames[part], times_s[part], source=clip.source), begins)
+                    piece = {"frames": clip.frames[part], "timestamps_s": times_s[part], "frame_names": ()}
+                    self._add_piece(replace(clip, **piece), begins)
             else:
-                reason = _SMALL if error.kind == "small" else _LOST
+                reason = {"small": _SMALL, "number": _FEWER}.get(error.kind, _LOST)
                 self.gaps.append(Gap(float(times_s[0]), _end_s(times_s), reason))
             return
         worth_telling = ("the face is small", "2 faces", "3 faces")

@@ -8,8 +8,9 @@ print(prediction.outcome, prediction.label, prediction.scores)
 """
 
 import json
+import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,13 +30,15 @@ from mer_hf.face.action_units import (
     resting_action_units,
 )
 from mer_hf.face.evidence import facial_motion
+from mer_hf.face.parts import FaceClip
 from mer_hf.face.spotting import Phases, lasting_s, spot
 from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
-from mer_hf.video.clip import Clip, fetch_clip, read_clip
+from mer_hf.video.clip import Clip, FrameSource, fetch_clip, read_clip
 from mer_hf.video.container import ClipError
 
 from .calibration import FILE as CALIBRATION_FILE
 from .calibration import Calibration, features_of, softmax
+from .long_video import MOST_BYTES, Stretch, strongest_stretch
 from .optimize import optimize_for_inference
 
 logger = logging.get_logger(__name__)
@@ -105,6 +108,12 @@ class Prediction:
         size_px (`float`, *optional*): How far it carries the region that moves most, in pixels at an
             interocular distance of 60; None without a movement.
         reason (`str`, *optional*): Why it is `other_motion`: one of `REASONS`.
+        faces (`tuple[tuple[int, int, int, int], ...]`): Left, top, right and bottom of each face that was
+            found, in pixels of the clip, from the left of the picture to the right.
+        face (`int`, *optional*, defaults to 1): The number of the analysed face among them, from 1.
+        first_frame (`int`, *optional*, defaults to 0): Frame of the clip that index 0 means in `phases` and
+            arrays: above 0 where only a stretch of a long clip was analysed. `to_dict` counts in frames of
+            the clip.
     """
 
     outcome: str
@@ -126,10 +135,14 @@ class Prediction:
     duration_s: float | None = None
     size_px: float | None = None
     reason: str | None = None
+    faces: tuple[tuple[int, int, int, int], ...] = ()
+    face: int = 1
+    first_frame: int = 0
 
     def to_dict(self) -> dict:
         """Return everything but the arrays, as values that JSON has; an unknown time is None."""
-        frames = {name: getattr(self.phases, name) for name in PHASE_NAMES}
+        first, phases = self.first_frame, self.phases
+        frames = {name: getattr(phases, name) for name in PHASE_NAMES}
         return {
             "outcome": self.outcome,
             "label": self.label,
@@ -139,18 +152,20 @@ class Prediction:
             "duration_s": self.duration_s,
             "size_px": self.size_px,
             "phases": {
-                **frames,
+                **{name: None if frame is None else first + frame for name, frame in frames.items()},
                 **{f"{name}_s": self._seconds(frame) for name, frame in frames.items()},
-                "source": self.phases.source,
-                "averaged": list(self.apexes),
-                "candidates": [list(interval) for interval in self.phases.candidates],
-                "blinks": [list(span) for span in self.phases.blinks],
+                "source": phases.source,
+                "averaged": [first + frame for frame in self.apexes],
+                "candidates": [[first + frame for frame in interval] for interval in phases.candidates],
+                "blinks": [[first + frame for frame in span] for span in phases.blinks],
             },
             "action_units": {
                 name: sides if sides is None else [round(value, 4) for value in sides]
                 for name, sides in self.action_units.items()
             },
             "action_units_source": self.action_units_source,
+            "face": self.face,
+            "faces": [list(box) for box in self.faces],
             "warnings": list(self.warnings),
             "model": self.model,
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings_s.items()},
@@ -250,6 +265,7 @@ class MicroExpressionPipeline:
         offset: int | str | None = None,
         fps: float | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
+        face: int | None = None,
     ) -> Prediction:
         """Read, track, spot and classify one clip.
 
@@ -262,16 +278,18 @@ class MicroExpressionPipeline:
             offset (`int` or `str`, *optional*): The offset frame, where it is known.
             fps (`float`, *optional*): Frames per second, for clips that do not carry their times.
             action_units (*optional*, defaults to `"estimated"`): See `classify`.
+            face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
+                largest.
 
         Returns:
             `Prediction`: With the seconds of every stage.
 
         Raises:
             ClipError: If the clip cannot be read, or does not have a known frame.
-            FaceError: If no usable face is in it.
+            FaceError: If no usable face is in it, or not as many as asked for.
             ValueError: If the known frames contradict each other, or an action unit is unknown.
         """
-        return self.with_track(clip, onset, apex, offset, fps, action_units)[0]
+        return self.with_track(clip, onset, apex, offset, fps, action_units, face)[0]
 
     def with_track(
         self,
@@ -281,8 +299,13 @@ class MicroExpressionPipeline:
         offset: int | str | None = None,
         fps: float | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
+        face: int | None = None,
+        progress: Callable[[float, float], object] | None = None,
     ) -> tuple[Prediction, FaceTrack]:
         """Like `__call__`, but also return the aligned faces, as a replay needs them.
+
+        `progress` is called with the seconds searched and those in the file, while a clip is searched that is
+        too large to keep.
 
         Returns:
             `tuple`: The [`Prediction`] and the [`FaceTrack`].
@@ -291,19 +314,22 @@ class MicroExpressionPipeline:
         if action_units not in (None, ESTIMATED):
             action_units = given_action_units(action_units)  # refused before the work starts
         with _timed(timings_s, "read"):
-            clip = clip if isinstance(clip, Clip) else read_clip(clip, fps=fps)
-        frames = zip(PHASE_NAMES, (onset, apex, offset), strict=True)
-        known = {name: frame_index(clip, frame, name) for name, frame in frames}
+            stretch, known = _read(
+                clip, fps, {"onset": onset, "apex": apex, "offset": offset}, face, progress
+            )
+        clip = stretch.clip
         with _timed(timings_s, "track"):
-            track = self.track(clip)
+            track = self.track(clip, face)
+            track = replace(track, warnings=(*stretch.notes, *track.warnings))
         with _timed(timings_s, "spot"):
             phases = self.spot(track, clip.timestamps_s, **known)
         prediction = self.classify(track, phases, clip.timestamps_s, action_units)
-        return replace(prediction, timings_s=timings_s | prediction.timings_s), track
+        timings_s |= prediction.timings_s
+        return replace(prediction, timings_s=timings_s, first_frame=stretch.first_frame), track
 
-    def track(self, clip: Clip) -> FaceTrack:
-        """Find the face and cut it out aligned, in the geometry that this network was trained with."""
-        return track_face(clip, self.geometry)
+    def track(self, clip: Clip | FaceClip, face: int | None = None) -> FaceTrack:
+        """Find a face and cut it out aligned, in the geometry that this network was trained with."""
+        return track_face(clip, self.geometry, face)
 
     def spot(self, track: FaceTrack, timestamps_s: np.ndarray | None = None, **known: int | None) -> Phases:
         """Measure the motion curve and find the phases; a known `onset`, `apex` or `offset` is kept."""
@@ -375,6 +401,8 @@ class MicroExpressionPipeline:
             model=self.name,
             timings_s=timings_s,
             apexes=apexes,
+            faces=track.faces,
+            face=track.face,
             **decision,
         )
 
@@ -478,6 +506,31 @@ def _doubts(decision: Mapping[str, Any], timestamps_s: np.ndarray | None) -> tup
     return tuple(doubts)
 
 
+def _read(
+    source: ClipSource,
+    fps: float | None,
+    frames: Mapping[str, int | str | None],
+    face: int | None = None,
+    progress: Callable[[float, float], object] | None = None,
+) -> tuple[Stretch, dict[str, int | None]]:
+    """Read a clip, or what is analysed of one that is too large to keep, and find the known frames in it."""
+    clip = source
+    if isinstance(source, (str, os.PathLike)):
+        clip = FrameSource(source, fps)
+    if isinstance(clip, FrameSource) and len(clip) * clip.frame_bytes <= MOST_BYTES:
+        clip = read_clip(source, fps, survey=clip.survey)
+    elif not isinstance(clip, (Clip, FrameSource)):
+        clip = read_clip(source, fps)
+    known = {name: frame_index(clip, frame, name) for name, frame in frames.items()}
+    if isinstance(clip, Clip):
+        return Stretch(clip), known
+    given = [frame for frame in known.values() if frame is not None]
+    stretch = strongest_stretch(clip, face, given, progress)
+    return stretch, {
+        name: None if frame is None else frame - stretch.first_frame for name, frame in known.items()
+    }
+
+
 def _shown_to_network(track: FaceTrack, phases: Phases, action_units: Intensities | None) -> dict[str, Any]:
     """Return the arguments of an image processor."""
     frames = {name: getattr(phases, name) for name in PHASE_NAMES}
@@ -507,8 +560,8 @@ def face_of_video(
         `dict`: `images`, `onset`, `apex`, `offset`, `landmarks_xy` and `action_units` for the image
         processor. The phases are None where nothing moved but the lids; a warning then says so.
     """
-    clip = fetch_clip(video, fps) if str(video).startswith(("http://", "https://")) else read_clip(video, fps)
-    known = {name: frame_index(clip, frame, name) for name, frame in known.items()}
+    video = fetch_clip(video, fps) if str(video).startswith(("http://", "https://")) else video
+    (clip, _, _), known = _read(video, fps, known)
     track = track_face(clip, FaceGeometry(**geometry))
     phases = spot(track, clip.timestamps_s, **known)
     if phases.outcome in UNSCORED:
@@ -556,13 +609,13 @@ def face_relevance(
     return relevance / peak if peak > 0 else relevance
 
 
-def frame_index(clip: Clip, frame: int | str | None, phase: str) -> int | None:
+def frame_index(clip: Clip | FrameSource, frame: int | str | None, phase: str) -> int | None:
     """Return the 0-based index of a frame that is named by its index or its file.
 
     Digits alone are always an index, so that a name such as `0046.jpg` needs its ending.
 
     Args:
-        clip (`Clip`): The clip.
+        clip (`Clip` or `FrameSource`): The clip.
         frame (`int`, `str` or `None`): An index, a frame's file name with or without its ending, or None.
         phase (`str`): What the message calls the frame.
 
@@ -574,7 +627,7 @@ def frame_index(clip: Clip, frame: int | str | None, phase: str) -> int | None:
     """
     if frame is None:
         return None
-    count = len(clip.frames)
+    count = len(clip)
     if not isinstance(frame, str) or frame.lstrip("-").isdigit():
         if not 0 <= int(frame) < count:
             raise ClipError(f"{phase} {frame} is outside the clip, which has frames 0 to {count - 1}.")

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -29,9 +29,7 @@ from .container import (
     VideoInfo,
     check_bytes,
     decode,
-    fitting_wh,
     mixed_sizes,
-    size_text,
     survey_video,
     upright,
 )
@@ -78,7 +76,6 @@ def read_clip(
     source: str | os.PathLike | np.ndarray | Sequence,
     fps: float | None = None,
     max_bytes: int = MAX_BYTES,
-    shrink: bool = False,
     survey: VideoInfo | None = None,
 ) -> Clip:
     """Read a whole clip into memory.
@@ -91,9 +88,6 @@ def read_clip(
         fps (`float`, *optional*): Frames per second. Replaces the times of a video, gives those of the
             others, which are NaN without it.
         max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that the decoded frames may take.
-        shrink (`bool`, *optional*, defaults to `False`): Whether the frames of a video that would take more
-            than `max_bytes` are made smaller while they are decoded, so that they fit. Without it such a
-            video is refused.
         survey (`VideoInfo`, *optional*): What `survey_video` found, if it was called already.
 
     Returns:
@@ -110,11 +104,10 @@ def read_clip(
         path = Path(source)
         if path.is_dir():
             return read_pictures(list(numbered_frames(path, alone=True).values()), fps, max_bytes)
-        held = survey or survey_video(path, None if shrink else max_bytes, refuse_damage=True)
+        held = survey or survey_video(path, max_bytes, refuse_damage=True)
         if held.damage:
             raise held.damage
-        size_wh = fitting_wh(held, max_bytes) if shrink else None
-        return _collect(decode(path, fps, held, size_wh), held.frames, str(path), max_bytes)
+        return _collect(decode(path, fps, held), held.frames, str(path), max_bytes)
     name = "the array" if isinstance(source, np.ndarray) else "the list of pictures"
     _check_frames(source, name)
     pictures = (
@@ -139,15 +132,72 @@ def _check_frames(source: Any, name: str) -> None:
         raise ClipError(f"{name} holds no frames. Pass at least one.")
 
 
+class FrameSource:
+    """A video file, or a folder of numbered pictures, that is read frame by frame.
+
+    Args:
+        path (`str` or `os.PathLike`): The file or folder.
+        fps (`float`, *optional*): Frames per second. Replaces the times of a video, gives those of a folder.
+        survey (`VideoInfo`, *optional*): What `survey_video` found, if it was called already.
+
+    Attributes:
+        frame_names (`tuple[str, ...]`): The files of a folder; otherwise empty.
+        times_s (`np.ndarray` of shape `(T,)`): Seconds of the frames; NaN where they are unknown.
+        survey (`VideoInfo`): What is in it.
+        width, height (`int`): Of a frame as it is stored.
+        damage (`CutShort` or `None`): Why less is in a file than it declares.
+
+    Raises:
+        ClipError: If there is nothing to read.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, fps: float | None = None, survey: VideoInfo | None = None
+    ) -> None:
+        _check_fps(fps)
+        self.path, self.fps, self.survey, self._files = Path(path), fps, survey, []
+        if self.path.is_dir():
+            self._files = list(numbered_frames(self.path, alone=True).values())
+            first = next(_frames_of(self._files, fps)).image
+            self.survey = VideoInfo(len(self._files), True, width=first.shape[1], height=first.shape[0])
+        elif survey is None:
+            self.survey = survey_video(self.path)
+        self.frame_names = tuple(file.name for file in self._files)
+        self.width, self.height, self.damage = self.survey.width, self.survey.height, self.survey.damage
+        known = np.full(len(self), np.nan) if self._files else self.survey.times_s
+        self.times_s = np.arange(len(self)) / fps if fps else known
+
+    def __len__(self) -> int:
+        return self.survey.frames
+
+    @property
+    def frame_bytes(self) -> int:
+        """Return how much a decoded frame takes."""
+        return self.width * self.height * 3
+
+    @property
+    def duration_s(self) -> float:
+        """Return the time from the first frame to the end of the last; 0 where it is unknown."""
+        return len(self) / self.fps if self.fps else self.survey.duration_s
+
+    def frames(self, start_s: float = -math.inf, end_s: float = math.inf) -> Iterator[Frame]:
+        """Yield the frames of a stretch, or all; raise after all of them if the file is damaged."""
+        if not self._files:
+            return decode(self.path, self.fps, self.survey, start_s=start_s, end_s=end_s)
+        times = enumerate(self.times_s)
+        kept = [i for i, time_s in times if not (time_s < start_s or time_s > end_s)]
+        return _frames_of(self._files, self.fps, kept)
+
+
 def iter_clips(
-    path: str | os.PathLike,
+    source: str | os.PathLike | FrameSource,
     window_s: float,
     overlap_s: float,
     fps: float | None = None,
     max_bytes: int = MAX_BYTES,
-    most_pixels: int | None = None,
     until_damage: bool = False,
-) -> Iterator[Clip]:
+    through: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
+) -> Iterator[Any]:
     """Read a long video as overlapping windows, in memory that does not grow with its length.
 
     Windows begin every `window_s - overlap_s` seconds from the first frame on; the last may be shorter, and
@@ -155,16 +205,17 @@ def iter_clips(
     begin with the first frame after it.
 
     Args:
-        path (`str` or `os.PathLike`): A video file, or a folder of numbered pictures with `fps`.
+        source (`str`, `os.PathLike` or [`FrameSource`]): A video file, or a folder of numbered pictures with
+            `fps`.
         window_s (`float`): Length of a window in seconds.
         overlap_s (`float`): How much of a window the next one repeats, in seconds; less than `window_s`.
         fps (`float`, *optional*): Frames per second, as in `read_clip`.
         max_bytes (`int`, *optional*, defaults to 1,000,000,000): The most that one window's frames may take.
-        most_pixels (`int`, *optional*): Larger frames of a video are shrunk to so many pixels while they are
-            decoded.
+            A window that would take more ends earlier, and the next one does not overlap it.
         until_damage (`bool`, *optional*, defaults to `False`): Whether the windows before a damage are
             yielded, and `CutShort` is raised after them. Otherwise a video cut short is refused before its
             first window.
+        through (`Callable`, *optional*): What happens to the frames between reading and windows.
 
     Returns:
         `Iterator[Clip]`: Clips whose timestamps count from the beginning of the video, not of the window.
@@ -176,17 +227,12 @@ def iter_clips(
         raise ClipError(
             f"windows of {window_s} s cannot overlap by {overlap_s} s. Pass 0 <= overlap_s < window_s."
         )
-    _check_fps(fps)
-    path = Path(path)
-    if path.is_dir():
-        if fps is None:
-            raise ClipError(f"{path}: a folder of frames has no times, so no windows. Pass fps.")
-        frames = _frames_of(list(numbered_frames(path, alone=True).values()), fps)
-    else:
-        held = survey_video(path, refuse_damage=not until_damage)
-        size_wh = fitting_wh(held, held.frames * 3 * most_pixels) if most_pixels else None
-        frames = decode(path, fps, held, size_wh)
-    return _windows(frames, window_s, overlap_s, str(path), max_bytes)
+    source = source if isinstance(source, FrameSource) else FrameSource(source, fps)
+    if source.frame_names and source.fps is None:
+        raise ClipError(f"{source.path}: a folder of frames has no times, so no windows. Pass fps.")
+    if source.damage and not until_damage:
+        raise source.damage
+    return windows(through(source.frames()), window_s, overlap_s, str(source.path), max_bytes)
 
 
 def write_clip(
@@ -300,8 +346,11 @@ def read_pictures(files: Sequence[Path], fps: float | None = None, max_bytes: in
     return _collect(_frames_of(files, fps), len(files), str(files[0].parent), max_bytes)
 
 
-def _frames_of(files: Sequence[Path], fps: float | None) -> Iterator[Frame]:
-    for i, file in enumerate(files):
+def _frames_of(
+    files: Sequence[Path], fps: float | None, kept: Iterable[int] | None = None
+) -> Iterator[Frame]:
+    for i in range(len(files)) if kept is None else kept:
+        file = files[i]
         try:
             with Image.open(file) as image:
                 pixels = _to_rgb(ImageOps.exif_transpose(image), str(file))
@@ -353,9 +402,13 @@ def _collect(frames: Iterator[Frame], count: int, source: str, max_bytes: int) -
     return Clip(pixels, np.array(times, np.float64), tuple(names), source)
 
 
-def _windows(
+def windows(
     frames: Iterator[Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
-) -> Iterator[Clip]:
+) -> Iterator[Any]:
+    """Yield overlapping windows of frames, as `iter_clips` does; the frames of another `run` begin a new one.
+
+    Without times there is one window of all frames, or as many as fit.
+    """
     held: deque[Frame] = deque()
     start_s, fresh, yielded, damage, eps_s = None, 0, False, None, 1e-6
 
@@ -367,7 +420,7 @@ def _windows(
             damage = error
 
     for frame in until_damage():
-        if math.isnan(frame.time_s):
+        if math.isnan(frame.time_s) and math.isfinite(window_s):
             raise ClipError(f"{source}: the frames have no times, so no windows. Pass fps.")
         start_s = frame.time_s if start_s is None else start_s
         while frame.time_s >= start_s + window_s - eps_s:
@@ -379,28 +432,33 @@ def _windows(
                 held.popleft()
             if not held and frame.time_s >= start_s + window_s - eps_s:
                 start_s = frame.time_s
-        if yielded:  # the frames held are views of the last window: copies let the rest of its memory go
-            held, yielded = deque(old._replace(image=old.image.copy()) for old in held), False
+        if held and (held[-1].run is not frame.run or (len(held) + 1) * frame.image.nbytes > max_bytes):
+            if fresh:
+                yield _stack(held, source)
+            held.clear()
+            fresh, start_s, yielded = 0, frame.time_s, False
+        if (
+            yielded and held and held[0].run is None
+        ):  # the frames held are views of the last window: copies let the rest of its memory go
+            held = deque(old._replace(image=old.image.copy()) for old in held)
+        yielded = False
         held.append(frame)
         fresh += 1
         if held[0].image.shape != frame.image.shape:
             first, this = held[0].name or "one", frame.name or "a later one"
             raise mixed_sizes(source, held[0].image.shape, first, frame.image.shape, this)
-        if len(held) * frame.image.nbytes > max_bytes:
-            raise ClipError(
-                f"{source}: a window of {window_s} s takes more than {size_text(max_bytes)}. "
-                "Choose a shorter window_s."
-            )
     if fresh:
         yield _stack(held, source)
     if damage:
         raise damage
 
 
-def _stack(held: deque[Frame], source: str) -> Clip:
+def _stack(held: deque[Frame], source: str) -> Any:
     """Return a window; the frames held become views of it, so that no frame is in memory twice."""
     names = tuple(frame.name for frame in held if frame.name)
     times = np.array([frame.time_s for frame in held], np.float64)
+    if held[0].run is not None:
+        return held[0].run.clip(tuple(frame.image for frame in held), times, names, source)
     pixels = np.empty((len(held), *held[0].image.shape), np.uint8)
     for i in range(len(held)):
         pixels[i] = held[i].image

@@ -8,7 +8,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,10 @@ UNREAD_SUFFIXES = (
 # Only these demuxers are tried: FFmpeg would also take a playlist, a text file or a single picture for a
 # video, and a playlist makes it open other files.
 CONTAINERS = "mov,mp4,matroska,webm,avi"
+
+
+_MOST_THREAD_BYTES = 100_000_000
+"""Every thread of a decoder holds a frame."""
 
 
 class ClipError(ValueError):
@@ -47,6 +51,7 @@ class VideoInfo(NamedTuple):
         duration_s (`float`): From the first frame to the end of the last, in seconds.
         timed (`bool`): Whether every packet of pictures has a time.
         damage (`CutShort` or `None`): Why less is in the file than it declares.
+        times_s (`np.ndarray`): The times of the frames in order, as far as they are known.
     """
 
     frames: int
@@ -56,15 +61,24 @@ class VideoInfo(NamedTuple):
     height: int = 0
     duration_s: float = 0.0
     damage: CutShort | None = None
-    timed: bool = True
+    times_s: np.ndarray = np.empty(0)
+
+    @property
+    def timed(self) -> bool:
+        """Return whether every picture has a time."""
+        return len(self.times_s) == self.frames
 
 
 class Frame(NamedTuple):
-    """One frame of a clip, its time and the name of its file."""
+    """One frame of a clip, its time and the name of its file.
 
-    image: np.ndarray
+    Frames of which only a part is kept have a `run`: the object that makes a clip of those that share it.
+    """
+
+    image: Any
     time_s: float
     name: str | None
+    run: Any = None
 
 
 def open_video(path: Path) -> tuple[Any, Any]:
@@ -95,7 +109,11 @@ def open_video(path: Path) -> tuple[Any, Any]:
             f"{path}: no video stream that can be decoded (found: {', '.join(kinds)}). "
             "Pass a file with pictures in it."
         )
-    streams[0].thread_type = "AUTO"
+    context = streams[0].codec_context
+    context.thread_type = "AUTO"
+    frame_bytes = context.width * context.height * 3 // 2
+    if frame_bytes * (os.cpu_count() or 1) > _MOST_THREAD_BYTES:
+        context.thread_count = max(1, _MOST_THREAD_BYTES // frame_bytes)
     return container, streams[0]
 
 
@@ -144,12 +162,11 @@ def survey_video(
         raise damage
     if not packets.pictures:
         raise _no_frames(path)
-    duration_s = max(packets.last_s - packets.first_s, 0.0) + frame_s  # the last frame lasts as the others do
-    if not packets.timed:
-        duration_s = packets.pictures * frame_s
-    return VideoInfo(
-        packets.pictures, indexed, packets.end_s, width, height, duration_s, damage, packets.timed
-    )
+    timed = len(packets.times_s) == packets.pictures
+    span_s = float(np.ptp(packets.times_s)) if timed else (packets.pictures - 1) * frame_s
+    duration_s = span_s + frame_s  # the last frame lasts as the others do
+    times_s = np.sort(packets.times_s)
+    return VideoInfo(packets.pictures, indexed, packets.end_s, width, height, duration_s, damage, times_s)
 
 
 @dataclass
@@ -157,9 +174,7 @@ class _Packets:
     pictures: int = 0  # whole and shown
     end_s: float = 0.0  # the last time in the file, of sound too
     whole: bool = True  # no packet is torn
-    first_s: float = math.inf  # of the pictures
-    last_s: float = 0.0
-    timed: bool = True  # every picture has a time
+    times_s: list[float] = field(default_factory=list)  # of the pictures
 
 
 def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) -> _Packets:
@@ -176,10 +191,8 @@ def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) ->
                 if packet.stream is stream and not packet.is_discard:
                     count.pictures += 1
                     check(count.pictures)
-                    if time_s is None:
-                        count.timed = False
-                    else:
-                        count.first_s, count.last_s = min(count.first_s, time_s), max(count.last_s, time_s)
+                    if time_s is not None:
+                        count.times_s.append(time_s)
     except av.FFmpegError:
         count.whole = False
     return count
@@ -198,51 +211,56 @@ def _cut_short(path: Path, what: str) -> CutShort:
     return CutShort(f"{path}: cut short or damaged: {what} could be read. Copy or export the video again.")
 
 
-def fitting_wh(survey: VideoInfo, max_bytes: int) -> tuple[int, int] | None:
-    """Return the largest size of the same shape at which all frames fit; None where they fit as they are."""
-    scale = math.sqrt(max_bytes / (survey.frames * survey.width * survey.height * 3))
-    if scale >= 1:
-        return None
-    return max(1, math.floor(survey.width * scale)), max(1, math.floor(survey.height * scale))
-
-
 @contextlib.contextmanager
-def _cut_short_by_errors(path: Path, what: Callable[[], str]) -> Iterator[None]:
-    """Turn an error of FFmpeg into `CutShort`, with `what` had been read."""
+def _cut_short_by_errors(
+    path: Path, what: Callable[[], str], damage: CutShort | None = None
+) -> Iterator[None]:
+    """Turn an error of FFmpeg into the known damage, or into `CutShort`, with `what` had been read."""
     try:
         yield
     except av.FFmpegError as error:
-        raise _cut_short(path, what()) from error
+        raise (damage or _cut_short(path, what())) from error
 
 
 def decode(
-    path: Path, fps: float | None, survey: VideoInfo, size_wh: tuple[int, int] | None = None
+    path: Path,
+    fps: float | None,
+    survey: VideoInfo,
+    start_s: float = -math.inf,
+    end_s: float = math.inf,
 ) -> Iterator[Frame]:
-    """Yield the frames of a video, upright, smaller on request; raise after them if some are missing."""
+    """Yield the frames of a video, upright; raise after them if some are missing.
+
+    Of a stretch from `start_s` to `end_s`, nothing before its key frame is decoded where the file has times.
+    """
     container, stream = open_video(path)
+    whole = start_s == -math.inf and end_s == math.inf
     count, turn = 0, Turn()
 
     def what():
-        return f"{count} of {survey.frames} frames"
+        return f"{count} of {survey.frames} frames" if whole else f"{count} frames from {start_s:.2f} s on"
 
     # An AVI holds no presentation times: where frames are reordered only their place tells the time. So it
     # does where some frames have no time: those of the others would not fit.
     by_place = not survey.timed or (container.format.name == "avi" and stream.codec_context.has_b_frames)
     rate = fps or (float(stream.average_rate) if by_place and stream.average_rate else None)
-    with container, _cut_short_by_errors(path, what):
-        for frame in container.decode(stream):
-            if frame.is_corrupt:
-                raise _cut_short(path, what())
-            if size_wh and (frame.width, frame.height) != (survey.width, survey.height):
-                stored, this = (survey.height, survey.width), (frame.height, frame.width)
-                raise mixed_sizes(str(path), stored, "the header", this, f"frame {count}")
+    with container, _cut_short_by_errors(path, what, survey.damage):
+        if start_s > 0 and rate is None:
+            container.seek(int(start_s * av.time_base))
+        for place, frame in enumerate(container.decode(stream)):
             seconds = frame.time if survey.timed and frame.time is not None else math.nan
-            image = upright(frame, turn.of(frame), size_wh)
-            yield Frame(image, seconds if rate is None else count / rate, None)
+            seconds = seconds if rate is None else place / rate
+            if seconds < start_s:
+                continue
+            if seconds > end_s:
+                return
+            if frame.is_corrupt:
+                raise survey.damage or _cut_short(path, what())
+            yield Frame(upright(frame, turn.of(frame)), seconds, None)
             count += 1
-    if survey.damage:
+    if whole and survey.damage:
         raise survey.damage
-    if count == 0 or (survey.one_frame_each and count < survey.frames):
+    if whole and (count == 0 or (survey.one_frame_each and count < survey.frames)):
         raise _cut_short(path, what())
 
 
@@ -266,15 +284,9 @@ class Turn:
         return self._matrix
 
 
-def upright(
-    frame: av.VideoFrame, matrix: list[int] | None, size_wh: tuple[int, int] | None = None
-) -> np.ndarray:
+def upright(frame: av.VideoFrame, matrix: list[int] | None) -> np.ndarray:
     """Return RGB pixels, turned and mirrored as the frame's display matrix asks (quarter turns)."""
-    if size_wh:
-        # Whatever the stored size, the mean over what falls into a pixel: other filters let motion shimmer.
-        image = frame.reformat(*size_wh, format="rgb24", interpolation="AREA").to_ndarray()
-    else:
-        image = frame.to_ndarray(format="rgb24")
+    image = frame.to_ndarray(format="rgb24")
     if matrix is None:
         return image
     # Rows (a, b, u), (c, d, v), (x, y, w): a stored point goes to (a x + c y, b x + d y).
@@ -318,27 +330,7 @@ def frames_between(
         raise ClipError(f"{path}: no frames from {start_s:.2f} to {end_s:.2f} s. Choose another stretch.")
     lasts_s = max(times_s) - min(times_s)
     fps = (len(times_s) - 1) / lasts_s if lasts_s > 0 else float(rate or 30)
-    return fps, _decode_between(path, start_s, end_s)
-
-
-def _decode_between(path: Path, start_s: float, end_s: float) -> Iterator[np.ndarray]:
-    container, stream = open_video(path)
-    count, turn = 0, Turn()
-
-    def what():
-        return f"{count} frames from {start_s:.2f} s on"
-
-    with container, _cut_short_by_errors(path, what):
-        container.seek(max(0, int(start_s * av.time_base)))
-        for frame in container.decode(stream):
-            if frame.time is None or frame.time < start_s:
-                continue
-            if frame.time > end_s:
-                break
-            if frame.is_corrupt:
-                raise _cut_short(path, what())
-            yield upright(frame, turn.of(frame))
-            count += 1
+    return fps, (frame.image for frame in decode(path, None, VideoInfo(0, False), start_s, end_s))
 
 
 def check_bytes(count: int, frame_bytes: int, source: str, max_bytes: int | None) -> None:

@@ -44,9 +44,9 @@ PACKAGES = ("torch", "transformers", "opencv-contrib-python", "mediapipe")
 def write_curve_csv(path: str | os.PathLike, prediction: Prediction) -> None:
     """Write the motion curve as a table, one row per frame of the clip.
 
-    The columns: `frame` from 0; `time_s`, empty where it is unknown; `motion_px`, motion of the face's
-    region that moves most, in pixels of the aligned face; `threshold`, above which motion counts; `blink`,
-    0 or 1; `phase`: `onset`, `rising`, `apex`, `falling` or `offset`, empty outside the expression.
+    The columns: `frame` of the clip, from 0; `time_s`, empty where it is unknown; `motion_px`, motion of the
+    face's region that moves most, in pixels of the aligned face; `threshold`, above which motion counts;
+    `blink`, 0 or 1; `phase`: `onset`, `rising`, `apex`, `falling` or `offset`, empty outside the expression.
 
     Args:
         path (`str` or `os.PathLike`): The file to write; a failure leaves what was there.
@@ -62,7 +62,7 @@ def write_curve_csv(path: str | os.PathLike, prediction: Prediction) -> None:
         for frame, motion_px in enumerate(phases.curve):
             time_s = f"{times_s[frame]:.6f}" if np.isfinite(times_s[frame]) else ""
             numbers = (f"{motion_px:.4f}", f"{phases.threshold:.4f}", int(blinking[frame]))
-            writer.writerow((frame, time_s, *numbers, _phase_of(frame, prediction)))
+            writer.writerow((prediction.first_frame + frame, time_s, *numbers, _phase_of(frame, prediction)))
 
 
 def html_report(
@@ -161,8 +161,14 @@ def _pictures(prediction: Prediction) -> list[dict[str, str]]:
     start = ("First frame", "The aligned face.")
     end = ("Middle frame", "The aligned face.")
     if phases.apex is not None:
-        start = (f"Onset, frame {phases.onset}", "The aligned face before the motion.")
-        end = (f"Apex, frame {phases.apex}", "The aligned face at the strongest motion.")
+        start = (
+            f"Onset, frame {prediction.first_frame + phases.onset}",
+            "The aligned face before the motion.",
+        )
+        end = (
+            f"Apex, frame {prediction.first_frame + phases.apex}",
+            "The aligned face at the strongest motion.",
+        )
     rim = f"full colour is {most_px:.2f} pixels of the aligned face."
     note = f"Optical flow: colour and arrows give the direction, {rim}"
     flow = figures.flow_picture(flow_xy, max_px=most_px)

@@ -21,9 +21,10 @@ import numpy as np
 
 from mer_hf.face.spotting import Phases, spot
 from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
+from mer_hf.inference.long_video import read_stretch
 from mer_hf.inference.pipeline import Prediction
 from mer_hf.utils.provenance import sha256_of
-from mer_hf.video.clip import read_clip
+from mer_hf.video.clip import FrameSource, read_clip
 from mer_hf.video.container import VideoInfo
 
 from .examples import bundled_models
@@ -35,8 +36,7 @@ Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, in [0, 1], and with what comes next."""
 
 MOST_DECODED_BYTES = 600_000_000
-"""Limit of a clip's decoded frames; larger frames are read smaller. The longest clip that is taken still has
-540 x 300 pixels."""
+"""Limit of a clip's decoded frames; of larger ones only what lies around the face is kept."""
 MOST_TRACKED_BYTES = 300_000_000
 MOST_ANSWERS = 8
 """Answers kept for each clip."""
@@ -239,16 +239,16 @@ def _read_and_track(
     path: Path, survey: VideoInfo, geometries: list[FaceGeometry], progress: Progress
 ) -> dict[FaceGeometry, Tracked]:
     progress(0.2, "Reading the clip")
-    clip = read_clip(path, max_bytes=MOST_DECODED_BYTES, shrink=True, survey=survey)
-    read, stored = sorted(clip.frames.shape[1:3]), sorted((survey.height, survey.width))
-    sizes = f"{stored[1]} x {stored[0]} pixels were read at {read[1]} x {read[0]}"
-    notes = (f"the frames of {sizes}, to fit into memory: a small face loses detail.",)
+    source = FrameSource(path, survey=survey)
+    if len(source) * source.frame_bytes <= MOST_DECODED_BYTES:
+        clip, notes = read_clip(path, survey=survey), ()
+    else:
+        clip, _, notes = read_stretch(source, max_bytes=MOST_DECODED_BYTES)
     tracked = {}
     for done, geometry in enumerate(geometries):
         progress(0.3 + 0.4 * done / len(geometries), "Tracking the face")
         track = track_face(clip, geometry)
-        if read != stored:
-            track = replace(track, warnings=(*notes, *track.warnings))
+        track = replace(track, warnings=(*notes, *track.warnings))
         tracked[geometry] = Tracked(track, clip.timestamps_s, spot(track, clip.timestamps_s))
     return tracked
 

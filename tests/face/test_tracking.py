@@ -149,6 +149,42 @@ def test_largest_of_several_faces_is_taken_and_said():
     assert apply(track.to_clip[0], np.array([[112.0, 112.0]]))[0, 0] > 320
 
 
+def test_several_faces_are_numbered_from_the_left_and_one_can_be_chosen():
+    picture = on_canvas((1.2, 330, 40), (1.1, 40, 40))
+    picture[:60, :60] = np.random.default_rng(0).integers(0, 255, (60, 60, 3))
+    largest, chosen = (track_face(still_clip(picture), face=face) for face in (None, 1))
+    assert (largest.face, chosen.face) == (2, 1) and largest.faces == chosen.faces
+    for track, (left, top, right, bottom) in zip((chosen, largest), largest.faces, strict=True):
+        x, y = apply(track.to_clip[0], track.landmarks_xy[0, [1]].astype(np.float64))[0]  # the nose
+        assert left < x < right and top < y < bottom
+    upside_down = track_face(still_clip(picture[::-1, ::-1]), face=2)  # the one that was at the left
+    np.testing.assert_array_equal(upside_down.frames, chosen.frames)
+    with pytest.raises(FaceError, match="face 3 was asked for, and 2 faces were found"):
+        track_face(still_clip(picture), face=3)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_that_is_not_upright_is_turned(quarters):
+    """Its aligned face is that of the upright clip, and `to_clip` leads to pixels of the clip as it is."""
+    clip, _ = render(drift(3, 30))
+    turned = Clip(np.rot90(clip.frames, quarters, (1, 2)), clip.timestamps_s)
+    upright, track = track_face(clip), track_face(turned)
+    np.testing.assert_array_equal(track.frames, upright.frames)
+    np.testing.assert_array_equal(track.landmarks_xy, upright.landmarks_xy)
+    x, y = apply(track.to_clip[1], np.array([[112.0, 70.0]]))[0].round().astype(int)
+    patch = turned.frames[1, y - 2 : y + 3, x - 2 : x + 3].mean((0, 1))
+    np.testing.assert_allclose(patch, track.frames[1, 66:75, 108:117].mean((0, 1)), atol=6)
+    assert "upside down" in track.warnings[0] if quarters == 2 else "on its side" in track.warnings[0]
+    assert upright.warnings == ()
+
+
+def test_a_second_face_that_the_mesh_does_not_see_does_not_count(monkeypatch):
+    detect = tracking.detect
+    hand = np.array([[20.0, 20.0, 90.0, 90.0, 0.6, 0.0]])
+    monkeypatch.setattr(tracking, "detect", lambda *args: np.concatenate([detect(*args), hand]))
+    assert len(track_face(still_clip(on_canvas((1.5, 300, 10)))).faces) == 1
+
+
 def test_small_face_in_a_large_picture_is_found_on_the_second_look():
     picture = on_canvas((0.75, 400, 300), size_wh=(1280, 720))
     track = track_face(still_clip(picture))

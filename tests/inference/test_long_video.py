@@ -1,15 +1,22 @@
 import itertools
+import json
 import math
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from mer_hf.face.tracking import FaceError, FaceTrack
 from mer_hf.inference import long_video
+from mer_hf.inference import pipeline as pipeline_module
 from mer_hf.inference.long_video import (
     Gap,
     Interval,
@@ -20,6 +27,7 @@ from mer_hf.inference.long_video import (
     _thin_curve,
     cut,
     spot_long,
+    strongest_stretch,
     write_intervals_csv,
 )
 from mer_hf.inference.pipeline import MicroExpressionPipeline
@@ -102,7 +110,7 @@ def test_a_video_without_any_face_says_so(tmp_path):
 def test_intervals_are_classified_as_the_pipeline_would(short, checkpoint):
     pipeline = MicroExpressionPipeline.from_pretrained(checkpoint)
     track, tracks = pipeline.track, []
-    pipeline.track = lambda clip: tracks.append(track(clip)) or tracks[-1]
+    pipeline.track = lambda clip, face: tracks.append(track(clip, face)) or tracks[-1]
     result = spot_long(short, pipeline, window_s=4.0, overlap_s=1.0)  # shorter than a window
     (one,) = result.intervals
     assert overlap(one, 0.6, 1.0) >= 0.5
@@ -123,7 +131,7 @@ def test_intervals_are_classified_as_the_pipeline_would(short, checkpoint):
 def quick_track(monkeypatch):
     """A track that any frames give; black frames hold no face."""
 
-    def track(clip: Clip) -> FaceTrack:
+    def track(clip: Clip, face: int | None) -> FaceTrack:
         dark = clip.frames.mean((1, 2, 3)) < 20
         if dark.mean() > 0.5:
             raise FaceError("no face", kind="none" if dark.all() else "brief")
@@ -169,10 +177,10 @@ def test_a_face_that_is_there_for_a_part_of_a_window_is_looked_at(tmp_path, quic
 def test_a_window_without_a_usable_face_leaves_what_its_neighbours_saw(tmp_path, quick_track, monkeypatch):
     track = long_video.track_face
 
-    def refuse_the_second(clip: Clip) -> FaceTrack:
+    def refuse_the_second(clip: Clip, face: int | None) -> FaceTrack:
         if 2.9 < clip.timestamps_s[0] < 3.1:
             raise FaceError("its eyes are near each other", kind="small")
-        return track(clip)
+        return track(clip, face)
 
     monkeypatch.setattr(long_video, "track_face", refuse_the_second)
     result = spot_long(write_noise(tmp_path / "a.mp4", 9.0), window_s=4.0, overlap_s=1.0)
@@ -227,11 +235,71 @@ def test_progress_counts_seconds_and_can_stop_the_search(tmp_path, quick_track):
     assert 5 <= stopped.duration_s < 7 and "stopped at" in stopped.warnings[0]
 
 
-def test_large_frames_are_made_smaller_to_fit(tmp_path, quick_track):
-    path = write_noise(tmp_path / "a.mp4", 4.0)
-    limit = 60 * 96 * 64 * 3
-    result = spot_long(path, window_s=4.0, overlap_s=1.0, max_bytes=limit)
-    assert "reduced to" in result.warnings[0]
+# --- clips that are too large to keep -----------------------------------------------------------------------
+
+
+def large_video(path, example, scale: int) -> Path:
+    """Two seconds of rest, an expression of two seconds, and two seconds of rest."""
+    frames = example("positive").clip.frames
+    frames = np.concatenate([np.repeat(frames[:1], 60, 0), frames, np.repeat(frames[-1:], 60, 0)])
+    write_clip(
+        path, (cv2.resize(frame, None, fx=scale, fy=scale) for frame in frames), 30, preset="ultrafast"
+    )
+    return path
+
+
+def test_of_a_large_clip_the_strongest_movement_is_described(tmp_path, example, checkpoint, monkeypatch):
+    path, smile = large_video(tmp_path / "a.mp4", example, 1), example("positive")
+    monkeypatch.setattr(pipeline_module, "MOST_BYTES", 10_000_000)
+    monkeypatch.setattr(
+        pipeline_module, "strongest_stretch", partial(strongest_stretch, max_bytes=40_000_000)
+    )
+    pipeline = MicroExpressionPipeline.from_pretrained(checkpoint)
+    told = []
+    prediction, track = pipeline.with_track(path, progress=lambda *seconds: told.append(seconds))
+    phases = prediction.to_dict()["phases"]
+    assert abs(phases["apex"] - (60 + smile.apex)) <= 3 and prediction.first_frame > 0
+    assert phases["apex_s"] == pytest.approx(phases["apex"] / 30, abs=1e-3)
+    assert 110 < len(track.frames) < 130 and told
+    assert "the clip is long: the strongest movement, at 0:03, is described" in prediction.warnings[0]
+    known = pipeline(path, onset=60 + smile.onset, apex=60 + smile.apex, offset=60 + smile.offset)
+    assert known.to_dict()["phases"]["apex"] == 60 + smile.apex and known.phases.source == "given"
+
+
+def test_a_large_video_is_searched_in_bounded_memory(tmp_path, example):
+    path = large_video(tmp_path / "a.mp4", example, 3)
+    limit = 60_000_000  # 10 of 180 frames
+    tracemalloc.start()
+    found = spot_long(path, max_bytes=limit)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < limit + 60_000_000  # aligned faces, and frames on their way
+    (one,) = found.intervals
+    assert one.apex_s == pytest.approx(2 + example("positive").apex / 30, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["predict", "spot"])
+def test_ten_minutes_of_4k_take_less_than_a_gigabyte_and_a_half(tmp_path, example, command):
+    """A second of 60 frames, encoded once; its packets are repeated."""
+    frames = example("positive").clip.frames
+    write_clip(tmp_path / "s.mp4", (cv2.resize(f, (3840, 2160)) for f in frames), 60, 30, "ultrafast")
+    with av.open(str(tmp_path / "s.mp4")) as second, av.open(str(tmp_path / "long.mp4"), "w") as long:
+        stream = second.streams.video[0]
+        packets = [(bytes(packet), packet.is_keyframe) for packet in second.demux(stream) if packet.size]
+        copy = long.add_stream_from_template(stream)
+        for i in range(600 * 60):
+            packet = av.Packet(packets[i % 60][0])
+            packet.stream, packet.is_keyframe = copy, packets[i % 60][1]
+            packet.pts = packet.dts = i * 256
+            packet.duration, packet.time_base = 256, Fraction(1, 15360)
+            long.mux(packet)
+    run = f"import sys; from mer_hf.cli import main; main({[command, str(tmp_path / 'long.mp4'), '--json']})"
+    measure = "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", run + measure], capture_output=True, text=True, check=True)
+    assert int(done.stderr.split()[-1]) < 1_500_000  # kB
+    answer = json.loads(done.stdout)
+    assert answer.get("duration_s", 600) == pytest.approx(600, abs=0.1)
 
 
 # --- putting windows together -------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ FIELDS = {
     "reason",
     "duration_s",
     "size_px",
+    "face",
+    "faces",
     "warnings",
     "model",
     "timings_s",
@@ -162,7 +164,7 @@ def test_the_same_clip_as_array_file_or_clip(pipeline, smile, prediction, exampl
     assert from_file.outcome == "micro_expression"
     assert abs(from_file.phases.apex - prediction.phases.apex) <= 2  # compression moves it a little
 
-    def track(clip):
+    def track(clip, face):
         np.testing.assert_array_equal(clip.frames, smile.clip.frames)
         return tracked("positive", pipeline.geometry)[0]
 
@@ -195,7 +197,7 @@ def test_a_long_clip_without_motion_may_be_slow_motion(pipeline, tracked, fps, h
 
 
 def test_known_frames_are_kept(pipeline, smile, tracked, monkeypatch):
-    monkeypatch.setattr(pipeline, "track", lambda clip: tracked("positive", pipeline.geometry)[0])
+    monkeypatch.setattr(pipeline, "track", lambda clip, face: tracked("positive", pipeline.geometry)[0])
     prediction = pipeline(smile.clip, onset=5, apex=20, offset=40)
     assert (prediction.phases.onset, prediction.phases.apex, prediction.phases.offset) == (5, 20, 40)
     assert prediction.phases.source == "given"

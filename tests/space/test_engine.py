@@ -20,6 +20,7 @@ from page.memory import Memory
 from page.networks import Networks, choose_device, on_gpu
 
 from mer_hf import loading, registry
+from mer_hf.face.parts import FaceClip
 from mer_hf.face.tracking import FaceTrack
 from mer_hf.inference.pipeline import MicroExpressionPipeline
 from mer_hf.video.clip import write_clip
@@ -183,12 +184,14 @@ def test_clips_stay_within_their_bytes_and_the_oldest_go(new_engine, tracked, cl
     assert small.clips.values() == []
 
 
-def test_large_frames_are_read_smaller_and_that_is_said(new_engine, tracked, tmp_path, monkeypatch):
+def test_of_large_frames_only_the_face_is_kept(new_engine, tracked, tmp_path, monkeypatch):
     path = tmp_path / "large.mp4"
     write_clip(path, np.zeros((10, 720, 1280, 3), np.uint8), 20)
     monkeypatch.setattr(engine_module, "MOST_DECODED_BYTES", 10 * 360 * 640 * 3)
-    warnings = new_engine().analyse(path, "htnet").prediction.warnings
-    assert "1280 x 720 pixels were read at 640 x 360" in warnings[0]
+    track, clips = engine_module.track_face, []
+    monkeypatch.setattr(engine_module, "track_face", lambda clip, *_: clips.append(clip) or track(clip, *_))
+    new_engine().analyse(path, "htnet")
+    assert isinstance(clips[0], FaceClip) and len(clips[0]) == 10
 
 
 def test_messages_show_no_path(engine, tmp_path):
