@@ -5,6 +5,8 @@ size, or averaged over blocks of pixels where that is more than the aligned face
 takes no more memory than a small clip.
 """
 
+import contextlib
+import ctypes
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +28,7 @@ _WIDTHS = 2.4
 _EYES_WIDTHS, _MOST_EYES_PX = 0.43, 200.0
 """The eyes' distance in widths of the box, and the one above which blocks of pixels are averaged: about twice
 that in the aligned face."""
+_M_MMAP_THRESHOLD = -3
 _GROWTH = 1.25
 """A face that grows or shrinks by more is kept in another scale from then on."""
 
@@ -99,6 +102,7 @@ def follow_face(
     Raises:
         FaceError: If there are not so many faces.
     """
+    _return_large_blocks()
     run, box, seen_s, next_s = None, None, -math.inf, -math.inf
     with started("FaceDetector", "face_detector.tflite") as detector:
         for place, frame in enumerate(frames):
@@ -115,6 +119,12 @@ def follow_face(
                 run = run or _Run(frame.image.shape)
                 next_s = now_s + (_LOOK_S if now_s - seen_s < _LOST_S else _LOST_S)
             yield frame._replace(image=run.keep(frame.image, box), run=run)
+
+
+def _return_large_blocks() -> None:
+    """Let glibc give memory of whole frames back at once: what is kept would lie between its holes."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # elsewhere there is no such function
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 4_000_000)
 
 
 def _seen_again(detector: Callable, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
