@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
+from scipy.ndimage import maximum_filter1d
 
 from . import landmarks
 from .registration import over_time, runs
@@ -18,21 +18,26 @@ from .registration import over_time, runs
 _NEAR, _NEAR_OPENINGS, _AROUND = (np.ones((side, side), np.uint8) for side in (7, 15, 9))
 """How far motion may take a pixel, with the eyes 50 px apart: 3 pixels, and 7 within eyes and mouth."""
 _FARTHEST_PX = 8.0
-_CONTRAST, _OF_RANGE, _SIGMAS = 0.07, 0.15, 4.0
-"""A foreign pixel leaves the range of what lay near by 7 % of the brightness around it (folds and shine change
-less) and 4 standard deviations of the noise; within eyes and mouth also by 15 % of that range."""
+"""Flow beyond this is no motion of a face."""
+_CONTRAST, _OF_RANGE, _SIGMAS = 0.07, 0.15, 3.0
+"""A foreign pixel leaves the range of what lay near by 7 % of the brightness around it (folds and shine
+change less) and 3 standard deviations of the noise; within eyes and mouth also by 15 % of that range."""
 _LEAST_PX, _LEAST_SHARE, _WHOLE = 12, 0.03, 0.75
 """So many foreign pixels are a thing. It covers a region by 3 % of its window, and the whole face by most
 regions."""
-_FEWER_EDGES = 0.6
+_FEWER_EDGES = 0.75
+"""The face has at most so many edges where a thing was, relative to the thing."""
 _SCALE = 200.0
 """Levels of a contrast picture (uint8, 128 in the middle) for a contrast of 1."""
-_SUDDEN_S, _GAP_S, _CUT_S, _MEMORY_S = 0.1, 0.2, 0.3, 0.3
+_MEMORY_S, _SUDDEN_S, _GAP_S, _JOIN_S, _CUT_S, _LONGEST_S = 0.3, 0.1, 0.2, 0.8, 0.3, 3.0
+"""The face is remembered for 0.3 s. A thing begins within 0.1 s, may be lost for 0.2 s, and is the same one
+within 0.8 s. Another picture is a new beginning after 0.3 s, and a thing belongs to the face after 3 s."""
 _OPENINGS = (
     [*landmarks.RIGHT_EYE, *sum(landmarks.RIGHT_LIDS, ())],
     [*landmarks.LEFT_EYE, *sum(landmarks.LEFT_LIDS, ())],
     [61, 291, 0, 17, 37, 267, 84, 314, 40, 270, 91, 321],
 )
+_SKIN_BESIDE = [50, 280, 212, 432, 18]
 _MOST_WARNINGS = 5
 
 
@@ -69,27 +74,22 @@ class Covered:
 
 def _in_words(names: list[str], marked: np.ndarray) -> str:
     """Name the marked regions, such as `right brow, right eye and mouth`."""
-    nouns = {"brow": "brow", "lid": "eye", "cheek": "cheek", "nose": "nose"}
-    words = {}
-    for index in np.flatnonzero(marked):
-        key = next((key for key in nouns if key in names[index]), None)
-        words[
-            "mouth"
-            if key is None
-            else f"{names[index].split()[0]} {nouns[key]}".split(" ", key == "nose")[-1]
-        ] = 1
-    *first, last = words
+    words = []
+    for name in (names[index] for index in np.flatnonzero(marked)):
+        noun = next((noun for noun in ("brow", "lid", "cheek", "nose") if noun in name), "mouth")
+        words.append(noun if noun in ("nose", "mouth") else f"{name.split()[0]} {noun.replace('lid', 'eye')}")
+    *first, last = dict.fromkeys(words)
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def warnings(spans: tuple[tuple[str, int, int], ...]) -> list[str]:
+def covered_warnings(spans: tuple[tuple[str, int, int], ...]) -> list[str]:
     """Tell the reader of a result where motion was not looked at."""
     notes = []
     for what, first, last in spans[:_MOST_WARNINGS]:
+        whole = what == "whole face"
+        seen = "a flash or another picture is seen" if whole else f"something passes in front of the {what}"
         frames = f"frames {first} to {last}" if last > first else f"frame {first}"
-        seen = f"something passes in front of the {what} in {frames}"
-        seen = f"a flash or another picture is seen in {frames}" if what == "whole face" else seen
-        notes.append(f"{seen}: motion there was not looked at.")
+        notes.append(f"{seen} in {frames}: motion there was not looked at.")
     more = len(spans) - _MOST_WARNINGS
     return notes + ([f"something passes in front of the face {more} more times."] if more > 0 else [])
 
@@ -106,8 +106,8 @@ def find_covered(
 ) -> Covered:
     """Find what covers a face.
 
-    A thing that leaves and does not return looks like one that comes and stays. It is taken for the state with
-    more edges: where edges were lost, the clip is looked at backwards.
+    A thing that leaves and does not return looks like one that comes and stays. It is taken for the state
+    with more edges: where edges were lost, the clip is looked at backwards.
 
     Args:
         grays (`list[np.ndarray]`): K gray faces `(S, S)`, uint8, with the eyes 50 px apart.
@@ -142,8 +142,8 @@ def _contrast(picture: np.ndarray) -> np.ndarray:
     return np.clip(_SCALE * (fine - around) / (around + 4) + 128.5, 0, 255).astype(np.uint8)
 
 
-def _edges(contrast: np.ndarray, where: np.ndarray) -> float:
-    return float(np.abs(np.gradient(contrast.astype(np.float32)))[:, where].mean())
+def _edges(gray: np.ndarray, where: np.ndarray) -> float:
+    return float(np.abs(np.gradient(gray.astype(np.float32)))[:, where].mean())
 
 
 class _Watch:
@@ -151,19 +151,20 @@ class _Watch:
 
     def __init__(self, grays, blues, order, steady, weights, centres, points, step_s) -> None:
         self.all_grays, self.steady = grays, steady
-        judged = _hull(centres, grays[0].shape, 6)
+        judged = _hull(np.concatenate([centres, points[_SKIN_BESIDE]]), grays[0].shape, 6)
         self.part = tuple(slice(max(0, i.min() - 8), i.max() + 9) for i in np.nonzero(judged))
         openings = np.any([_hull(points[part], grays[0].shape, 3) for part in _OPENINGS], axis=0)
         self.judged, self.openings = judged[self.part], openings[self.part]
-        self.weights = weights.reshape(-1, *judged.shape)[:, *self.part].reshape(len(weights), -1)
+        self.weights = np.stack([w.reshape(judged.shape)[self.part].ravel() for w in weights])
         self.grays = {k: np.ascontiguousarray(grays[k][self.part]) for k in order}
         self.contrasts = {k: np.ascontiguousarray(_contrast(blues[k])[self.part]) for k in order}
         mask = self.judged.astype(np.uint8)
         pairs = ((self.contrasts[a], self.contrasts[b]) for a, b in pairwise(order))
         noise = np.median([cv2.mean(cv2.absdiff(*pair), mask)[0] for pair in pairs]) / 1.13
         self.margin = float(round(_SCALE * _CONTRAST + _SIGMAS * noise))
-        spans_s = _SUDDEN_S, _GAP_S, _CUT_S
-        self.sudden, self.gap, self.cut = (max(2, round(span_s / step_s)) for span_s in spans_s)
+        spans_s = (_SUDDEN_S, _GAP_S, _JOIN_S, _CUT_S, _LONGEST_S)
+        counts = (max(2, round(span_s / step_s)) for span_s in spans_s)
+        self.sudden, self.gap, self.join, self.cut, self.longest = counts
         self.rate = 1 - np.exp(-step_s / _MEMORY_S)
         self.solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
@@ -173,25 +174,27 @@ class _Watch:
         self.picture, self.cleaned = np.full(len(self.all_grays), -1), list(self.all_grays)
         self.begin(order[0])
         nothing = np.zeros_like(self.judged)
-        seen, whole = nothing, []
+        seen, whole, began, before = nothing, [], 0, -self.join
         for n, k in enumerate(order):
-            self.picture[k] = self.number
-            foreign = self.foreign(k, order[max(0, n - self.sudden)], seen)
-            thing = nothing
+            self.picture[k], thing = self.number, nothing
+            near = seen if n - before <= self.gap else nothing
+            foreign = self.foreign(k, order[max(0, n - self.sudden)], near)
             if foreign.any():
-                thing = _hull(np.argwhere(foreign | seen)[:, ::-1], seen.shape, 4)
+                swept = foreign | seen if n - before <= self.join else foreign
+                thing = _hull(np.argwhere(swept)[:, ::-1], seen.shape, 4)
                 self.regions[k] = self.weights @ thing.ravel() > _LEAST_SHARE
+                began = began if near.any() else n
                 seen, before = foreign, n
-            elif seen.any() and n - before > self.gap:
-                seen = nothing
             whole = [*whole, k] if self.regions[k].mean() >= _WHOLE else []
             if len(whole) > self.cut and self.steady[k]:
                 self.begin(k)
                 self.picture[whole], self.regions[whole], seen, whole = self.number, False, nothing, []
             elif not whole and self.steady[k]:
                 self.remember(k, thing)
-        now = self.contrasts[k]
-        return bool(thing.any()) and _edges(now, thing) < _FEWER_EDGES * _edges(self.face, thing)
+                if thing.any() and n - began > self.longest:
+                    self.face[thing], self.gray[thing] = self.contrasts[k][thing], self.grays[k][thing]
+                    seen = nothing
+        return bool(thing.any()) and _edges(self.grays[k], thing) < _FEWER_EDGES * _edges(self.gray, thing)
 
     def begin(self, k: int) -> None:
         """Take a sample for the face."""
@@ -201,19 +204,21 @@ class _Watch:
     def remember(self, k: int, thing: np.ndarray) -> None:
         """Let the face follow slow changes, and put it into the sample in place of the thing."""
         if thing.any():
-            free = self.judged & ~thing
+            near = cv2.dilate(thing.astype(np.uint8), _AROUND) > 0
+            free = self.judged & ~near
             gain = self.grays[k][free].mean() / max(self.gray[free].mean(), 1) if free.any() else 1.0
             self.cleaned[k] = self.all_grays[k].copy()
-            self.cleaned[k][self.part][thing] = np.clip(gain * self.gray[thing] + 0.5, 0, 255)
-        for picture, memory in ((self.contrasts[k], self.face), (self.grays[k], self.gray)):
-            cv2.accumulateWeighted(picture, memory, self.rate, (~thing).astype(np.uint8))
+            self.cleaned[k][self.part][near] = np.clip(gain * self.gray[near] + 0.5, 0, 255)
+        for now, before in ((self.contrasts[k], self.face), (self.grays[k], self.gray)):
+            cv2.accumulateWeighted(now, before, self.rate, (~thing).astype(np.uint8))
 
     def foreign(self, k: int, earlier: int, seen: np.ndarray) -> np.ndarray:
         """Mark the pixels that the face does not explain, and that changed suddenly or lie near such ones."""
         now, face = self.contrasts[k], cv2.convertScaleAbs(self.face)
-        foreign = self.unlike(now, face)
+        wide = self.openings & ~(cv2.dilate(seen.astype(np.uint8), _AROUND) > 0)
+        foreign = self.unlike(now, face, wide)
         if np.count_nonzero(foreign) >= _LEAST_PX:
-            begun = seen | (foreign & self.unlike(now, self.contrasts[earlier]))
+            begun = seen | (foreign & self.unlike(now, self.contrasts[earlier], wide))
             foreign &= cv2.dilate(begun.astype(np.uint8), _AROUND) > 0
         if np.count_nonzero(foreign) >= _LEAST_PX:
             flow_xy = self.solver.calc(cv2.convertScaleAbs(self.gray), self.grays[k], None)
@@ -221,19 +226,19 @@ class _Watch:
             flow_xy *= np.minimum(1, _FARTHEST_PX / np.maximum(length, 1e-6))
             y, x = np.indices(now.shape, dtype=np.float32)
             back = cv2.remap(now, x + flow_xy[..., 0], y + flow_xy[..., 1], cv2.INTER_LINEAR)
-            foreign = self.unlike(back, face) & (cv2.dilate(foreign.astype(np.uint8), _AROUND) > 0)
+            foreign = self.unlike(back, face, wide) & (cv2.dilate(foreign.astype(np.uint8), _AROUND) > 0)
         return foreign & (np.count_nonzero(foreign) >= _LEAST_PX)
 
-    def unlike(self, now: np.ndarray, face: np.ndarray) -> np.ndarray:
+    def unlike(self, now: np.ndarray, face: np.ndarray, wide: np.ndarray) -> np.ndarray:
         """Mark the pixels that leave the range of what lay near, or around which that is gone."""
         low, high = self.around(face, _NEAR)
         lowest, highest = self.around(face, _NEAR_OPENINGS)
         more = cv2.convertScaleAbs(cv2.subtract(highest, lowest), alpha=_OF_RANGE)
-        low = np.where(self.openings, cv2.subtract(lowest, more), low)
-        high = np.where(self.openings, cv2.add(highest, more), high)
+        low = np.where(wide, cv2.subtract(lowest, more), low)
+        high = np.where(wide, cv2.add(highest, more), high)
         beyond = cv2.inRange(now, low, high) == 0
         gone = cv2.inRange(face, *self.around(now, _NEAR)) == 0
-        return self.judged & (beyond | (gone & ~self.openings))
+        return self.judged & (beyond | (gone & ~wide))
 
     def around(self, picture: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the most that lies near each pixel, with the margin."""
@@ -247,8 +252,9 @@ class _Watch:
         most = np.bincount(self.picture[shown]).argmax()
         whole = shown & (flash | (self.picture != most))
         regions = self.regions & ~whole[:, None]
-        window = 2 * self.gap + 1
-        during = minimum_filter1d(maximum_filter1d(regions.any(1), window), window)
+        during = regions.any(1)
+        for start, stop in runs(~during):
+            during[start:stop] = start > 0 and stop < len(during) and stop - start <= self.join
         during = maximum_filter1d(during, 3)[:, None]
-        regions = maximum_filter1d(regions, window, axis=0) & during & ~whole[:, None]
+        regions = maximum_filter1d(regions, 2 * self.join + 1, axis=0) & during & ~whole[:, None]
         return Covered(regions, whole, self.cleaned)

@@ -14,8 +14,7 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from scipy.signal import find_peaks
 
 from . import landmarks
-from .covered import Covered, find_covered
-from .covered import warnings as covered_warnings
+from .covered import Covered, covered_warnings, find_covered
 from .registration import evenly, over_time, remove_similarity, runs
 from .tracking import FaceTrack
 
@@ -217,8 +216,8 @@ def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> tu
 
     Flow is measured from a key picture, the mean of three frames, to all frames up to the next key, and what
     the face had moved at the key is added, so that a long clip needs no match between its ends. The next key
-    is taken where the face, about a second later, is most like the last one: not in a blink. What
-    covers the face is also returned; covered regions rest.
+    is taken where the face, about a second later, is most like the last one: not in a blink. Also return what
+    covers the face: a covered region does not move.
     """
     grays, scale = _small_grays(track, at)
     centres = _centres(track) * scale
@@ -232,6 +231,7 @@ def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> tu
     cover = find_covered(grays, blues, found, ~lost, weights, centres, points, step_s)
     grays, lost = cover.grays, lost | cover.whole
     seen = np.flatnonzero(~lost)
+    hidden = cover.regions[seen]
     moved = np.zeros((len(seen), len(weights), 2))
     key, done = 0, 0
     while done < len(seen):
@@ -243,9 +243,11 @@ def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> tu
         for k in range(done, stop):
             gray = grays[seen[k]]
             coarse_xy = weights @ solver.calc(picture, gray, None).reshape(-1, 2)
-            moved[k] = before + windows.follow(gray, coarse_xy) / scale
+            now_xy = before + windows.follow(gray, coarse_xy) / scale
+            moved[k] = np.where(hidden[k][:, None], moved[k - 1], now_xy)
         done = stop
-        like = np.abs(moved[key + every // 2 : stop - 1] - before).mean((1, 2))
+        later = slice(key + every // 2, stop - 1)
+        like = np.abs(moved[later] - before).mean((1, 2)) + 1e3 * hidden[later].any(1)
         key += every // 2 + int(like.argmin()) if len(like) else every
     result = np.zeros((len(at), *moved.shape[1:]))
     result[seen] = moved
