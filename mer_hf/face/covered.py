@@ -22,9 +22,9 @@ _FARTHEST_PX = 8.0
 _CONTRAST, _OF_RANGE, _SIGMAS = 0.07, 0.15, 3.0
 """A foreign pixel leaves the range of what lay near by 7 % of the brightness around it (folds and shine
 change less) and 3 standard deviations of the noise; within eyes and mouth also by 15 % of that range."""
-_LEAST_PX, _LEAST_SHARE, _WHOLE = 12, 0.03, 0.75
-"""So many foreign pixels are a thing. It covers a region by 3 % of its window, and the whole face by most
-regions."""
+_LEAST_PX, _LEAST_SHARE, _WHOLE, _ALIKE = 12, 0.03, 0.75, 0.7
+"""So many foreign pixels are a thing. It covers a region by 3 % of its window. Another picture changes three
+quarters of the regions, and correlates with the sample before it by less than 0.7: no turn of a head does."""
 _FEWER_EDGES = 0.75
 """The face has at most so many edges where a thing was, relative to the thing."""
 _SCALE = 200.0
@@ -37,7 +37,7 @@ _OPENINGS = (
     [*landmarks.LEFT_EYE, *sum(landmarks.LEFT_LIDS, ())],
     [61, 291, 0, 17, 37, 267, 84, 314, 40, 270, 91, 321],
 )
-_SKIN_BESIDE = [50, 280, 212, 432, 18]
+_SKIN_BESIDE = [212, 432, 18]
 _MOST_WARNINGS = 5
 
 
@@ -74,6 +74,8 @@ class Covered:
 
 def _in_words(names: list[str], marked: np.ndarray) -> str:
     """Name the marked regions, such as `right brow, right eye and mouth`."""
+    if marked.all():
+        return "whole face"
     words = []
     for name in (names[index] for index in np.flatnonzero(marked)):
         noun = next((noun for noun in ("brow", "lid", "cheek", "nose") if noun in name), "mouth")
@@ -86,8 +88,8 @@ def covered_warnings(spans: tuple[tuple[str, int, int], ...]) -> list[str]:
     """Tell the reader of a result where motion was not looked at."""
     notes = []
     for what, first, last in spans[:_MOST_WARNINGS]:
-        whole = what == "whole face"
-        seen = "a flash or another picture is seen" if whole else f"something passes in front of the {what}"
+        other = "a flash or another picture is seen, or " if what == "whole face" else ""
+        seen = f"{other}something passes in front of the {what}"
         frames = f"frames {first} to {last}" if last > first else f"frame {first}"
         notes.append(f"{seen} in {frames}: motion there was not looked at.")
     more = len(spans) - _MOST_WARNINGS
@@ -172,6 +174,7 @@ class _Watch:
         """Look at samples in an order; return whether what differs at the end has lost edges."""
         self.regions = np.zeros((len(self.all_grays), len(self.weights)), bool)
         self.picture, self.cleaned = np.full(len(self.all_grays), -1), list(self.all_grays)
+        self.flash = np.zeros(len(self.all_grays), bool)
         self.begin(order[0])
         nothing = np.zeros_like(self.judged)
         seen, whole, began, before = nothing, [], 0, -self.join
@@ -185,16 +188,24 @@ class _Watch:
                 self.regions[k] = self.weights @ thing.ravel() > _LEAST_SHARE
                 began = began if near.any() else n
                 seen, before = foreign, n
-            whole = [*whole, k] if self.regions[k].mean() >= _WHOLE else []
+            most = self.regions[k].mean() >= _WHOLE
+            whole = [*whole, k] if most and (whole or not self.alike(k, order[n - 1])) else []
+            self.flash[k] = bool(whole)
             if len(whole) > self.cut and self.steady[k]:
                 self.begin(k)
-                self.picture[whole], self.regions[whole], seen, whole = self.number, False, nothing, []
+                self.picture[whole], self.regions[whole], self.flash[whole] = self.number, False, False
+                seen, whole = nothing, []
             elif not whole and self.steady[k]:
                 self.remember(k, thing)
                 if thing.any() and n - began > self.longest:
                     self.face[thing], self.gray[thing] = self.contrasts[k][thing], self.grays[k][thing]
                     seen = nothing
         return bool(thing.any()) and _edges(self.grays[k], thing) < _FEWER_EDGES * _edges(self.gray, thing)
+
+    def alike(self, k: int, other: int) -> bool:
+        """Tell whether two samples show the same picture, up to a shift."""
+        inner = self.contrasts[k][8:-8, 8:-8]
+        return cv2.matchTemplate(self.contrasts[other], inner, cv2.TM_CCOEFF_NORMED).max() > _ALIKE
 
     def begin(self, k: int) -> None:
         """Take a sample for the face."""
@@ -248,9 +259,8 @@ class _Watch:
     def result(self) -> Covered:
         """Join what was seen in single samples to stretches of time."""
         shown = self.picture >= 0
-        flash = self.regions.mean(1) >= _WHOLE
         most = np.bincount(self.picture[shown]).argmax()
-        whole = shown & (flash | (self.picture != most))
+        whole = shown & (self.flash | (self.picture != most))
         regions = self.regions & ~whole[:, None]
         during = regions.any(1)
         for start, stop in runs(~during):
