@@ -189,11 +189,16 @@ class _Watch:
                 began = began if near.any() else n
                 seen, before = foreign, n
             most = self.regions[k].mean() >= _WHOLE
-            whole = [*whole, k] if most and (whole or not self.alike(k, order[n - 1])) else []
+            whole = [*whole, k] if most and (whole or not self.alike(k, self.contrasts[order[n - 1]])) else []
             self.flash[k] = bool(whole)
             if len(whole) > self.cut and self.steady[k]:
+                if not self.alike(k, cv2.convertScaleAbs(self.face)):
+                    self.picture[whole], self.regions[whole], self.flash[whole] = (
+                        self.number + 1,
+                        False,
+                        False,
+                    )
                 self.begin(k)
-                self.picture[whole], self.regions[whole], self.flash[whole] = self.number, False, False
                 seen, whole = nothing, []
             elif not whole and self.steady[k]:
                 self.remember(k, thing)
@@ -202,14 +207,14 @@ class _Watch:
                     seen = nothing
         return bool(thing.any()) and _edges(self.grays[k], thing) < _FEWER_EDGES * _edges(self.gray, thing)
 
-    def alike(self, k: int, other: int) -> bool:
-        """Tell whether two samples show the same picture, up to a shift."""
+    def alike(self, k: int, other: np.ndarray) -> bool:
+        """Tell whether a sample shows the same as another contrast picture, up to a shift."""
         inner = self.contrasts[k][8:-8, 8:-8]
-        return cv2.matchTemplate(self.contrasts[other], inner, cv2.TM_CCOEFF_NORMED).max() > _ALIKE
+        return cv2.matchTemplate(other, inner, cv2.TM_CCOEFF_NORMED).max() > _ALIKE
 
     def begin(self, k: int) -> None:
         """Take a sample for the face."""
-        self.number = self.picture.max() + 1
+        self.number = max(self.picture.max(), 0)
         self.face, self.gray = self.contrasts[k].astype(np.float32), self.grays[k].astype(np.float32)
 
     def remember(self, k: int, thing: np.ndarray) -> None:
