@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from scipy.signal import find_peaks
 
 from . import landmarks
+from .covered import Covered, covered_warnings, find_covered
 from .registration import evenly, over_time, remove_similarity, runs
 from .tracking import FaceTrack
 
@@ -89,6 +90,8 @@ class Phases:
             taken out, in pixels of the aligned face.
         turn_xy (`np.ndarray` of shape `(T, 2)`): float32, motion of the tip of the nose against the eyes, as
             a turn of the head makes it, in pixels of the aligned face.
+        covered (`tuple[tuple[str, int, int], ...]`): What something passed in front of, with first and last
+            frame. Motion there was not looked at.
     """
 
     onset: int | None
@@ -103,6 +106,7 @@ class Phases:
     warnings: tuple[str, ...] = ()
     regions_xy: np.ndarray = field(default_factory=lambda: np.zeros((0, len(REGIONS), 2), np.float32))
     turn_xy: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    covered: tuple[tuple[str, int, int], ...] = ()
 
 
 def spot(
@@ -144,11 +148,13 @@ def spot(
     times_s, notes = _times(timestamps_s, count)
     at = _sampled(count, times_s)
     step_s = None if times_s is None else float(times_s[-1] - times_s[0]) / max(len(at) - 1, 1)
-    moved_xy = _region_motion(track, at, step_s)
+    moved_xy, cover = _region_motion(track, at, step_s)
+    covered = cover.spans(list(REGIONS), at)
+    notes = notes + covered_warnings(covered)
     blinking = _find_blinks(track, at, moved_xy, step_s)
     moved_xy = _without_blinks(moved_xy, blinking)
     away_xy, curve, threshold = _curve(moved_xy, step_s, track, at, onset, window)
-    intervals = _candidates(curve, threshold, step_s, unusable(track)[at])
+    intervals = _candidates(curve, threshold, step_s, unusable(track)[at] | cover.whole)
     candidates = tuple(tuple(at[list(interval)].tolist()) for interval in intervals)
     blinks = tuple((int(at[a]), int(at[b - 1])) for a, b in runs(blinking))
     curve = np.interp(np.arange(count), at, curve).astype(np.float32)
@@ -159,7 +165,7 @@ def spot(
     else:
         frames, source = candidates[0] if candidates else (None, None, None), "spotted"
     outcome = outcome_of(frames, times_s) if frames[0] is not None else "blink" if blinks else "no_motion"
-    more = (threshold, candidates, blinks, tuple(notes), regions_xy, _turn(track, times_s))
+    more = (threshold, candidates, blinks, tuple(notes), regions_xy, _turn(track, times_s), covered)
     return Phases(*frames, curve, source, outcome, *more)
 
 
@@ -216,14 +222,22 @@ def _unit(track: FaceTrack) -> float:
     return float(landmarks.interocular(track.landmarks_xy.mean(0)))
 
 
-def _small_grays(track: FaceTrack, at: np.ndarray) -> tuple[list[np.ndarray], float]:
+def _gray(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def _blue(frame: np.ndarray) -> np.ndarray:
+    return cv2.extractChannel(frame, 2)
+
+
+def _small_grays(track: FaceTrack, at: np.ndarray, gray_of=_gray) -> tuple[list[np.ndarray], float]:
     """Return gray faces with the eyes 50 px apart, each the mean of the nearest frames, and their scale."""
     size = max(16, round(track.frames.shape[1] * (_INTEROCULAR_PX / _unit(track))))
     borders = np.concatenate([[0], (at[1:] + at[:-1] + 1) // 2, [len(track.frames)]])
     grays = []
     for start, stop in pairwise(borders):
         small = [
-            cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (size, size), interpolation=cv2.INTER_AREA)
+            cv2.resize(gray_of(frame), (size, size), interpolation=cv2.INTER_AREA)
             for frame in track.frames[start:stop]
         ]
         grays.append(small[0] if len(small) == 1 else np.mean(small, axis=0).round().astype(np.uint8))
@@ -254,12 +268,13 @@ def _weights(centres: np.ndarray, size: int) -> np.ndarray:
     return (windows / np.maximum(windows.sum(1, keepdims=True), 1e-6)).astype(np.float32)
 
 
-def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> np.ndarray:
+def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> tuple[np.ndarray, Covered]:
     """Measure the displacement `(K, R, 2)` of each region since the start, in pixels of the aligned face.
 
     Flow is measured from a key picture, the mean of three frames, to all frames up to the next key, and what
     the face had moved at the key is added, so that a long clip needs no match between its ends. The next key
-    is taken where the face, about a second later, is most like the last one: not in a blink.
+    is taken where the face, about a second later, is most like the last one: not in a blink. Also return what
+    covers the face: a covered region does not move.
     """
     grays, scale = _small_grays(track, at)
     centres = _centres(track) * scale
@@ -267,7 +282,13 @@ def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> np
     solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     every = len(at) if not step_s else max(8, round(_KEY_S / step_s))
     lost = unusable(track)[at]
+    found = np.ones(len(at), bool) if track.found is None else track.found[at]
+    points = track.landmarks_xy.mean(0) * scale
+    blues = _small_grays(track, at, _blue)[0]
+    cover = find_covered(grays, blues, found, ~lost, weights, centres, points, step_s)
+    grays, lost = cover.grays, lost | cover.whole
     seen = np.flatnonzero(~lost)
+    hidden = cover.regions[seen]
     moved = np.zeros((len(seen), len(weights), 2))
     key, done = 0, 0
     while done < len(seen):
@@ -279,13 +300,15 @@ def _region_motion(track: FaceTrack, at: np.ndarray, step_s: float | None) -> np
         for k in range(done, stop):
             gray = grays[seen[k]]
             coarse_xy = weights @ solver.calc(picture, gray, None).reshape(-1, 2)
-            moved[k] = before + windows.follow(gray, coarse_xy) / scale
+            now_xy = before + windows.follow(gray, coarse_xy) / scale
+            moved[k] = np.where(hidden[k][:, None], moved[k - 1], now_xy)
         done = stop
-        like = np.abs(moved[key + every // 2 : stop - 1] - before).mean((1, 2))
+        later = slice(key + every // 2, stop - 1)
+        like = np.abs(moved[later] - before).mean((1, 2)) + 1e3 * hidden[later].any(1)
         key += every // 2 + int(like.argmin()) if len(like) else every
     result = np.zeros((len(at), *moved.shape[1:]))
     result[seen] = moved
-    return _bridge(result, lost)
+    return cover.bridge(_bridge(result, lost)), cover
 
 
 class _Windows:

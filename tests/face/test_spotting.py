@@ -95,7 +95,7 @@ def test_a_head_that_registration_left_shaking_does_not_move_by_itself(still):
 
 def test_a_blink_where_the_key_picture_is_due_leaves_no_step():
     track, _ = aligned((raised_cosine(60, 27, 30, 34), blink), seed=4)
-    moved_xy = spotting._region_motion(track, np.arange(60), 1 / 30)
+    moved_xy, _ = spotting._region_motion(track, np.arange(60), 1 / 30)
     assert np.abs(moved_xy[29:33]).max() > 1.0
     assert np.abs(np.median(moved_xy[36:46], axis=0) - np.median(moved_xy[15:25], axis=0)).max() < 0.2
 
