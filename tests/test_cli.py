@@ -307,7 +307,7 @@ def test_spot_lists_what_is_taken_for_no_expression_on_request():
     found = LongVideo(100.0, (one, longer, other), gaps, (), np.zeros(1), np.zeros(1), ("a warning.",), "net")
     lines = summary(found).splitlines()
     assert lines[0].startswith("2 of 3 motions in 1:40.00") and "--all" in lines[0]
-    assert "1 micro-expressions and 1 that last longer" in lines[0]
+    assert "(micro-expressions: 1, longer: 1)" in lines[0]
     assert lines[2].split() == ["1:01.00", "1:01.10", "1:01.30", "0.30", "s", "negative", "0.81"]
     assert lines[4:6] == ["gap      1:20.00 to 1:30.00: no face was found", "warning  a warning."]
     every = summary(found, every=True)

@@ -67,8 +67,8 @@ def summary(video: "LongVideo", every: bool = False) -> str:
     rest = "" if len(listed) == len(video.intervals) else " --all lists the others."
     lines = [
         f"{len(expressions)} of {len(video.intervals)} motions in {_clock(video.duration_s)} look like "
-        f"expressions to {video.model}: {brief} micro-expressions and {len(expressions) - brief} that last "
-        f"longer; {len(video.blinks)} blinks.{rest}"
+        f"expressions to {video.model} (micro-expressions: {brief}, longer: {len(expressions) - brief}); "
+        f"{len(video.blinks)} blinks.{rest}"
     ]
     if listed:
         lines.append(f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}")
