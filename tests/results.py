@@ -7,7 +7,7 @@ import numpy as np
 
 from mer_hf.face.spotting import Phases
 from mer_hf.face.tracking import FaceTrack
-from mer_hf.inference.pipeline import Prediction
+from mer_hf.inference.pipeline import REPORTED, Prediction
 
 SIZE = 64
 CLASSES = ("negative", "positive", "surprise")
@@ -45,7 +45,7 @@ def result(
         if relevance_frames is None
         else np.stack([np.roll(heat, 8 * i, 1) for i in range(len(relevance_frames))])
     )
-    found = outcome == "micro_expression"
+    found, moved = outcome in REPORTED, phases is not None
     prediction = Prediction(
         outcome=outcome,
         label="positive" if found else None,
@@ -64,6 +64,10 @@ def result(
         model="htnet-synthetic",
         timings_s={"read": 0.1, "track": 0.5},
         expression_probability=0.93 if found else None,
+        apexes=(onset + 1, apex, apex) if moved else (),
+        duration_s=(offset - onset - 1) / fps if moved and fps else None,
+        size_px=1.46 if moved else None,
+        reason="speech" if outcome == "other_motion" else None,
     )
     landmarks = np.zeros((count, 478, 2), np.float32)
     to_clip = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))

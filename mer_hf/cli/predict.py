@@ -178,6 +178,10 @@ def summary(prediction: "Prediction") -> str:
         frame, seconds = answer["phases"][name], answer["phases"][f"{name}_s"]
         if frame is not None:
             lines.append((name, f"frame {frame}" + ("" if seconds is None else f" at {seconds:.3f} s")))
+    lasts_s, size_px = answer["duration_s"], answer["size_px"]
+    if size_px is not None:
+        lasts = "" if lasts_s is None else f"lasts {lasts_s:.2f} s, "
+        lines.append(("motion", f"{lasts}{size_px:.1f} px at an interocular distance of 60"))
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in answer["timings_s"].items())
     lines += [
         ("phases", f"{answer['phases']['source']}, of {len(prediction.phases.curve)} frames"),

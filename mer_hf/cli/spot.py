@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     *MODEL,
     argument("--window", "S", "seconds that are searched together", type=positive(float)),
     FACE,
-    flag("--all", "list motions that are not micro-expressions as well"),
+    flag("--all", "list motions that are not expressions as well"),
     JSON,
     argument("--plot", "FILE", "write a picture of the time line", type=Path),
     argument("--csv", "FILE", "write a row for each interval", type=Path),
@@ -65,22 +65,26 @@ def _write_plot(path: Path, video: "LongVideo") -> None:
 def summary(video: "LongVideo", every: bool = False) -> str:
     """Write the intervals as a table for a reader, all motions or the expressions only, and the warnings."""
     from mer_hf.inference.long_video import LEVEL_OF_THE_ART
+    from mer_hf.inference.pipeline import REPORTED
 
-    expressions = [interval for interval in video.intervals if interval.outcome == "micro_expression"]
+    expressions = [interval for interval in video.intervals if interval.outcome in REPORTED]
+    brief = sum(interval.outcome == REPORTED[0] for interval in expressions)
     listed = video.intervals if every else expressions
     rest = "" if len(listed) == len(video.intervals) else " --all lists the others."
     lines = [
         f"{len(expressions)} of {len(video.intervals)} motions in {_clock(video.duration_s)} look like "
-        f"micro-expressions to {video.model}; {len(video.blinks)} blinks.{rest}"
+        f"expressions to {video.model} (micro-expressions: {brief}, longer: {len(expressions) - brief}); "
+        f"{len(video.blinks)} blinks.{rest}"
     ]
     if listed:
-        lines.append(f"{'onset':>10}{'apex':>10}{'offset':>10}  {'label':<22}{'probability':>11}")
+        lines.append(f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}")
     for interval in listed:
         seconds = (interval.onset_s, interval.apex_s, interval.offset_s)
         probability = interval.expression_probability
         number = "-" if probability is None else f"{probability:.2f}"
-        label = interval.label or "no micro-expression"
-        lines.append("".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"  {label:<22}{number:>11}")
+        label = interval.label or interval.outcome.replace("_", " ")
+        lasts = f"{interval.offset_s - interval.onset_s:6.2f} s"
+        lines.append("".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}")
     gaps = [gap for gap in video.gaps if gap.end_s - gap.start_s >= 0.5]  # shorter ones are in the JSON
     lines += [f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {gap.reason}" for gap in gaps]
     lines += [f"warning  {warning}" for warning in video.warnings]

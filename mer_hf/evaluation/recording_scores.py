@@ -18,6 +18,8 @@ from .metrics import accuracy_of, bootstrap_values, confusion, f1_of, interval_o
 from .recordings import PHASES, Recordings, ask, with_mean
 
 TEMPLATE = Path(__file__).parent / "templates" / "recordings.txt.j2"
+PUBLISHED = Path(__file__).parent / "recordings.json"
+"""What `python -m benchmarks.recordings --publish` measured."""
 
 Rows = list[dict[str, Any]]
 
@@ -61,6 +63,13 @@ def format_scores(result: dict[str, Any], phases: str | None = None) -> str:
     """Return the result of [`score`] as text, of all phases or of one kind."""
     shown = [phases] if phases else list(PHASES)
     return render(TEMPLATE, result | {"phases": shown}).rstrip()
+
+
+def published_tables(path: Path = PUBLISHED) -> str:
+    """Return the published numbers as tables in Markdown; `""` where there are none."""
+    if not path.is_file():
+        return ""
+    return render(TEMPLATE.with_name("recordings.md.j2"), json.loads(path.read_text())).strip()
 
 
 def write_rows(path: Path, rows: Rows) -> None:

@@ -42,6 +42,10 @@ from mer_hf.video.container import PICTURE_SUFFIXES, UNREAD_SUFFIXES, VIDEO_SUFF
 from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
 
 REASONS_SHOWN = 3
+OLD_OUTCOMES = {"no_micro_expression": "other_motion"}
+"""Name in tables of earlier versions -> name."""
+MOVEMENT = ("duration_s", "size_px")
+"""Columns that measure the movement."""
 RANK, WORLD_SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """Number of this process in its launch, and how many there are; set by torchrun and accelerate."""
 
@@ -392,8 +396,7 @@ def _answer_columns(answer: dict[str, Any]) -> dict[str, Any]:
     phases = answer["phases"]
     return {
         "status": "ok",
-        "outcome": answer["outcome"],
-        "label": answer["label"],
+        **{name: answer[name] for name in ("reason", "outcome", "label", *MOVEMENT)},
         **{f"score_{name}": score for name, score in answer["scores"].items()},
         **{key: phases[key] for name in PHASE_NAMES for key in (name, f"{name}_s")},
         "phases_source": phases["source"],
@@ -410,6 +413,7 @@ def write_table(out: Path, rows: list[dict[str, Any]], classes: list[str]) -> No
     """Write rows as parquet or CSV, whole or not at all; a column that a row lacks is empty."""
     columns = {
         **dict.fromkeys(("path", "status", "reason", "outcome", "label"), "string"),
+        **dict.fromkeys(MOVEMENT, "float64"),
         **{f"score_{name}": "float64" for name in classes},
         **{key: kind for name in PHASE_NAMES for key, kind in ((name, "int64"), (f"{name}_s", "float64"))},
         "phases_source": "string",
@@ -437,14 +441,16 @@ def summarize(
 ) -> dict[str, Any]:
     """Count clips, failures with the first reasons, outcomes and labels, and the clips done per second.
 
-    `left_out` are the files that look like videos and were not read.
+    `left_out` are the files that look like videos and were not read. Outcomes of `OLD_OUTCOMES` are counted
+    under their present names.
     """
+    outcomes = [row["outcome"] for row in rows if row["status"] == "ok"]
     failed = {row["path"]: row["reason"] for row in rows if row["status"] == "failed"}
     return {
         "clips": len(rows),
         "failed": len(failed),
         "reasons": dict(list(failed.items())[:REASONS_SHOWN]),
-        "outcomes": dict(Counter(row["outcome"] for row in rows if row["status"] == "ok").most_common()),
+        "outcomes": dict(Counter(OLD_OUTCOMES.get(name, name) for name in outcomes).most_common()),
         "labels": dict(Counter(row["label"] for row in rows if row.get("label")).most_common()),
         "left_out": list(left_out),
         "clips_per_s": round(clips_done / seconds, 3),

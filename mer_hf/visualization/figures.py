@@ -49,6 +49,7 @@ def curve_picture(
     unit: str = "motion",
     size_wh: tuple[int, int] = (900, 260),
     scale: float = 2.0,
+    averaged: Sequence[int] = (),
 ) -> np.ndarray:
     """Draw the motion curve of a clip, with the phases marked and the stretch from onset to offset shaded.
 
@@ -64,6 +65,7 @@ def curve_picture(
         unit (`str`, *optional*, defaults to `"motion"`): Label of the vertical axis.
         size_wh (`tuple[int, int]`, *optional*, defaults to `(900, 260)`): Width and height of the layout.
         scale (`float`, *optional*, defaults to 2.0): Pixels per unit of `size_wh`.
+        averaged (`Sequence[int]`, *optional*): Frames that served as the apex; small dots on the curve.
 
     Returns:
         `np.ndarray` of shape `(scale * height, scale * width, 3)`: uint8, RGB.
@@ -79,6 +81,7 @@ def curve_picture(
     if onset is not None and offset is not None:
         axes.axvspan(x[onset], x[offset], color=BLUE, alpha=0.10, linewidth=0)
     axes.plot(x, curve, color=INK, linewidth=1.8, solid_joinstyle="round")
+    axes.plot(x[list(averaged)], curve[list(averaged)], "o", color=PHASE_STYLES["apex"][0], markersize=3.5)
     top = float(np.nanmax(curve)) if np.isfinite(curve).any() else 0.0
     if threshold is not None:
         top = max(top, 1.1 * threshold)  # so that a still clip shows how far below it stays

@@ -19,7 +19,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from mer_hf.face.tracking import FaceTrack
-from mer_hf.inference.pipeline import Prediction
+from mer_hf.inference.pipeline import REPORTED, Prediction
 from mer_hf.video.clip import write_clip
 
 from .figures import PHASE_STYLES, heat_colors, smooth_relevance
@@ -49,7 +49,7 @@ def write_replay(
 
     The replay shows 3 to 8 seconds around the motion, at a quarter of the clip's speed where that fits; a
     clip without times counts as one of 30 frames per second. On the left stands the aligned face as it was
-    recorded, beside it the same face with its motion since the onset drawn larger. For a micro-expression the
+    recorded, beside it the same face with its motion since the onset drawn larger. For an expression the
     network's relevance fades in towards the apex, where the replay rests for a moment. Below, a strip shows
     the place in the clip. Without an expression no relevance is shown: the replay shows the interval in
     question, or the whole clip (of a long clip, the stretch with the strongest motion).
@@ -77,7 +77,7 @@ def replay_frames(track: FaceTrack, prediction: Prediction, factor: float = FACT
     board = _storyboard(prediction)
     faces, used = _faces(track, board.places)
     moved_xy = measure_motion(faces, int(np.abs(used - board.start).argmin()))
-    heat = _Heat(prediction) if prediction.outcome == "micro_expression" else None
+    heat = _Heat(prediction) if prediction.outcome in REPORTED else None
     background = _background(board, factor)
     indices = np.interp(board.places, used, np.arange(len(used)))
     for place, index, share in zip(board.places, indices, board.relevance_shares(), strict=True):

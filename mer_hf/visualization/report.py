@@ -22,7 +22,14 @@ from PIL import Image
 from mer_hf import __version__
 from mer_hf.face.action_units import PRESENT
 from mer_hf.face.flow import optical_flow
-from mer_hf.inference.pipeline import PHASE_NAMES, UNSCORED, Prediction
+from mer_hf.inference.pipeline import (
+    LONGER,
+    NOT_AN_EXPRESSION,
+    PHASE_NAMES,
+    REASONS,
+    UNSCORED,
+    Prediction,
+)
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.utils.files import replacing
 from mer_hf.visualization import figures
@@ -34,7 +41,8 @@ FAINT_PX = 1.0
 
 TITLES = {
     "micro_expression": "Micro-expression",
-    "no_micro_expression": "No micro-expression",
+    "expression": "Expression",
+    "other_motion": "Other motion",
     "no_motion": "No motion",
     "blink": "Only a blink",
 }
@@ -99,6 +107,24 @@ def html_report(
         temporary.write_text(page, encoding="utf-8")
 
 
+def split_warnings(prediction: Prediction) -> tuple[str, list[str]]:
+    """Return why it is not a micro-expression, a sentence or `""`, and the other warnings."""
+    note = ""
+    if prediction.outcome == "expression":
+        note = LONGER.format(prediction.duration_s or 0.0)
+    elif prediction.outcome == "other_motion" and prediction.reason:
+        note = NOT_AN_EXPRESSION.format(REASONS[prediction.reason])
+    others = [warning for warning in prediction.warnings if warning != note]
+    return f"{note[0].upper()}{note[1:]}." if note else "", others
+
+
+def describe_motion(prediction: Prediction) -> list[str]:
+    """Say how long the movement lasts and how far it goes, where that is known."""
+    lasts_s, size_px = prediction.duration_s, prediction.size_px
+    parts = [] if lasts_s is None else [f"lasts {lasts_s:.2f} s"]
+    return parts if size_px is None else [*parts, f"moves {size_px:.1f} px with the eyes 60 px apart"]
+
+
 # --- what is in them ----------------------------------------------------------------------------------------
 
 
@@ -123,12 +149,17 @@ def _report_values(prediction: Prediction) -> dict:
     phases, units = prediction.phases, prediction.action_units
     frames = (phases.onset, phases.apex, phases.offset)
     style = {"threshold": phases.threshold, "unit": "pixels", "size_wh": (920, 220)}
+    style["averaged"] = prediction.apexes
     blinking = _blinking(prediction)
     curve = figures.curve_picture(phases.curve, *frames, prediction.timestamps_s, blinking, **style)
     bars = figures.action_unit_bars(units, size_wh=(620, 60 + 20 * len(units)))
     packages = {name: version(name) for name in PACKAGES}
+    note, warnings = split_warnings(prediction)
     return {
         "title": TITLES[prediction.outcome],
+        "note": note,
+        "warnings": warnings,
+        "motion_parts": describe_motion(prediction),
         "classified": prediction.outcome not in UNSCORED,
         "phases": prediction.to_dict()["phases"],
         "present": _present(prediction),
@@ -191,4 +222,4 @@ def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-__all__ = ["CURVE_COLUMNS", "html_report", "write_curve_csv"]
+__all__ = ["CURVE_COLUMNS", "describe_motion", "html_report", "split_warnings", "write_curve_csv"]

@@ -19,8 +19,9 @@ to the computer that serves this page and to no other, only for your answer. It 
 
 RELEVANCE = "**Relevance** (with {model}): {relevance_by}."
 READ = """**Motion** is drawn larger than it is. The dotted line of the curve is what counts as motion in this
-clip; hatched stretches are blinks. **Action units** are estimates from the same motion. **Probabilities** are
-calibrated on synthetic clips only."""
+clip; gray stretches are blinks. The network is asked with each of the small dots as apex, and its answers are
+averaged. **Action units** are estimates from the same motion. **Probabilities** are calibrated on synthetic
+clips only."""
 
 NETWORK = {"concurrency_id": "network", "concurrency_limit": 2}
 """Of every event that asks a network."""

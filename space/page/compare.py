@@ -5,7 +5,9 @@ from collections import Counter
 import gradio as gr
 
 from mer_hf import registry
+from mer_hf.inference.pipeline import UNSCORED
 from mer_hf.labels import TO_COMPOSITE3
+from mer_hf.visualization.report import TITLES, describe_motion
 
 from . import view
 from .analyse import NETWORK, Tab
@@ -84,13 +86,15 @@ def _column(model: str, answer: Analysis | Refusal, word: str) -> dict:
     if isinstance(answer, Refusal):
         return {"model": model, "agrees": False, "refusal": view.refused(str(answer))}
     prediction, answer_word = answer.prediction, says(answer)
+    motion = describe_motion(prediction)
     return {
         "model": model,
         "refusal": "",
         "agrees": bool(word) and answer_word == word,
         "says": answer_word,
         "kind": view.KINDS[prediction.outcome],
+        "over": ", ".join([TITLES[prediction.outcome], *motion[:1]]) if prediction.label else "",
         "looks_at": registry.ARCHITECTURES[answer.architecture].looks_at,
-        "scores": common_scores(prediction.scores) if prediction.outcome.endswith("expression") else {},
+        "scores": common_scores(prediction.scores) if prediction.outcome not in UNSCORED else {},
         "relevance": view.relevance(prediction, f"relevance-{answer.architecture}"),
     }

@@ -1,4 +1,4 @@
-"""The tab that explains: its text is explain.md; every number in it is read from the checkpoints' files."""
+"""The tab that explains: its text is explain.md; every number in it is read from files of measurements."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from mer_hf import loading, registry
+from mer_hf.evaluation.recording_scores import published_tables
 
 TEXT = Path(__file__).with_suffix(".md")
 
@@ -18,6 +19,7 @@ def text(models: list[str]) -> str:
     return environment.from_string(TEXT.read_text()).render(
         architectures={name: registry.ARCHITECTURES[name.partition("-")[0]] for name in models},
         recorded={name: _results(name) for name in models},
+        published=published_tables(),
         synthetic=synthetic,
         measures=list(dict.fromkeys(measure for table in synthetic.values() for measure in table)),
     )

@@ -86,6 +86,7 @@ def time_line(result: LongVideo) -> str:
         "long_video.html",
         rows=[{**vars(interval), "at": at} for at, interval in enumerate(result.intervals)],
         titles=TITLES,
+        signs=view.SIGNS,
         gaps=result.gaps,
         lasts_s=lasts_s,
         lasts=duration(result.duration_s),

@@ -34,6 +34,7 @@ def curve_and_sliders(prediction: Prediction) -> str:
         threshold=float(phases.threshold),
         seconds=prediction.timestamps_s if np.isfinite(prediction.timestamps_s).all() else None,
         blinks=phases.blinks,
+        averaged=sorted(set(prediction.apexes)),
         ticks=sorted({round(last * share / 4) for share in range(5)}),
         set_by_hand=phases.source != "spotted",
     )

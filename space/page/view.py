@@ -15,10 +15,10 @@ from PIL import Image
 
 from mer_hf.face.action_units import PRESENT
 from mer_hf.face.flow import optical_flow
-from mer_hf.inference.pipeline import NOT_AN_EXPRESSION, PHASE_NAMES, UNSCORED, Prediction
+from mer_hf.inference.pipeline import PHASE_NAMES, UNSCORED, Prediction
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.visualization import figures
-from mer_hf.visualization.report import FAINT_PX, TITLES
+from mer_hf.visualization.report import FAINT_PX, TITLES, describe_motion, split_warnings
 
 MOST_BARS, LEAST = 8, 0.05
 """How many action units are shown, the strongest, and the least intensity of one; the others are counted."""
@@ -36,14 +36,15 @@ class Kind(NamedTuple):
 
 SIGNS = {
     "micro_expression": ("found", "✓"),
-    "no_micro_expression": ("other", "≠"),
+    "expression": ("longer", "↔"),
+    "other_motion": ("other", "≠"),
     "no_motion": ("still", "\N{EN DASH}"),
     "blink": ("blink", "◡"),
 }
 MEANINGS = {
     "micro_expression": "A short facial motion was found, and the network gave it a class.",
-    "no_micro_expression": "Something moved, but more like a blink, speech, a turn of the head or noise. "
-    "The bars say what it would be if it were one.",
+    "expression": "A longer facial motion was found, and the network gave it a class.",
+    "other_motion": "Something moved, but not as in an expression: speech, the head, the eyes, or noise.",
     "no_motion": "Nothing moved more than the noise of the recording, so nothing was classified.",
     "blink": "Nothing moved but the eyelids, so nothing was classified.",
 }
@@ -87,11 +88,11 @@ def card(prediction: Prediction) -> str:
     """Draw the answer, its probabilities, when it was, and what to know before believing it."""
     kind, label = KINDS[prediction.outcome], prediction.label
     is_scored = prediction.outcome not in UNSCORED
-    told_already = (NOT_AN_EXPRESSION, *UNSCORED.values())
-    warnings = [warning for warning in prediction.warnings if warning not in told_already]
+    note, warnings = split_warnings(prediction)
+    warnings = [warning for warning in warnings if warning not in UNSCORED.values()]
     return _card(
         kind,
-        "" if label else kind.meaning,
+        note or ("" if label else kind.meaning),
         title=f"{label}, {percent(prediction.scores[label])}" if label else kind.title,
         over=kind.title if label else "",
         label=label,
@@ -118,7 +119,7 @@ def _card(kind: Kind, text: str, **values: object) -> str:
 
 
 def when(prediction: Prediction) -> str:
-    """Say where in the clip the motion was, how likely an expression is, and which network answered."""
+    """Say where in the clip the motion was, its size, how likely an expression is, and who answered."""
     phases = prediction.to_dict()["phases"]
     frames = len(prediction.phases.curve)
     parts = [f"{frames} frames"]
@@ -127,6 +128,7 @@ def when(prediction: Prediction) -> str:
         parts = [f"{onset_s:.2f} to {offset_s:.2f} s, strongest at {apex_s:.2f} s"]
     elif phases["apex"] is not None:
         parts = [f"frames {phases['onset']} to {phases['offset']} of {frames}"]
+    parts += describe_motion(prediction)
     if prediction.expression_probability is not None:
         parts.append(f"an expression at all: {percent(prediction.expression_probability)}")
     if phases["source"] == "given":

@@ -19,7 +19,7 @@ def some():
     results = [answered(0, 0, **at_1_px) for _ in range(3)]
     results += [answered(0, 1, **at_1_px), answered(0, 0, outcome="no_motion", **at_1_px)]
     results += [answered(1, 1, peak_px=2.0, **at_2_px)]
-    results += [answered(-1, 0, outcome="no_micro_expression", **talk) for _ in range(3)]
+    results += [answered(-1, 0, outcome="other_motion", **talk) for _ in range(3)]
     return [*results, answered(-1, 0, **talk)]
 
 

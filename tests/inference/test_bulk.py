@@ -140,6 +140,7 @@ def test_one_row_for_every_clip(folder, checkpoint, tmp_path, capfd):
     assert found["reason"] is None and found["outcome"] == "micro_expression"
     scores = {name: value for name, value in found.items() if name.startswith("score_")}
     assert sum(scores.values()) == pytest.approx(1) and f"score_{found['label']}" in scores
+    assert 0 < found["duration_s"] <= 0.5 and found["size_px"] > 0.3
     assert found["onset"] < found["apex"] and found["apex_s"] == pytest.approx(found["apex"] / 30, abs=1e-5)
     assert set(VOCABULARY) < set(found) and 0 <= found["AU12"] <= 1
     assert len(found["weights_sha256"]) == 64 and found["seconds"] > 0
@@ -321,15 +322,16 @@ def test_each_process_does_its_share_and_the_last_one_writes_the_table(
 
 
 def test_the_summary_counts():
+    old = ("other_motion", "no_micro_expression")  # as a table of an earlier version names the same
     rows = [
-        {"path": "a", "status": "ok", "outcome": "blink", "label": None},
+        *({"path": name, "status": "ok", "outcome": name, "label": None} for name in ("blink", *old)),
         {"path": "b", "status": "ok", "outcome": "micro_expression", "label": "negative"},
         *({"path": f"c{i}", "status": "failed", "reason": "why"} for i in range(5)),
     ]
     text = format_summary(summarize(rows, 7, 2.0, ["1.mts", "2.mts", "3.mts", "4.mts"]))
     assert text.splitlines()[:3] == [
-        "7 clips, 5 failed, 3.50 clips/s",
-        "outcomes  blink 1, micro_expression 1",
+        "9 clips, 5 failed, 3.50 clips/s",
+        "outcomes  other_motion 2, blink 1, micro_expression 1",
         "labels    negative 1",
     ]
     assert text.splitlines()[3:] == [

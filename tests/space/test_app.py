@@ -14,7 +14,9 @@ from page import compare, examples, explain, long_video, motion, view
 from page.engine import Refusal
 
 from mer_hf import loading, registry
+from mer_hf.evaluation import recording_scores
 from mer_hf.inference.long_video import Gap, Interval, LongVideo
+from mer_hf.inference.pipeline import REPORTED, UNSCORED
 from mer_hf.synthetic.clips import EXAMPLE_KINDS
 from mer_hf.video.clip import Clip
 
@@ -40,12 +42,29 @@ def test_the_card_names_the_class_and_every_probability(analysis):
 
 @pytest.mark.parametrize("outcome", view.KINDS)
 def test_each_kind_of_result_has_its_own_colour_sign_and_words(analysis, outcome):
-    label = analysis.prediction.label if outcome == "micro_expression" else None
+    label = analysis.prediction.label if outcome in REPORTED else None
     card = view.card(replace(analysis.prediction, outcome=outcome, label=label))
     kind = view.KINDS[outcome]
     assert f"verdict {kind.name}" in card and kind.icon in card and kind.title in card
-    assert ('class="bars"' in card) == outcome.endswith("expression")
+    assert ('class="bars"' in card) == (outcome not in UNSCORED)
     assert len({(kind.name, kind.icon) for kind in view.KINDS.values()}) == len(view.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "known", "said"),
+    [
+        ("expression", {"duration_s": 1.42}, "<p>Lasts 1.4 s: longer than a micro-expression.</p>"),
+        (
+            "other_motion",
+            {"label": None, "reason": "turn"},
+            "<p>Something moved, but it goes along with a turn",
+        ),
+        ("micro_expression", {"duration_s": 0.3, "size_px": 1.24}, "lasts 0.30 s; moves 1.2 px"),
+    ],
+)
+def test_the_card_says_what_was_seen(analysis, outcome, known, said):
+    card = view.card(replace(analysis.prediction, outcome=outcome, **known))
+    assert said in card
 
 
 def test_several_faces_are_said_first_and_in_a_colour_of_their_own(analysis):
@@ -97,7 +116,7 @@ def test_marks_and_sliders_stand_at_the_same_frames(analysis):
         frame = getattr(analysis.prediction.phases, name)
         assert f'class="mark {name}" style="left:{100 * frame / last:.3f}%"' in shown
         assert f'max="{last}" step="1" value="{frame}"' in shown
-    assert "back" not in shown
+    assert "back" not in shown and shown.count("h0") == len(set(analysis.prediction.apexes)) > 0
     by_hand = replace(analysis.prediction, phases=replace(analysis.prediction.phases, source="given"))
     assert 'class="back"' in motion.curve_and_sliders(by_hand)
 
@@ -156,11 +175,18 @@ def long_of(*intervals):
 def test_the_time_line_places_every_interval_and_the_table_opens_it():
     scores = {"negative": 0.1, "positive": 0.9}
     first = Interval(15.0, 15.2, 15.3, 1.0, "micro_expression", "positive", scores, 0.8)
-    shown = long_video.time_line(long_of(first, Interval(30.0, 30.1, 30.3, 0.5, "no_micro_expression")))
+    shown = long_video.time_line(long_of(first, Interval(30.0, 30.1, 30.3, 0.5, "other_motion")))
     assert "1 possible micro-expression in 60 s" in shown and "left:25.000%;width:0.500%" in shown
-    assert "1 other brief motion, more like" in shown.split("<details")[1]
+    assert "1 other motion, more like" in shown.split("<details")[1]
     assert shown.count('data-open="0"') == shown.count('data-open="1"') == 2
-    assert "positive, 90%" in shown and "no micro-expression" in shown and "no face" in shown
+    assert "positive, 90%" in shown and "other motion" in shown and "no face" in shown
+
+
+def test_the_time_line_counts_longer_expressions_apart():
+    scores = {"negative": 0.1, "positive": 0.9}
+    shown = long_video.time_line(long_of(Interval(15.0, 15.4, 16.2, 1.0, "expression", "positive", scores)))
+    assert "No micro-expression found and 1 longer expression in 60 s" in shown and "<td>1.20</td>" in shown
+    assert "positive, 90% (longer than a micro-expression)" in shown and 'class="longer"' in shown
 
 
 def test_a_video_without_motion_has_no_table():
@@ -173,8 +199,15 @@ def test_the_explanation_reads_its_numbers_from_the_checkpoints():
     card = yaml.safe_load((loading.CHECKPOINTS / "htnet-synthetic" / "README.md").read_text().split("---")[1])
     for metric in card["model-index"][0]["results"][0]["metrics"]:
         assert f"{metric['value']:.3f}" in text
-    assert text.count("not measured on recordings") == 3 and "recognised at 1 px" in text
+    assert text.count("not measured on it") == 3 and "recognised at 1 px" in text
     assert not set("0123456789") & set(text.split("What the numbers are")[0].split("made\n")[1])
+
+
+def test_the_explanation_shows_what_was_published_on_recordings(monkeypatch):
+    models = examples.bundled_models()
+    assert recording_scores.published_tables() in explain.text(models)
+    monkeypatch.setattr(explain, "published_tables", lambda: "")
+    assert "From the file to the answer" not in explain.text(models)
 
 
 def test_examples_are_rendered_once(tmp_path, monkeypatch):

@@ -44,6 +44,12 @@ def test_phases_are_marked_at_their_frames():
     assert (apex - onset) / (offset - onset) == pytest.approx(45 / 60, abs=0.01)
 
 
+def test_averaged_frames_are_dots_on_the_curve():
+    curve = np.sin(np.linspace(0, np.pi, 61))
+    dots = color_of(figures.curve_picture(curve, averaged=(15, 20)), figures.VERMILION, 60)
+    assert 20 < dots.sum() < 300 and not color_of(figures.curve_picture(curve), figures.VERMILION, 60).any()
+
+
 def test_seconds_replace_frames_only_where_every_time_is_known():
     curve = np.ones(5)
     by_frame = figures.curve_picture(curve)

@@ -18,7 +18,7 @@ def drawn(*result, **options) -> np.ndarray:
 
 
 def test_the_face_as_it_was_stands_beside_the_magnified_one():
-    track, prediction = result("no_micro_expression")
+    track, prediction = result("other_motion")
     frames = drawn(track, prediction)
     assert frames.dtype == np.uint8 and frames.shape[1:] == (442, 676, 3)
     assert 3.0 <= len(frames) / FPS <= 8.0
@@ -27,7 +27,7 @@ def test_the_face_as_it_was_stands_beside_the_magnified_one():
 
 
 def test_a_larger_factor_moves_more():
-    track, prediction = result("no_micro_expression")
+    track, prediction = result("other_motion")
 
     def strongest(factor):
         frames = drawn(track, prediction, factor=factor)
@@ -36,10 +36,11 @@ def test_a_larger_factor_moves_more():
     assert strongest(1.0) == 0.0 < strongest(8.0)
 
 
-def test_relevance_fades_in_towards_the_apex_and_only_over_an_expression():
-    track, prediction = result()
+@pytest.mark.parametrize("outcome", ["micro_expression", "expression"])
+def test_relevance_fades_in_towards_the_apex_and_only_over_an_expression(outcome):
+    track, prediction = result(outcome)
     with_it = drawn(track, prediction)
-    without = drawn(track, replace(prediction, outcome="no_micro_expression", label=None))
+    without = drawn(track, replace(prediction, outcome="other_motion", label=None))
     share = np.abs(with_it[:, ROWS, LARGER].astype(int) - without[:, ROWS, LARGER]).mean((1, 2, 3))
     top = int(share.argmax())
     assert share[0] == share[-1] == 0.0 < share[top]
@@ -88,13 +89,13 @@ def test_every_replay_lasts_three_to_eight_seconds(options):
 
 @pytest.mark.parametrize("phases", [(0, 0, 0), None])
 def test_a_clip_of_one_frame_is_drawn(phases):
-    track, prediction = result("no_micro_expression" if phases else "no_motion", 1, None, phases)
+    track, prediction = result("other_motion" if phases else "no_motion", 1, None, phases)
     assert len(drawn(track, prediction)) == len(_storyboard(prediction).places)
 
 
 @pytest.mark.parametrize(("count", "fps", "phases"), [(40, 30.0, (14, 19, 25)), (400, 50.0, (40, 180, 330))])
 def test_the_whole_interval_is_replayed(count, fps, phases):
-    track, prediction = result("no_micro_expression", count, fps, phases)
+    track, prediction = result("other_motion", count, fps, phases)
     track.frames[:] = 90
     track.frames[phases[2] - 3 : phases[2] + 1] = 200
     frames = drawn(track, prediction)

@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from mer_hf.face.spotting import Phases
-from mer_hf.visualization.report import CURVE_COLUMNS, html_report, write_curve_csv
+from mer_hf.inference.pipeline import _doubts
+from mer_hf.visualization.report import CURVE_COLUMNS, html_report, split_warnings, write_curve_csv
 from tests.results import result
 
 
@@ -91,7 +92,8 @@ def test_the_report_says_what_was_found(tmp_path):
         "positive 70 %",
         "at all: 93 %",
         "apex frame 19 0.633 s",
-        "motion of 367 ms",
+        "lasts 0.33 s · moves 1.5 px with the eyes 60 px apart",
+        "mean for the frames 15, 19 as apex",
         "AU12 lip corner puller both sides 0.90",
         "2 faces were found",
         "htnet-synthetic",
@@ -107,7 +109,7 @@ def test_the_report_says_what_was_found(tmp_path):
 @pytest.mark.parametrize(
     ("outcome", "phases", "title", "pictures"),
     [
-        ("no_micro_expression", (14, 19, 25), "No micro-expression", 5),
+        ("other_motion", (14, 19, 25), "Other motion", 5),
         ("no_motion", None, "No motion", 5),
         ("blink", None, "Only a blink", 5),
     ],
@@ -118,6 +120,26 @@ def test_no_expression_is_a_result_too(tmp_path, outcome, phases, title, picture
     assert title in words and "video" not in page.tags
     assert page.tags.count("img") == pictures  # no relevance where there is none
     assert ("Nothing was classified" in words) == (phases is None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fps", "sentence"),
+    [
+        ("expression", 7.0, "Lasts 1.4 s: longer than a micro-expression."),
+        (
+            "other_motion",
+            30.0,
+            "Something moved, but the mouth moves to and fro by itself, as in speech: the",
+        ),
+        ("micro_expression", 30.0, ""),
+    ],
+)
+def test_what_kind_of_movement_it_is_stands_apart_from_the_warnings(outcome, fps, sentence):
+    _, prediction = result(outcome, fps=fps)
+    decision = {name: getattr(prediction, name) for name in ("outcome", "reason", "duration_s")}
+    prediction = replace(prediction, warnings=("2 faces.", *_doubts(decision, None)))
+    said, others = split_warnings(prediction)
+    assert said.startswith(sentence) and bool(said) == bool(sentence) and others == ["2 faces."]
 
 
 def test_names_from_outside_are_text_and_no_markup(tmp_path):
