@@ -39,6 +39,7 @@ OUTPUTS = {
         "--fps", "F", "frames per second of a folder of frames, or of slow motion", type=positive(float)
     ),
     argument("--action-units", "AUS", UNITS, default="estimated"),
+    flag("--single-apex", "ask with the apex alone, not with several frames around it"),
     FACE,
     argument("--faces", "all", "give an answer for every face (--json: a list)", choices=["all"]),
     JSON,
@@ -60,6 +61,7 @@ def predict(args: argparse.Namespace) -> str:
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     options = {name: getattr(args, name) for name in (*PHASES, "fps")}
     options["action_units"] = _action_units(args.action_units)
+    options["average"] = not args.single_apex
     if args.faces:
         return _predict_faces(args, pipeline, options)
     options["face"] = args.face

@@ -68,6 +68,11 @@ REASONS = {
 }
 NOT_AN_EXPRESSION = "something moved, but {}: the scores say what it would be if it were an expression"
 """What is said of other motion, with one of `REASONS`."""
+COVERED = "covered"
+ONLY_COVERED = (
+    "something passed in front of the face, and nothing else moved, so nothing was classified: the scores "
+    "are equal by definition"
+)
 
 ClipSource = str | Path | Clip | np.ndarray | Sequence[Image.Image]
 AnnotatedUnits = Collection[str] | Mapping | str | None
@@ -107,7 +112,8 @@ class Prediction:
         duration_s (`float`, *optional*): How long the movement lasts; None without one or without times.
         size_px (`float`, *optional*): How far it carries the region that moves most, in pixels at an
             interocular distance of 60; None without a movement.
-        reason (`str`, *optional*): Why it is `other_motion`: one of `REASONS`.
+        reason (`str`, *optional*): Why it is `other_motion`: one of `REASONS`, or `covered` where something
+            passed in front of a face that did not move.
         faces (`tuple[tuple[int, int, int, int], ...]`): Left, top, right and bottom of each face that was
             found, in pixels of the clip, from the left of the picture to the right.
         face (`int`, *optional*, defaults to 1): The number of the analysed face among them, from 1.
@@ -138,6 +144,11 @@ class Prediction:
     faces: tuple[tuple[int, int, int, int], ...] = ()
     face: int = 1
     first_frame: int = 0
+
+    @property
+    def classified(self) -> bool:
+        """Return whether the network was asked: there is a movement."""
+        return self.phases.apex is not None
 
     def to_dict(self) -> dict:
         """Return everything but the arrays, as values that JSON has; an unknown time is None."""
@@ -266,6 +277,7 @@ class MicroExpressionPipeline:
         fps: float | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
         face: int | None = None,
+        average: bool = True,
     ) -> Prediction:
         """Read, track, spot and classify one clip.
 
@@ -280,6 +292,8 @@ class MicroExpressionPipeline:
             action_units (*optional*, defaults to `"estimated"`): See `classify`.
             face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
                 largest.
+            average (`bool`, *optional*, defaults to `True`): Whether the network is asked with several
+                apexes of the movement; otherwise with the one apex alone, known or spotted.
 
         Returns:
             `Prediction`: With the seconds of every stage.
@@ -289,7 +303,7 @@ class MicroExpressionPipeline:
             FaceError: If no usable face is in it, or not as many as asked for.
             ValueError: If the known frames contradict each other, or an action unit is unknown.
         """
-        return self.with_track(clip, onset, apex, offset, fps, action_units, face)[0]
+        return self.with_track(clip, onset, apex, offset, fps, action_units, face, average)[0]
 
     def with_track(
         self,
@@ -300,6 +314,7 @@ class MicroExpressionPipeline:
         fps: float | None = None,
         action_units: AnnotatedUnits = ESTIMATED,
         face: int | None = None,
+        average: bool = True,
         progress: Callable[[float, float], object] | None = None,
     ) -> tuple[Prediction, FaceTrack]:
         """Like `__call__`, but also return the aligned faces, as a replay needs them.
@@ -323,7 +338,7 @@ class MicroExpressionPipeline:
             track = replace(track, warnings=(*stretch.notes, *track.warnings))
         with _timed(timings_s, "spot"):
             phases = self.spot(track, clip.timestamps_s, **known)
-        prediction = self.classify(track, phases, clip.timestamps_s, action_units)
+        prediction = self.classify(track, phases, clip.timestamps_s, action_units, average=average)
         timings_s |= prediction.timings_s
         return replace(prediction, timings_s=timings_s, first_frame=stretch.first_frame), track
 
@@ -417,7 +432,8 @@ class MicroExpressionPipeline:
         """
         outcome, probability, reason = phases.outcome, None, None
         if outcome in UNSCORED:
-            return {"outcome": outcome}
+            covered = outcome == "no_motion" and phases.covered
+            return {"outcome": "other_motion", "reason": COVERED} if covered else {"outcome": outcome}
         interocular_px = self.geometry.size * self.geometry.interocular_fraction
         evidence = facial_motion(phases, timestamps_s, interocular_px)
         if self.calibration is not None and phases.source == "spotted":
@@ -491,19 +507,21 @@ def _may_be_slow_motion(timestamps_s: np.ndarray | None) -> bool:
     return lasts_s >= SLOW_MOTION_S and len(timestamps_s) < SLOW_MOTION_HZ * lasts_s
 
 
+def note_on(outcome: str, reason: str | None, lasts_s: float | None) -> str:
+    """Return why an outcome is not a micro-expression, in a line; `""` for one that is."""
+    if outcome == "expression":
+        return LONGER.format(lasts_s or 0.0)
+    if outcome == "other_motion":
+        return ONLY_COVERED if reason == COVERED else NOT_AN_EXPRESSION.format(REASONS[reason or "weak"])
+    return UNSCORED.get(outcome, "")
+
+
 def _doubts(decision: Mapping[str, Any], timestamps_s: np.ndarray | None) -> tuple[str, ...]:
     """Return what the reader should know about an outcome, one line each."""
     outcome, lasts_s = decision["outcome"], decision.get("duration_s") or 0.0
-    doubts = []
-    if outcome in UNSCORED:
-        doubts.append(UNSCORED[outcome])
-    elif outcome == "other_motion":
-        doubts.append(NOT_AN_EXPRESSION.format(REASONS[decision["reason"]]))
-    elif outcome == "expression":
-        doubts.append(LONGER.format(lasts_s))
-    if (outcome == "no_motion" or lasts_s > SLOW_MOTION_S / 2) and _may_be_slow_motion(timestamps_s):
-        doubts.append(SLOW_MOTION)
-    return tuple(doubts)
+    slow = outcome == "no_motion" or lasts_s > SLOW_MOTION_S / 2
+    note = note_on(outcome, decision.get("reason"), lasts_s)
+    return tuple(filter(None, (note, SLOW_MOTION if slow and _may_be_slow_motion(timestamps_s) else "")))
 
 
 def _read(

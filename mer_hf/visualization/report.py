@@ -23,12 +23,9 @@ from mer_hf import __version__
 from mer_hf.face.action_units import PRESENT
 from mer_hf.face.flow import optical_flow
 from mer_hf.inference.pipeline import (
-    LONGER,
-    NOT_AN_EXPRESSION,
     PHASE_NAMES,
-    REASONS,
-    UNSCORED,
     Prediction,
+    note_on,
 )
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.utils.files import replacing
@@ -109,11 +106,8 @@ def html_report(
 
 def split_warnings(prediction: Prediction) -> tuple[str, list[str]]:
     """Return why it is not a micro-expression, a sentence or `""`, and the other warnings."""
-    note = ""
-    if prediction.outcome == "expression":
-        note = LONGER.format(prediction.duration_s or 0.0)
-    elif prediction.outcome == "other_motion" and prediction.reason:
-        note = NOT_AN_EXPRESSION.format(REASONS[prediction.reason])
+    longer_or_other = prediction.outcome in ("expression", "other_motion")
+    note = note_on(prediction.outcome, prediction.reason, prediction.duration_s) if longer_or_other else ""
     others = [warning for warning in prediction.warnings if warning != note]
     return f"{note[0].upper()}{note[1:]}." if note else "", others
 
@@ -160,7 +154,7 @@ def _report_values(prediction: Prediction) -> dict:
         "note": note,
         "warnings": warnings,
         "motion_parts": describe_motion(prediction),
-        "classified": prediction.outcome not in UNSCORED,
+        "classified": prediction.classified,
         "phases": prediction.to_dict()["phases"],
         "present": _present(prediction),
         "pictures": _pictures(prediction),

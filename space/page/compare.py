@@ -5,7 +5,6 @@ from collections import Counter
 import gradio as gr
 
 from mer_hf import registry
-from mer_hf.inference.pipeline import UNSCORED
 from mer_hf.labels import TO_COMPOSITE3
 from mer_hf.visualization.report import TITLES, describe_motion
 
@@ -95,6 +94,6 @@ def _column(model: str, answer: Analysis | Refusal, word: str) -> dict:
         "kind": view.KINDS[prediction.outcome],
         "over": ", ".join([TITLES[prediction.outcome], *motion[:1]]) if prediction.label else "",
         "looks_at": registry.ARCHITECTURES[answer.architecture].looks_at,
-        "scores": common_scores(prediction.scores) if prediction.outcome not in UNSCORED else {},
+        "scores": common_scores(prediction.scores) if prediction.classified else {},
         "relevance": view.relevance(prediction, f"relevance-{answer.architecture}"),
     }

@@ -87,7 +87,7 @@ def render(template: str, **values: object) -> str:
 def card(prediction: Prediction) -> str:
     """Draw the answer, its probabilities, when it was, and what to know before believing it."""
     kind, label = KINDS[prediction.outcome], prediction.label
-    is_scored = prediction.outcome not in UNSCORED
+    is_scored = prediction.classified
     note, warnings = split_warnings(prediction)
     warnings = [warning for warning in warnings if warning not in UNSCORED.values()]
     return _card(
@@ -133,7 +133,7 @@ def when(prediction: Prediction) -> str:
         parts.append(f"an expression at all: {percent(prediction.expression_probability)}")
     if phases["source"] == "given":
         parts.append("phases set by hand")
-    if prediction.outcome not in UNSCORED:
+    if prediction.classified:
         parts.append(re.sub(r"@([0-9a-f]{7})[0-9a-f]*$", r"@\1", prediction.model))
     return "; ".join(parts) + "."
 
