@@ -129,7 +129,7 @@ def measure(args: argparse.Namespace) -> str:
 
 @command(
     *CHECKPOINTS,
-    argument("--rounds", "N", "of 32 clips each (default: %(default)s)", type=positive(int), default=25),
+    argument("--rounds", "N", "of 32 clips each (default: %(default)s)", type=positive(int), default=12),
 )
 def calibrate(args: argparse.Namespace) -> str:
     """Fit probabilities and the decision that there is an expression, on synthetic clips."""

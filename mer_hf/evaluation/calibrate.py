@@ -9,11 +9,7 @@ from .clip_results import ClipResult
 from .clip_sets import TestClip
 
 CALIBRATION_SEED = 2**31 + 11
-QUIET, KEPT = ("still", "blink", "gaze"), 0.95
-"""The threshold keeps this share of each of these kinds silent, in clips that are not like ordinary video.
-Nothing moves in them but lids and eyes; whoever speaks or turns the head moves the face."""
-
-ROUND = {"expression": 6, "still": 1, "blink": 1, "gaze": 3, "talk": 2, "head turn": 2, "restless": 1}
+ROUND = {"expression": 6, "still": 1, "blink": 2, "talk": 2, "head turn": 2, "gaze": 1, "restless": 2}
 """Kind -> clips in one round, once as they are and once like ordinary video; rounds are repeated."""
 
 
@@ -27,8 +23,8 @@ def calibration_clips(rounds: int) -> list[TestClip]:
 def fit(results: list[ClipResult], record: dict) -> Calibration:
     """Fit temperature, regression and threshold.
 
-    The regression weighs expressions and other clips alike. The threshold is the smallest that keeps `KEPT`
-    of each kind of `QUIET` silent.
+    The regression weighs expressions and other clips alike. At the threshold the same share of both is judged
+    wrongly: as many expressions are missed as other clips are reported.
 
     Args:
         results (`list[ClipResult]`): Of [`calibration_clips`].
@@ -52,7 +48,8 @@ def fit(results: list[ClipResult], record: dict) -> Calibration:
     temperature = _fit_temperature(logits[shown], labels[shown])
     features = [each.features for each in moving]
     draft = Calibration(temperature, *_fit_regression(features, shown), 0.0)
-    threshold = max(_silencing(results, kind, draft) for kind in QUIET)
+    likely = [draft.expression_probability(each.features) if each.features else 0.0 for each in results]
+    threshold = _equal_error(np.array(likely), np.array([each.label >= 0 for each in results]))
     record = record | {
         "classes": list(CLASSES),
         "clips": len(results),
@@ -86,13 +83,12 @@ def _fit_regression(features: list[dict], is_expression: np.ndarray) -> tuple[fl
     return bias, dict(zip(FEATURES, map(_settled, weights), strict=True))
 
 
-def _silencing(results: list[ClipResult], kind: str, draft: Calibration) -> float:
-    """Return the threshold that keeps `KEPT` of the clips of a kind silent."""
-    silent = [each.features for each in results if each.test.kind == kind and not each.test.ordinary]
-    if not silent:
-        raise ValueError(f"there is no clip of the kind {kind}. Raise --rounds.")
-    likely = [draft.expression_probability(features) if features else 0.0 for features in silent]
-    return float(np.quantile(likely, KEPT))
+def _equal_error(likely: np.ndarray, shown: np.ndarray) -> float:
+    """Return the probability from which on reports miss as many expressions as they report other clips."""
+    cuts = np.unique(likely)
+    missed = np.searchsorted(np.sort(likely[shown]), cuts) / shown.sum()
+    reported = 1 - np.searchsorted(np.sort(likely[~shown]), cuts) / (~shown).sum()
+    return float(cuts[np.abs(missed - reported).argmin()])
 
 
 def _settled(value: float) -> float:

@@ -18,12 +18,10 @@ def test_a_fit_cools_what_is_too_sure_and_silences_clips_without_an_expression()
     results = many()
     fitted = calibrate.fit(results, {"seed": 1})
     assert fitted.temperature > 1.3 and fitted.record["ece_after"] < 0.5 * fitted.record["ece_before"]
-    shown = [each for each in results if each.label >= 0]
-    assert np.mean([likely(fitted, each) >= fitted.threshold for each in shown]) > 0.8
-    for kind in calibrate.QUIET:
-        group = [each for each in results if each.test.kind == kind]
-        silent = [likely(fitted, each) < fitted.threshold for each in group]
-        assert np.mean(silent) >= calibrate.KEPT - 0.02
+    reported = np.array([likely(fitted, each) >= fitted.threshold for each in results])
+    shown = np.array([each.label >= 0 for each in results])
+    assert np.mean(reported[shown]) > 0.9 and np.mean(~reported[~shown]) > 0.9
+    assert abs(np.mean(~reported[shown]) - np.mean(reported[~shown])) < 0.02
     with pytest.raises(ValueError, match=r"too few to fit a calibration to\. Raise --rounds"):
         calibrate.fit(results[:10], {})
 
