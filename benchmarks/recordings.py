@@ -9,17 +9,24 @@ shown in the page's About and in `docs/evaluation.md`.
 
 import argparse
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
+from tqdm import tqdm
 
 from benchmarks.__main__ import FOLDER, keep, show
+from mer_hf.data.annotations import Annotation
 from mer_hf.data.prepare import load_annotated
 from mer_hf.data.readers import READERS
 from mer_hf.evaluation.recording_scores import PUBLISHED, flat, published_tables, score
-from mer_hf.evaluation.recordings import Recording, ask, with_mean
+from mer_hf.evaluation.recordings import MEAN, Recording, ask, with_mean
 from mer_hf.face.tracking import track_face
 from mer_hf.hub.scores import MEASURED
 from mer_hf.inference.pipeline import MicroExpressionPipeline
@@ -47,7 +54,8 @@ SHOWN = {
     },
 }
 """Recordings -> name of a number that is published -> its key for each network."""
-DOCS = FOLDER.parent / "docs" / "evaluation.md"
+DOCS = {FOLDER.parent / "docs" / "evaluation.md": False, FOLDER.parent / "README.md": True}
+"""Document with the published tables -> whether it has only the short one."""
 
 
 def label_of(emotion: str) -> int | None:
@@ -62,37 +70,55 @@ def _recording(clip: Clip, key: str, dataset: str, subject: str, emotion: str, *
     return Recording(key, dataset, subject, emotion, label, track, clip.timestamps_s, **more)
 
 
-def casme2(root: Path) -> Iterator[Recording]:
-    """Return the clips of CASME II, from onset to offset."""
-    for each in READERS["casme2"].read(root=root).annotations:
-        clip, coded, _ = load_annotated(each)
-        known = {"coded": coded, "units": each.action_units or None}
-        if each.emotion in OUTSIDE_THE_COMPOSITE:
-            known["label"] = None
-        yield _recording(clip, each.key, "casme2", each.subject_key, each.emotion, **known)
+def casme2(root: Path) -> list[Callable[[], Recording]]:
+    """Return what reads each clip of CASME II, from onset to offset."""
+    return [partial(_annotated, each) for each in READERS["casme2"].read(root=root).annotations]
 
 
-def ordinary(root: Path) -> Iterator[Recording]:
-    """Return the clips below folders that are called as an emotion; each is a person of its own."""
-    for path in sorted(root.glob("*/*.*")):
-        key = f"{path.parent.name}/{path.name}"
-        yield _recording(read_clip(path), key, "ordinary", key, path.parent.name)
+def _annotated(each: Annotation) -> Recording:
+    clip, coded, _ = load_annotated(each)
+    known = {"coded": coded, "units": each.action_units or None}
+    if each.emotion in OUTSIDE_THE_COMPOSITE:
+        known["label"] = None
+    return _recording(clip, each.key, "casme2", each.subject_key, each.emotion, **known)
 
 
-def measure(recordings: Iterator[Recording]) -> dict:
+def ordinary(root: Path) -> list[Callable[[], Recording]]:
+    """Return what reads each clip below folders called as an emotion; each shows a person of its own."""
+    return [partial(_ordinary, path) for path in sorted(root.glob("*/*.*"))]
+
+
+def _ordinary(path: Path) -> Recording:
+    key = f"{path.parent.name}/{path.name}"
+    return _recording(read_clip(path), key, "ordinary", key, path.parent.name)
+
+
+def measure(name: str, recordings: list[Callable[[], Recording]], workers: int) -> dict:
     """Ask all bundled networks, and score them and their mean."""
+    parts = [recordings[part::workers] for part in range(workers)]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        rows = [row for part in pool.map(partial(_ask, name), parts, range(workers)) for row in part]
+    rows = with_mean(sorted(rows, key=lambda row: row["key"]))
+    forced, own = score(rows, CLASSES), score(rows, CLASSES, selective=True)
+    result = {"clips": forced["clips"]}
+    for model, scores in forced["models"].items():
+        result |= {f"{model}/{key}": value for key, value in flat(scores)}
+        result |= {f"{model}/own/{key}": v for key, v in flat(own["models"][model]["classes"]["spotted"])}
+    spotted = {model: result.get(f"{model}/classes/spotted/uf1", np.nan) for model in forced["models"]}
+    spotted.pop(MEAN)
+    return result | {"best_spotted": max(spotted, key=spotted.get)}
+
+
+def _ask(name: str, recordings: list[Callable[[], Recording]], part: int) -> list[dict]:
+    """Ask about some recordings, in a process of its own; the first shows how far it is."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     pipelines = {
         name.removesuffix("-synthetic"): MicroExpressionPipeline.from_pretrained(name)
         for name in bundled_names()
     }
-    rows = with_mean([row for recording in recordings for row in ask(pipelines, recording)])
-    forced, own = score(rows, CLASSES), score(rows, CLASSES, selective=True)
-    result = {"clips": forced["clips"]}
-    for name, scores in forced["models"].items():
-        result |= {f"{name}/{key}": value for key, value in flat(scores)}
-        result |= {f"{name}/own/{key}": v for key, v in flat(own["models"][name]["classes"]["spotted"])}
-    best = max(pipelines, key=lambda name: result.get(f"{name}/classes/spotted/uf1", np.nan))
-    return result | {"best_spotted": best}
+    shown = tqdm(recordings, desc=name, unit="clip", disable=part > 0)
+    return [row for read in shown for row in ask(pipelines, read())]
 
 
 def summary(kept: dict) -> dict:
@@ -125,8 +151,10 @@ def _numbers(result: dict, prefix: str, shown: dict[str, str]) -> dict[str, floa
 def publish(kept: dict) -> None:
     """Write the summary of a kept result where the page reads it, and its tables into the documentation."""
     PUBLISHED.write_text(json.dumps(summary(kept), indent=1) + "\n")
-    (before, rest), end = DOCS.read_text().split(MEASURED[0]), MEASURED[1]
-    DOCS.write_text(f"{before}{MEASURED[0]}\n\n{published_tables()}\n\n{end}{rest.partition(end)[2]}")
+    for path, short in DOCS.items():
+        (before, rest), end = path.read_text().split(MEASURED[0]), MEASURED[1]
+        text = f"{MEASURED[0]}\n\n{published_tables(short=short)}\n\n{end}"
+        path.write_text(f"{before}{text}{rest.partition(end)[2]}")
 
 
 def main() -> None:
@@ -135,12 +163,15 @@ def main() -> None:
     parser.add_argument("--casme2", type=Path, metavar="DIR")
     parser.add_argument("--ordinary", type=Path, metavar="DIR")
     parser.add_argument("--results", type=Path, default=FOLDER / "results", metavar="DIR")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--publish", action="store_true", help="show the numbers in the page and docs")
     args = parser.parse_args()
     result, commit = {}, git_commit() or "unknown"
     for name, read in (("casme2", casme2), ("ordinary", ordinary)):
         if root := getattr(args, name):
-            result |= {f"{name}/{key}": value for key, value in measure(read(root)).items()}
+            result |= {
+                f"{name}/{key}": value for key, value in measure(name, read(root), args.workers).items()
+            }
     if not result:
         parser.error("name --casme2 or --ordinary")
     show("recordings", result)

@@ -65,11 +65,12 @@ def format_scores(result: dict[str, Any], phases: str | None = None) -> str:
     return render(TEMPLATE, result | {"phases": shown}).rstrip()
 
 
-def published_tables(path: Path = PUBLISHED) -> str:
-    """Return the published numbers as tables in Markdown; `""` where there are none."""
+def published_tables(path: Path = PUBLISHED, short: bool = False) -> str:
+    """Return the published numbers in Markdown, the main ones alone if `short`; `""` where there are none."""
     if not path.is_file():
         return ""
-    return render(TEMPLATE.with_name("recordings.md.j2"), json.loads(path.read_text())).strip()
+    template = "recordings_short.md.j2" if short else "recordings.md.j2"
+    return render(TEMPLATE.with_name(template), json.loads(path.read_text())).strip()
 
 
 def write_rows(path: Path, rows: Rows) -> None:
