@@ -69,8 +69,11 @@ def published_tables(path: Path = PUBLISHED, short: bool = False) -> str:
     """Return the published numbers in Markdown, the main ones alone if `short`; `""` where there are none."""
     if not path.is_file():
         return ""
-    template = "recordings_short.md.j2" if short else "recordings.md.j2"
-    return render(TEMPLATE.with_name(template), json.loads(path.read_text())).strip()
+    from mer_hf.registry import ARCHITECTURES
+
+    template = TEMPLATE.with_name("recordings_short.md.j2" if short else "recordings.md.j2")
+    titles = {name: each.model_class.__name__.removesuffix("Model") for name, each in ARCHITECTURES.items()}
+    return render(template, json.loads(path.read_text()) | {"titles": titles}).strip()
 
 
 def write_rows(path: Path, rows: Rows) -> None:
