@@ -43,7 +43,9 @@ def test_the_card_names_the_class_and_every_probability(analysis):
 @pytest.mark.parametrize("outcome", view.KINDS)
 def test_each_kind_of_result_has_its_own_colour_sign_and_words(analysis, outcome):
     label = analysis.prediction.label if outcome in REPORTED else None
-    card = view.card(replace(analysis.prediction, outcome=outcome, label=label))
+    frames = {} if outcome not in UNSCORED else dict.fromkeys(("onset", "apex", "offset"))
+    phases = replace(analysis.prediction.phases, **frames)
+    card = view.card(replace(analysis.prediction, outcome=outcome, label=label, phases=phases))
     kind = view.KINDS[outcome]
     assert f"verdict {kind.name}" in card and kind.icon in card and kind.title in card
     assert ('class="bars"' in card) == (outcome not in UNSCORED)
