@@ -8,7 +8,7 @@ from typing import NamedTuple
 import gradio as gr
 
 from mer_hf import registry
-from mer_hf.inference.pipeline import PHASE_NAMES
+from mer_hf.inference.pipeline import PHASE_NAMES, Prediction
 
 from . import motion, view
 from .engine import SPOTTED, Analysis, Engine, Refusal
@@ -52,6 +52,7 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
                 allow_custom_value=True,
                 elem_id="network",
             )
+            face = gr.Radio(label="Face", info="from the left", visible=False, elem_id="face")
             button = gr.Button("Analyse", variant="primary")
             with gr.Row(elem_classes="downloads"):
                 downloads = [
@@ -74,56 +75,73 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
                 )
             faces = gr.HTML("", elem_id="faces", padding=False)
             curve = gr.HTML(motion.NOTHING_YET, js_on_load=motion.SCRIPT, elem_id="motion", padding=False)
-    answers = [card, units, faces, curve, how_to_read]
+    answers = [card, units, faces, curve, how_to_read, face]
     kept = [replay, *downloads]
     phases = gr.State(None)  # as set for the clip that has an answer; None where there is none
 
-    def answer(path: str | None, name: str, frames: tuple, progress: gr.Progress) -> tuple:
+    def answer(
+        path: str | None, name: str, number: int | None, frames: tuple, progress: gr.Progress
+    ) -> tuple:
         """Return the answer, with the old replay and files taken away: the new ones follow."""
         try:
-            return (*_shown(engine.analyse(path, name, *frames, progress=progress)), frames, *_nothing_kept())
+            analysis = engine.analyse(path, name, *frames, face=number, progress=progress)
+            return (*_shown(analysis), frames, *_nothing_kept())
         except Refusal as refusal:
-            return (view.refused(str(refusal)), *_NOTHING_SHOWN, None, *_nothing_kept())
+            return (view.refused(str(refusal)), *_nothing_shown(), None, *_nothing_kept())
 
-    def run(path: str | None, name: str, progress=gr.Progress()) -> tuple:  # noqa: B008
-        return answer(path, name, SPOTTED, progress)
+    def run(path: str | None, name: str, number: int | None, progress=gr.Progress()) -> tuple:  # noqa: B008
+        return answer(path, name, number, SPOTTED, progress)
 
-    def run_with_phases(path: str | None, name: str, event: gr.EventData, progress=gr.Progress()) -> tuple:  # noqa: B008
-        return answer(path, name, tuple(int(event._data[phase]) for phase in PHASE_NAMES), progress)
+    def run_anew(path: str | None, name: str, number: int | None, progress=gr.Progress()) -> tuple:  # noqa: B008
+        return answer(path, name, None, SPOTTED, progress)
 
-    def keep(path: str | None, name: str, frames: tuple | None) -> tuple:
+    def run_with_phases(
+        path: str | None,
+        name: str,
+        number: int | None,
+        event: gr.EventData,
+        progress=gr.Progress(),  # noqa: B008
+    ) -> tuple:
+        frames = tuple(int(event._data[phase]) for phase in PHASE_NAMES)
+        return answer(path, name, number, frames, progress)
+
+    def keep(path: str | None, name: str, number: int | None, frames: tuple | None) -> tuple:
         """Return the replay and the files, which take longer than the answer; it is still in memory."""
         if frames is None or path is None:
             return _nothing_kept()
         try:
-            files = write_exports(engine.analyse(path, name, *frames), Path(path).stem)
+            files = write_exports(engine.analyse(path, name, *frames, face=number), Path(path).stem)
         except Refusal:  # the clip was changed meanwhile: its own answer says why
             return _nothing_kept()
         ready = (gr.DownloadButton(value=str(files[label]), interactive=True) for label in LABELS)
         return (str(files["Replay"]), *ready)
 
-    def connect(listener: Callable, function: Callable = run) -> None:
+    def connect(listener: Callable, function: Callable = run_anew) -> None:
         """Let an event give an answer; then come the replay and the files."""
         private = {"api_visibility": "private", "trigger_mode": "always_last"}
         outputs = [*answers, phases, *kept]
-        answered = listener(function, [clip, model], outputs, show_progress_on=card, **NETWORK, **private)
+        answered = listener(
+            function, [clip, model, face], outputs, show_progress_on=card, **NETWORK, **private
+        )
         replays = {"concurrency_id": "replay", "show_progress_on": replay}
-        answered.success(keep, [clip, model, phases], kept, **replays, **private)
+        answered.success(keep, [clip, model, face, phases], kept, **replays, **private)
 
-    connect(partial(gr.on, [button.click, clip.upload, clip.stop_recording, model.input]))
+    connect(partial(gr.on, [clip.upload, clip.stop_recording]))
     connect(examples.load_input_event.success)
-    connect(curve.spotted)
+    connect(partial(gr.on, [button.click, model.input, face.input]), run)
+    connect(curve.spotted, run)
     connect(curve.release, run_with_phases)
 
     def clear() -> tuple:
-        return (view.idle(), *_NOTHING_SHOWN, None, *_nothing_kept())
+        return (view.idle(), *_nothing_shown(), None, *_nothing_kept())
 
     clip.clear(clear, outputs=[*answers, phases, *kept], api_visibility="private", queue=False)
     return Tab(clip, connect)
 
 
-_NOTHING_SHOWN = ("", "", motion.NOTHING_YET, READ)
-"""Action units, pictures, curve and how to read them, where there is no answer."""
+def _nothing_shown() -> tuple:
+    """Return action units, pictures, curve, how to read them and faces, where there is no answer."""
+    return ("", "", motion.NOTHING_YET, READ, gr.Radio(value=None, visible=False))
 
 
 def _nothing_kept() -> tuple:
@@ -131,7 +149,7 @@ def _nothing_kept() -> tuple:
 
 
 def _shown(analysis: Analysis) -> tuple:
-    """Return card, action units, pictures, curve and how to read them."""
+    """Return card, action units, pictures, curve, how to read them, and the choice of a face."""
     prediction = analysis.prediction
     relevance_by = registry.ARCHITECTURES[analysis.architecture].relevance_by
     return (
@@ -140,4 +158,12 @@ def _shown(analysis: Analysis) -> tuple:
         view.pictures(prediction, analysis.track.frames),
         motion.curve_and_sliders(prediction),
         f"{READ}\n\n{RELEVANCE.format(model=analysis.model, relevance_by=relevance_by)}",
+        _which_face(prediction),
     )
+
+
+def _which_face(prediction: Prediction) -> gr.Radio:
+    """Return a choice where the clip shows several faces."""
+    numbers = list(range(1, len(prediction.faces) + 1))
+    several = len(numbers) > 1
+    return gr.Radio(numbers, value=prediction.face if several else None, visible=several)

@@ -44,8 +44,12 @@ SPOTTED = (None, None, None)
 """Onset, apex and offset that nobody set."""
 
 
+View = tuple[FaceGeometry, int | None]
+"""A geometry, and which face of the clip."""
+
+
 class Tracked(NamedTuple):
-    """The face of a clip in one geometry, the times of its frames and its motion."""
+    """A face of a clip in one geometry, the times of its frames and its motion."""
 
     track: FaceTrack
     timestamps_s: np.ndarray
@@ -73,10 +77,10 @@ class Analysis:
 
 @dataclass(eq=False)
 class RememberedClip:
-    """A clip in memory: its faces in some geometries, and the last answers to it."""
+    """A clip in memory: views of its faces, and the last answers to it."""
 
     sha256: str
-    tracked: dict[FaceGeometry, Tracked] = field(default_factory=dict)
+    tracked: dict[View, Tracked] = field(default_factory=dict)
     answers: Memory = field(default_factory=lambda: Memory(MOST_ANSWERS))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -130,6 +134,7 @@ class Engine:
         onset: int | None = None,
         apex: int | None = None,
         offset: int | None = None,
+        face: int | None = None,
         progress: Progress | None = None,
     ) -> Analysis:
         """Return the answer of one network to one clip; `no_motion` and `blink` are answers too.
@@ -140,6 +145,7 @@ class Engine:
             onset (`int`, *optional*): 0-based frame, used in place of the spotted one.
             apex (`int`, *optional*): As `onset`.
             offset (`int`, *optional*): As `onset`.
+            face (`int`, *optional*): Which face, from 1, counted from the left; by default the largest.
             progress (`Callable[[float, str], None]`, *optional*): Called when a stage begins.
 
         Returns:
@@ -148,7 +154,7 @@ class Engine:
         Raises:
             Refusal: If there is no answer; its text may be shown.
         """
-        answer = self.compare(path, [model], progress, (onset, apex, offset))[model]
+        answer = self.compare(path, [model], progress, (onset, apex, offset), face)[model]
         if isinstance(answer, Refusal):
             raise answer
         return answer
@@ -159,6 +165,7 @@ class Engine:
         models: Sequence[str],
         progress: Progress | None = None,
         frames: tuple[int | None, int | None, int | None] = SPOTTED,
+        face: int | None = None,
     ) -> dict[str, Analysis | Refusal]:
         """Return the answers of several networks to one clip, which is read once.
 
@@ -167,6 +174,7 @@ class Engine:
             models (`Sequence[str]`): Names as in [`analyse`][Engine.analyse].
             progress (`Callable[[float, str], None]`, *optional*): Called when a stage begins.
             frames (`tuple`, *optional*): Onset, apex and offset as in `analyse`.
+            face (`int`, *optional*): As in `analyse`.
 
         Returns:
             `dict[str, Analysis | Refusal]`: Name of a model -> its answer, or why there is none.
@@ -184,24 +192,24 @@ class Engine:
             networks = {model: _or_refusal(path, self.networks.get, model) for model in dict.fromkeys(models)}
             loaded = [network for network in networks.values() if isinstance(network, Network)]
             geometries = list(dict.fromkeys(network.pipeline.geometry for network in loaded))
-            clip = self._track(path, sha256, survey, geometries, progress)
+            clip = self._track(path, sha256, survey, [(each, face) for each in geometries], progress)
         answers: dict[str, Analysis | Refusal] = {}
         for done, (model, network) in enumerate(networks.items()):
             answers[model] = network
             if isinstance(network, Network):
                 progress(0.7 + 0.3 * done / len(networks), "Asking the network")
-                ask = partial(self._ask, clip, model, network, frames)
-                answers[model] = _or_refusal(path, clip.answers.get, (network.name, frames), ask)
+                ask = partial(self._ask, clip, model, network, frames, face)
+                answers[model] = _or_refusal(path, clip.answers.get, (network.name, frames, face), ask)
         progress(1.0, "Done")
         return answers
 
     def _track(
-        self, path: Path, sha256: str, survey: VideoInfo, geometries: list[FaceGeometry], progress: Progress
+        self, path: Path, sha256: str, survey: VideoInfo, views: list[View], progress: Progress
     ) -> RememberedClip:
-        """Return the clip with its face in each geometry, from memory or read once for all requests."""
+        """Return the clip with each view of it, from memory or read once for all requests."""
         clip = self.clips.get(sha256, partial(RememberedClip, sha256))
         with clip.lock:
-            missing = [geometry for geometry in geometries if geometry not in clip.tracked]
+            missing = [view for view in views if view not in clip.tracked]
             if missing:
                 progress(0.2, "Waiting for other clips")
                 with self._reading:
@@ -209,8 +217,10 @@ class Engine:
         self.clips.trim()
         return clip
 
-    def _ask(self, clip: RememberedClip, model: str, network: Network, frames: tuple) -> Analysis:
-        track, timestamps_s, spotted = clip.tracked[network.pipeline.geometry]
+    def _ask(
+        self, clip: RememberedClip, model: str, network: Network, frames: tuple, face: int | None
+    ) -> Analysis:
+        track, timestamps_s, spotted = clip.tracked[network.pipeline.geometry, face]
         phases = spotted if frames == SPOTTED else spot(track, timestamps_s, *frames)
         return Analysis(
             prediction=self._classify(model, track, phases, timestamps_s),
@@ -236,20 +246,20 @@ def _look_once(path: str, _mtime_ns: int, _size: int) -> tuple[str, VideoInfo]:
 
 
 def _read_and_track(
-    path: Path, survey: VideoInfo, geometries: list[FaceGeometry], progress: Progress
-) -> dict[FaceGeometry, Tracked]:
+    path: Path, survey: VideoInfo, views: list[View], progress: Progress
+) -> dict[View, Tracked]:
     progress(0.2, "Reading the clip")
     source = FrameSource(path, survey=survey)
     if len(source) * source.frame_bytes <= MOST_DECODED_BYTES:
         clip, notes = read_clip(path, survey=survey), ()
     else:
-        clip, _, notes = read_stretch(source, max_bytes=MOST_DECODED_BYTES)
+        clip, _, notes = read_stretch(source, max_bytes=MOST_DECODED_BYTES, face=views[0][1])
     tracked = {}
-    for done, geometry in enumerate(geometries):
-        progress(0.3 + 0.4 * done / len(geometries), "Tracking the face")
-        track = track_face(clip, geometry)
+    for done, (geometry, face) in enumerate(views):
+        progress(0.3 + 0.4 * done / len(views), "Tracking the face")
+        track = track_face(clip, geometry, face)
         track = replace(track, warnings=(*notes, *track.warnings))
-        tracked[geometry] = Tracked(track, clip.timestamps_s, spot(track, clip.timestamps_s))
+        tracked[geometry, face] = Tracked(track, clip.timestamps_s, spot(track, clip.timestamps_s))
     return tracked
 
 

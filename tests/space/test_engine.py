@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
 
+from page import analyse
 from page import engine as engine_module
 from page import networks as networks_module
 from page import uploads
@@ -41,7 +42,7 @@ def tracked(monkeypatch):
     """Replaces tracking: every clip shows a still face. Lists how many clips were tracked together."""
     calls, running = [], []
 
-    def track_face(clip, geometry):
+    def track_face(clip, geometry, face=None):
         running.append(clip)
         calls.append(len(running))
         time.sleep(0.05)
@@ -132,6 +133,18 @@ def test_a_still_face_is_an_answer_and_no_face_is_refused(engine, example_file, 
     assert engine.analyse(example_file("still"), "htnet").prediction.outcome == "no_motion"
     with pytest.raises(Refusal, match="no face was found"):
         engine.analyse(faceless, "htnet")
+
+
+def test_each_face_of_a_clip_has_an_answer_and_can_be_chosen(engine, example, tmp_path):
+    moving, still = example("positive").clip.frames[:45], example("still").clip.frames[:45]
+    write_clip(tmp_path / "two.mp4", np.concatenate([still[:, :, 160:480], moving[:, :, 160:480]], 2), 30)
+    answers = [engine.analyse(tmp_path / "two.mp4", "htnet-synthetic", face=face) for face in (1, 2)]
+    assert [answer.prediction.face for answer in answers] == [1, 2]
+    assert (answers[0].prediction.size_px or 0) < 0.6 < 1.2 < answers[1].prediction.size_px
+    choice = analyse._which_face(answers[1].prediction)
+    assert choice.visible and choice.value == 2 and [number for number, _ in choice.choices] == ["1", "2"]
+    with pytest.raises(Refusal, match="2 faces"):
+        engine.analyse(tmp_path / "two.mp4", "htnet-synthetic", face=3)
 
 
 def test_comparing_reads_once_and_tracks_once_for_each_geometry(new_engine, tracked, clip, monkeypatch):
