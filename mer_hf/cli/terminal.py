@@ -46,7 +46,7 @@ def _local_path(text: str) -> Path:
 
 
 def argument(name: str, metavar: str, help: str, **options: Any) -> Argument:
-    """Describe an argument with a value, as for `ArgumentParser.add_argument`; a path is no address."""
+    """Describe an argument with a value, as for `ArgumentParser.add_argument`; a path is not an address."""
     if options.get("type") is Path:
         options["type"] = _local_path
     return name, {"metavar": metavar, "help": help, **options}

@@ -18,7 +18,7 @@ from .registration import over_time, runs
 _NEAR, _NEAR_OPENINGS, _AROUND = (np.ones((side, side), np.uint8) for side in (7, 15, 9))
 """How far motion may take a pixel, with the eyes 50 px apart: 3 pixels, and 7 within eyes and mouth."""
 _FARTHEST_PX = 8.0
-"""Flow beyond this is no motion of a face."""
+"""Flow beyond this is not motion of a face."""
 _CONTRAST, _OF_RANGE, _SIGMAS = 0.07, 0.15, 3.0
 """A foreign pixel leaves the range of what lay near by 7 % of the brightness around it (folds and shine
 change less) and 3 standard deviations of the noise; within eyes and mouth also by 15 % of that range."""

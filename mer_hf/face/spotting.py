@@ -49,7 +49,7 @@ _KEY_S = 1.0
 _REST_S = 0.12
 _BLINK_REST_S = 1.2
 _SHORT_S = 1.2
-"""A clip that is no longer than this is one movement that starts from rest."""
+"""A clip of at most this length is one movement that starts from rest."""
 _MEDIAN_S = 3.0
 _SETTLED, _SETTLED_S = 0.4, 0.25
 """Share of the peak, and time, at which a face that does not come back to rest counts as settled."""

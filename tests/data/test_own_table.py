@@ -51,7 +51,7 @@ def test_rows_are_told_apart_by_path_and_phases_and_no_fault_hides_another(tmp_p
     reasons = [reason for _, reason in found.excluded]
     absent, order = f"there is no {tmp_path / 'day1' / 'b'}", "ends at frame 5, not after its onset at 9"
     assert reasons == ["is annotated twice", f"{absent}; {order}", f"{absent}; is annotated twice; {order}"]
-    assert found.notes == ["labels that are no known emotion: stress (3). --class-map gives them a class"]
+    assert found.notes == ["labels that are not known emotions: stress (3). --class-map gives them a class"]
 
 
 @pytest.mark.parametrize(

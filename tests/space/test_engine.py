@@ -12,10 +12,9 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
 
-from page import analyse
+from page import analyse, uploads
 from page import engine as engine_module
 from page import networks as networks_module
-from page import uploads
 from page.engine import Analysis, Engine, Refusal
 from page.memory import Memory
 from page.networks import Networks, choose_device, on_gpu

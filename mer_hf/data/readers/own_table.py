@@ -69,7 +69,7 @@ def read_user_table(csv: Path, class_map: dict[str, str] | None = None) -> Findi
             unknown_labels[cells["label"]] += 1
     if unknown_labels:
         labels = ", ".join(f"{label} ({count})" for label, count in unknown_labels.items())
-        findings.notes.append(f"labels that are no known emotion: {labels}. --class-map gives them a class")
+        findings.notes.append(f"labels that are not known emotions: {labels}. --class-map gives them a class")
     if not findings.annotations:
         why = f": {findings.excluded[0][0]} {findings.excluded[0][1]}" if findings.excluded else "."
         raise ValueError(f"{csv} leaves no clip{why}")
