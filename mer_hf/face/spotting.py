@@ -35,7 +35,6 @@ _EYELIDS = [
     [list(REGIONS).index(f"{side} {lid} lid") for lid in ("upper", "lower")] for side in ("right", "left")
 ]
 _BROWS = [i for i, name in enumerate(REGIONS) if "brow" in name]
-_MOUTH = [i for i, name in enumerate(REGIONS) if "mouth" in name or "lip" in name]
 
 IS_LID = np.array(["lid" in name for name in REGIONS])
 IS_MOUTH = np.array(["mouth" in name or "lip" in name for name in REGIONS])
@@ -413,8 +412,8 @@ def _without_blinks(moved_xy: np.ndarray, blinking: np.ndarray) -> np.ndarray:
     that hold the head still.
     """
     result = _bridge(moved_xy, blinking)
-    mouth = (moved_xy - result)[:, _MOUTH]
-    result[:, _MOUTH] += mouth - np.median(mouth, axis=1, keepdims=True)
+    mouth = (moved_xy - result)[:, IS_MOUTH]
+    result[:, IS_MOUTH] += mouth - np.median(mouth, axis=1, keepdims=True)
     return result
 
 

@@ -279,7 +279,7 @@ def strongest_stretch(
         max_bytes (`int`, *optional*, defaults to 600,000,000): The most that its frames may take.
 
     Returns:
-        [`Stretch`]: All of a clip that is no longer than a window or without times.
+        [`Stretch`]: The whole clip where it fits a window or has no times.
 
     Raises:
         ClipError: If it cannot be read, or is damaged.
