@@ -25,6 +25,10 @@ _TURN_NOISE_PX = 0.6
 _FARTHEST_BEHIND = 0.6
 """No region moves further in a turn of the head than this share of what the tip of the nose does."""
 _LID_WEIGHT = 0.5
+_JITTER_PX = 0.05
+"""Motion to and fro within this is noise of the measurement."""
+_BRIEF_S, _SHORT_S = 1.0, 1.0
+"""A movement, and a clip, that is shorter leaves a face less time to stray."""
 _WITH_BROWS, _SPEECH_LEFT = 1.6, 0.15
 
 
@@ -53,7 +57,9 @@ def facial_motion(phases: Phases, times_s: np.ndarray | None, interocular_px: fl
 
     What is left of a region's motion is lowered by four shares. A head that turns carries the face, and who
     turns it does more. An expression goes there and back: where the way is longer than that, the face is
-    restless, and a mouth that does this alone speaks. Lids also move as the eyes do.
+    restless, and a mouth that does this alone speaks. Lids also move as the eyes do. What a face does without
+    meaning to grows with the time it has for it, so that motion counts more in a movement, and in a clip, of
+    less than a second.
 
     Args:
         phases (`Phases`): With an interval.
@@ -63,11 +69,10 @@ def facial_motion(phases: Phases, times_s: np.ndarray | None, interocular_px: fl
     Returns:
         [`Evidence`]
     """
-    moved_xy, turn_xy, within = _around(phases, times_s, SIZE_PX / interocular_px)
+    moved_xy, turn_xy, within, brief = _around(phases, times_s, SIZE_PX / interocular_px)
     moved_xy = _without_turn(moved_xy, turn_xy)
     size = np.linalg.norm(moved_xy[within], axis=-1).max(0)
-    way = np.linalg.norm(np.diff(moved_xy, axis=0), axis=-1).sum(0)
-    rounds = np.maximum(way / np.maximum(2 * size, 1e-6), 1.0)
+    rounds = np.maximum(_way(moved_xy) / np.maximum(2 * size, 1e-6), 1.0)
     turn = 1 / (1 + np.linalg.norm(turn_xy, axis=-1).max() / 2)
     shares = {
         "turn": np.full(len(REGIONS), turn),
@@ -75,26 +80,48 @@ def facial_motion(phases: Phases, times_s: np.ndarray | None, interocular_px: fl
         "restless": 1 / rounds,
         "eyes": np.where(IS_LID, _LID_WEIGHT, 1.0),
     }
-    left = size * np.prod(list(shares.values()), axis=0)
+    left = brief * size * np.prod(list(shares.values()), axis=0)
     most = int(size.argmax())
     return Evidence(
         float(left.max()), float(size[most]), {name: float(s[most]) for name, s in shares.items()}
     )
 
 
-def _around(phases: Phases, times_s: np.ndarray | None, scale: float) -> tuple[np.ndarray, np.ndarray, slice]:
-    """Cut out the movement and two seconds on both sides; return regions, turn, and the movement's place."""
+def _around(
+    phases: Phases, times_s: np.ndarray | None, scale: float
+) -> tuple[np.ndarray, np.ndarray, slice, float]:
+    """Cut out the movement and two seconds on both sides.
+
+    Returns regions, turn, the movement's place, and by how much motion counts more for being brief.
+    """
     onset, offset, count = phases.onset, phases.offset, len(phases.curve)
-    first, last, step_s = 0, count - 1, None
+    first, last, step_s, brief = 0, count - 1, None, 1.0
     if times_s is not None and np.isfinite(times_s).all() and count > 1:
         first = int(np.searchsorted(times_s, times_s[onset] - _MARGIN_S))
         last = int(np.searchsorted(times_s, times_s[offset] + _MARGIN_S, side="right")) - 1
         step_s = float(times_s[-1] - times_s[0]) / (count - 1)
+        lasts_s, seen_s = (float(times_s[b] - times_s[a]) for a, b in ((onset, offset), (first, last)))
+        brief = max(1.0, _BRIEF_S / max(lasts_s, 0.1)) ** 0.25 * max(1.0, _SHORT_S / max(seen_s, 0.2)) ** 0.5
     moved_xy = phases.regions_xy * scale
     sigma = max(0.3, _SMOOTHING_S / step_s) if step_s else 0.3
     moved_xy = gaussian_filter1d(moved_xy, sigma, axis=0, mode="nearest")[first : last + 1]
     turn_xy = phases.turn_xy[first : last + 1] * scale
-    return moved_xy, turn_xy - turn_xy[0], slice(onset - first, offset - first + 1)
+    return moved_xy, turn_xy - turn_xy[0], slice(onset - first, offset - first + 1), brief
+
+
+def _way(moved_xy: np.ndarray) -> np.ndarray:
+    """Return how far each region of `(T, R, 2)` went in all, `(R,)`, without its jitter.
+
+    A point follows the region on a leash of `_JITTER_PX`.
+    """
+    point, way = moved_xy[0], np.zeros(moved_xy.shape[1])
+    for place in moved_xy[1:]:
+        pull = place - point
+        far = np.linalg.norm(pull, axis=-1)
+        step = np.maximum(far - _JITTER_PX, 0.0)
+        point = point + pull * (step / np.maximum(far, 1e-9))[:, None]
+        way += step
+    return way + 2 * _JITTER_PX
 
 
 def _without_turn(moved_xy: np.ndarray, turn_xy: np.ndarray) -> np.ndarray:

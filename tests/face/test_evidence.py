@@ -38,8 +38,9 @@ def test_a_movement_there_and_back_is_facial_in_every_pixel_of_it(interocular_px
 @pytest.mark.parametrize("word", ["brow", "mouth", "lid"])
 def test_more_motion_is_never_less_facial(word, shape):
     turn = np.outer(np.linspace(0, 1, 90), [1.0, 0.3])
-    sizes = [moved(turn=turn, **{word: size * shape}).motion_px for size in (0.1, 0.3, 1.0, 3.0, 9.0)]
+    sizes = [moved(turn=turn, **{word: size * shape}).motion_px for size in (0.3, 0.5, 1.0, 3.0, 9.0)]
     assert sizes == sorted(sizes)
+    assert moved(turn=turn, **{word: 0.1 * shape}).motion_px < 0.1
 
 
 def test_what_goes_along_with_a_turn_of_the_head_is_not_facial():
