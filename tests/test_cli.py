@@ -322,15 +322,15 @@ def test_spot_lists_what_is_taken_for_no_expression_on_request():
     from mer_hf.cli.spot import summary
     from mer_hf.inference.long_video import Gap, Interval, LongVideo
 
-    one = Interval(61.0, 61.1, 61.3, 2.0, "micro_expression", "negative", {"negative": 1.0}, 0.81)
-    longer = Interval(65.0, 65.4, 66.5, 2.0, "expression", "negative", {"negative": 1.0}, 0.7)
-    other = Interval(70.0, 70.1, 70.3, 2.0, "other_motion", None, {"negative": 1.0}, 0.02)
+    one = Interval(61.0, 61.1, 61.3, 2.0, 0.28, "micro_expression", "negative", {"negative": 1.0}, 0.81)
+    longer = Interval(65.0, 65.4, 66.5, 2.0, 1.48, "expression", "negative", {"negative": 1.0}, 0.7)
+    other = Interval(70.0, 70.1, 70.3, 2.0, 0.28, "other_motion", None, {"negative": 1.0}, 0.02)
     gaps = (Gap(80.0, 90.0, "no face was found"), Gap(95.0, 95.1, "no face was found"))
     found = LongVideo(100.0, (one, longer, other), gaps, (), np.zeros(1), np.zeros(1), ("a warning.",), "net")
     lines = summary(found).splitlines()
     assert lines[0].startswith("2 of 3 motions in 1:40.00") and "--all" in lines[0]
     assert "(micro-expressions: 1, longer: 1)" in lines[0]
-    assert lines[2].split() == ["1:01.00", "1:01.10", "1:01.30", "0.30", "s", "negative", "0.81"]
+    assert lines[2].split() == ["1:01.00", "1:01.10", "1:01.30", "0.28", "s", "negative", "0.81"]
     assert lines[4:6] == ["gap      1:20.00 to 1:30.00: no face was found", "warning  a warning."]
     every = summary(found, every=True)
     assert "other motion" in every and "--all" not in every
@@ -342,7 +342,7 @@ def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
     def spot_long(path, pipeline, window_s, overlap_s, progress, face):
         assert (path, window_s, overlap_s) == (Path("any.mp4"), 1.5, 0.75)
         progress(1.0, 4.0)
-        interval = Interval(0.8, 0.9, 1.0, 2.0)
+        interval = Interval(0.8, 0.9, 1.0, 2.0, 0.2)
         return LongVideo(4.0, (interval,), (), (), np.zeros(1), np.zeros(1), model=pipeline.name)
 
     monkeypatch.setattr("mer_hf.inference.long_video.spot_long", spot_long)

@@ -83,7 +83,7 @@ def summary(video: "LongVideo", every: bool = False) -> str:
         probability = interval.expression_probability
         number = "-" if probability is None else f"{probability:.2f}"
         label = interval.label or interval.outcome.replace("_", " ")
-        lasts = f"{interval.offset_s - interval.onset_s:6.2f} s"
+        lasts = f"{interval.duration_s:6.2f} s"
         lines.append("".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}")
     gaps = [gap for gap in video.gaps if gap.end_s - gap.start_s >= 0.5]  # shorter ones are in the JSON
     lines += [f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {gap.reason}" for gap in gaps]

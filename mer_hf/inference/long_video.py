@@ -27,7 +27,7 @@ import numpy as np
 from mer_hf.face.following import follow_face
 from mer_hf.face.parts import FaceClip
 from mer_hf.face.registration import apply
-from mer_hf.face.spotting import Phases, spot, unusable
+from mer_hf.face.spotting import Phases, lasting_s, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
 from mer_hf.utils.files import replacing
 from mer_hf.video.clip import Clip, FrameSource, iter_clips, windows, write_clip
@@ -52,6 +52,7 @@ CANDIDATE = "candidate"
 _LEAST_MARGIN_S = 0.25
 _SHORTEST_PIECE_S = 1.0
 _PAUSE_S = 0.5
+_MOST_PLACES = 5
 _PAUSE = "the video holds no pictures"
 _LOST, _SMALL, _FEWER = "no face was found", "the face is too small", "fewer faces were found"
 _UNSTEADY = "the head turned or moved too fast"
@@ -64,6 +65,7 @@ class Interval:
     Attributes:
         onset_s, apex_s, offset_s (`float`): Seconds from the beginning of the video.
         peak_px (`float`): Motion at the apex, in pixels of the aligned face.
+        duration_s (`float`): How long the movement lasts.
         outcome (`str`): `micro_expression`, `expression` (longer than half a second) or `other_motion`, as
             the checkpoint's calibration decides; `candidate` where it was not classified.
         label (`str` or `None`): The class with the highest score, for an expression.
@@ -76,6 +78,7 @@ class Interval:
     apex_s: float
     offset_s: float
     peak_px: float
+    duration_s: float
     outcome: str = CANDIDATE
     label: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
@@ -395,6 +398,7 @@ class _Search:
         self.end_s = 0.0
         self.sightings: list[_Sighting] = []
         self.blinks: list[Gap] = []
+        self.covered: list[Gap] = []
         self.searched: list[tuple[float, float]] = []
         self.gaps: list[Gap] = []
         self.curves: list[tuple[np.ndarray, np.ndarray]] = []
@@ -435,6 +439,7 @@ class _Search:
             self.sightings.append(_Sighting(self._classified(track, candidate, times_s), start_s, end_s))
         step_s = _step_s(times_s)
         self.blinks += [Gap(times_s[a], times_s[b] + step_s, "blink") for a, b in phases.blinks]
+        self.covered += [Gap(times_s[a], times_s[b] + step_s, "covered") for _, a, b in phases.covered]
         lost = unusable(track)
         self._add_gaps(track, lost, times_s)
         new = slice(0 if first else int(np.searchsorted(times_s, times_s[0] + self.overlap_s / 2)), None)
@@ -442,7 +447,8 @@ class _Search:
 
     def _classified(self, track: FaceTrack, phases: Phases, times_s: np.ndarray) -> Interval:
         seconds = [float(times_s[frame]) for frame in (phases.onset, phases.apex, phases.offset)]
-        interval = Interval(*seconds, peak_px=float(phases.curve[phases.apex]))
+        lasts_s = lasting_s((phases.onset, phases.apex, phases.offset), times_s)
+        interval = Interval(*seconds, float(phases.curve[phases.apex]), lasts_s or 0.0)
         if self.pipeline is None:
             return interval
         answer = self.pipeline.classify(track, phases, times_s)
@@ -471,6 +477,12 @@ class _Search:
         curve_s, curve = _thin_curve(self.curves, self.end_s, gaps)
         if not self.searched:
             notes = [*notes, "no usable face was found anywhere in the video."]
+        covered = _remaining_gaps(self.covered)
+        if covered:
+            places = ", ".join(clock(gap.start_s) for gap in covered[:_MOST_PLACES])
+            more = f" and {rest} more times" if (rest := len(covered) - _MOST_PLACES) > 0 else ""
+            seen = f"something passes in front of the face at {places}{more}"
+            notes = [*notes, f"{seen}: motion there was not looked at."]
         return LongVideo(
             duration_s=self.end_s,
             intervals=_best(self.sightings, self.end_s, min(_LEAST_MARGIN_S, self.overlap_s / 2)),

@@ -107,6 +107,16 @@ def test_a_video_without_any_face_says_so(tmp_path):
     assert [gap.reason for gap in nothing.gaps] == ["no face was found"]
 
 
+def test_what_passes_in_front_of_the_face_is_said_with_its_time(video, tmp_path):
+    frames = read_clip(video).frames[:75].copy()
+    frames[:] = frames[0]
+    height, width = frames.shape[1:3]
+    frames[30:42, height // 2 : height // 2 + 40, width // 2 - 40 : width // 2 + 40] = 255
+    write_clip(tmp_path / "caption.mp4", frames, FPS)
+    (note,) = spot_long(tmp_path / "caption.mp4").warnings
+    assert note.startswith("something passes in front of the face at 0:01: ")
+
+
 def test_intervals_are_classified_as_the_pipeline_would(short, checkpoint):
     pipeline = MicroExpressionPipeline.from_pretrained(checkpoint)
     track, tracks = pipeline.track, []
@@ -306,7 +316,7 @@ def test_ten_minutes_of_4k_take_less_than_a_gigabyte_and_a_half(tmp_path, exampl
 
 
 def at(onset_s: float, offset_s: float, peak_px: float = 1.0) -> Interval:
-    return Interval(onset_s, (onset_s + offset_s) / 2, offset_s, peak_px)
+    return Interval(onset_s, (onset_s + offset_s) / 2, offset_s, peak_px, offset_s - onset_s)
 
 
 def test_what_two_windows_saw_is_taken_from_the_one_that_saw_it_farther_from_its_ends():
@@ -359,15 +369,15 @@ def test_a_thin_curve_keeps_its_peaks_and_takes_what_the_later_window_saw(monkey
 
 def test_a_table_has_a_column_for_each_class(tmp_path):
     judged = Interval(
-        1.0, 1.2, 1.4, 2.0, "micro_expression", "negative", {"negative": 0.9, "positive": 0.1}, 0.8
+        1.0, 1.2, 1.4, 2.0, 0.38, "micro_expression", "negative", {"negative": 0.9, "positive": 0.1}, 0.8
     )
     found = LongVideo(9.0, (judged,), (), (), np.zeros(1), np.zeros(1))
     write_intervals_csv(tmp_path / "a.csv", found)
     head, row = (tmp_path / "a.csv").read_text().splitlines()
     assert head.endswith("outcome,label,expression_probability,negative,positive")
-    assert row == "1.0,1.2,1.4,2.0,micro_expression,negative,0.8,0.9,0.1"
+    assert row == "1.0,1.2,1.4,2.0,0.38,micro_expression,negative,0.8,0.9,0.1"
     write_intervals_csv(tmp_path / "b.csv", replace(found, intervals=(at(1.0, 2.0),)))
-    assert (tmp_path / "b.csv").read_text().splitlines()[1] == "1.0,1.5,2.0,1.0,candidate,,"
+    assert (tmp_path / "b.csv").read_text().splitlines()[1] == "1.0,1.5,2.0,1.0,1.0,candidate,,"
 
 
 # --- cutting ------------------------------------------------------------------------------------------------

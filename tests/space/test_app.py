@@ -87,7 +87,7 @@ def test_text_is_text_and_no_markup(analysis):
     assert "&lt;b&gt;" in view.refused("<b>")
     assert "&lt;i&gt;" in view.card(replace(analysis.prediction, warnings=("<i>",)))
     assert "<b>" not in long_video.time_line(
-        long_of(Interval(1.0, 1.1, 1.2, 2.0, label="<b>", scores={"<b>": 1}))
+        long_of(Interval(1.0, 1.1, 1.2, 2.0, 0.2, label="<b>", scores={"<b>": 1}))
     )
 
 
@@ -176,8 +176,8 @@ def long_of(*intervals):
 
 def test_the_time_line_places_every_interval_and_the_table_opens_it():
     scores = {"negative": 0.1, "positive": 0.9}
-    first = Interval(15.0, 15.2, 15.3, 1.0, "micro_expression", "positive", scores, 0.8)
-    shown = long_video.time_line(long_of(first, Interval(30.0, 30.1, 30.3, 0.5, "other_motion")))
+    first = Interval(15.0, 15.2, 15.3, 1.0, 0.3, "micro_expression", "positive", scores, 0.8)
+    shown = long_video.time_line(long_of(first, Interval(30.0, 30.1, 30.3, 0.5, 0.3, "other_motion")))
     assert "1 possible micro-expression in 60 s" in shown and "left:25.000%;width:0.500%" in shown
     assert "1 other motion, more like" in shown.split("<details")[1]
     assert shown.count('data-open="0"') == shown.count('data-open="1"') == 2
@@ -186,7 +186,7 @@ def test_the_time_line_places_every_interval_and_the_table_opens_it():
 
 def test_the_time_line_counts_longer_expressions_apart():
     scores = {"negative": 0.1, "positive": 0.9}
-    shown = long_video.time_line(long_of(Interval(15.0, 15.4, 16.2, 1.0, "expression", "positive", scores)))
+    shown = long_video.time_line(long_of(Interval(15.0, 15.4, 16.2, 1.0, 1.2, "expression", "positive", scores)))
     assert "No micro-expression found and 1 longer expression in 60 s" in shown and "<td>1.20</td>" in shown
     assert "positive, 90% (longer than a micro-expression)" in shown and 'class="longer"' in shown
 
