@@ -140,11 +140,11 @@ class Train:
         return [sha256_of(out / "run" / "model.safetensors"), steps, hidden]
 
     def unhurt(self, out: Path, expected: list) -> None:
-        """The latest state, which has a name, can be read."""
+        """Read the latest state, and the checkpoint where it is there."""
         from safetensors.torch import load_file
 
-        for state in (out / "run" / "checkpoints").glob("step-*"):
-            load_file(state / "model.safetensors")
+        if states := sorted((out / "run" / "checkpoints").glob("step-*")):  # the others are being removed
+            load_file(states[-1] / "model.safetensors")
         if (out / "run" / "model.safetensors").exists():
             load_file(out / "run" / "model.safetensors")
 
