@@ -185,8 +185,9 @@ def verdict_of(case: Case, code: int, folder: Path) -> tuple[str, str]:
         last = [line for line in err.splitlines() if line.strip()][-1:] or [f"exit code {code}"]
         return "traceback", last[0][:300]
     code = int(_text(folder / "code"))
-    if "Traceback" in err + answer:
-        return "traceback", (err + answer).splitlines()[-1][:300]
+    told = answer if case.door == "page" else err  # the log of the page is not for its visitors
+    if "Traceback" in told:
+        return "traceback", told.splitlines()[-1][:300]
     if code == 2:
         return _refusal(case, err, answer)
     if code not in (0, 1):
@@ -202,7 +203,7 @@ def _text(path: Path) -> str:
 
 def _refusal(case: Case, err: str, answer: str) -> tuple[str, str]:
     if case.door == "page":
-        bad = re.search(r"^500 |Internal Server Error", answer)
+        bad = re.search(r"^500 |Internal Server Error|unforeseen", answer)
         return ("traceback", answer[:300]) if bad else ("refused", answer[:300])
     lines = [line for line in err.splitlines(keepends=True) if not line.startswith("mer-hf: note: ")]
     if len(lines) == 1 and ERROR.fullmatch(lines[0]):

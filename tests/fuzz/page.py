@@ -58,9 +58,9 @@ BODIES: dict[str, bytes] = {
 }
 CALLS = ("analyse", "classify", "compare", "export", "spot_long")
 PATHS = (
-    "/file=/etc/passwd", "/file=../../../../etc/passwd", "/file=/proc/self/environ", "/file=SEEDS/face.mp4",
-    "/file=%00", "/stream/x/y/z/playlist.m3u8", "/call/analyse/none", "/queue/data?session_hash=none",
-    "/component_server", "/upload_progress?upload_id=none", "/dev/reload",
+    "/file=/etc/passwd", "/file=../../../../etc/passwd", "/file=/proc/self/environ",
+    "/file=SEEDS/htnet/config.json", "/file=%00", "/stream/x/y/z/playlist.m3u8", "/call/analyse/none", "/queue/data?session_hash=none",
+    "/component_server", "/upload_progress?upload_id=none",
 )  # fmt: skip
 UPLOADS: dict[str, dict] = {
     "no file": {"data": {"x": "y"}},
@@ -150,7 +150,10 @@ class Page:
             if kind == "request":
                 method, path, options = what
                 answer = client.request(method, API + path, **options)
-                return (0 if answer.status_code < 400 else 2), f"{answer.status_code} {answer.text[:2000]}"
+                if method == "GET" or answer.status_code >= 400 or not path.startswith("/call/"):
+                    refused = answer.status_code >= 400 or "error" in answer.text[:40]
+                    return (2 if refused else 0), f"{answer.status_code} {answer.text[:2000]}"
+                return self._end(client, path, answer)
             name, data = what
             files = {"files": ("face.mp4", (self.seeds / "face.mp4").read_bytes())}
             clip = client.post(f"{API}/upload", files=files).json()[0]
@@ -158,5 +161,10 @@ class Page:
             begun = client.post(f"{API}/call/{name}", json={"data": data})
             if begun.status_code >= 400:
                 return 2, f"{begun.status_code} {begun.text[:2000]}"
-            stream = client.get(f"{API}/call/{name}/{begun.json()['event_id']}").text
-            return (0 if "event: complete" in stream else 2), stream[-2000:]
+            return self._end(client, f"/call/{name}", begun)
+
+    @staticmethod
+    def _end(client: Any, path: str, begun: Any) -> tuple[int, str]:
+        """Wait for what becomes of a call that was taken."""
+        stream = client.get(f"{API}{path}/{begun.json()['event_id']}").text
+        return (0 if "event: complete" in stream else 2), stream[-2000:]

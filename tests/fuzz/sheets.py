@@ -127,7 +127,7 @@ REPACKED: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "dimensions of everything": _put(b'ref="A1:I2"', b'ref="A1:XFD1048576"'),
     "blanks of 300 MB": lambda members: members.update({SHEET: members[SHEET] + b" " * 300_000_000}),
 }
-HARMLESS = ("dimensions of everything", "a text that is not there")
+HARMLESS = ("dimensions of everything", "a text that is not there", "blanks of 300 MB")
 TEXTS: dict[str, Callable[[str], bytes]] = {
     "empty": lambda text: b"",
     "a header alone": lambda text: text.splitlines()[0].encode(),
@@ -148,7 +148,7 @@ TEXTS: dict[str, Callable[[str], bytes]] = {
     "the same clip twice": lambda text: (text + text.splitlines()[1] + "\n").encode(),
     "a binary": lambda text: FOREIGN["noise"],
 }
-EITHER_TEXTS = ("the same clip twice", "not UTF-8", "more cells", "a line of 10 MB")
+EITHER_TEXTS = ("fewer cells", "the same clip twice", "not UTF-8", "more cells", "a line of 10 MB")
 
 
 def _special(seeds: Path, folder: Path, name: str, make: Callable[[Path], Any]) -> list:
