@@ -143,10 +143,10 @@ class Train:
         """Read the latest state, and the checkpoint where it is there."""
         from safetensors.torch import load_file
 
-        if states := sorted((out / "run" / "checkpoints").glob("step-*")):  # the others are being removed
-            load_file(states[-1] / "model.safetensors")
-        if (out / "run" / "model.safetensors").exists():
+        if (out / "run" / "model.safetensors").exists():  # the states may be half removed
             load_file(out / "run" / "model.safetensors")
+        elif states := sorted((out / "run" / "checkpoints").glob("step-*")):  # as may those before the last
+            load_file(states[-1] / "model.safetensors")
 
 
 class Push:
@@ -215,7 +215,7 @@ def killed(what, out: Path, log: Path, seconds: float) -> str:
     before = getattr(what, "before", lambda _: None)
     child = attempt(what.command(out), log, lambda: before(out))
     time.sleep(seconds)
-    os.killpg(child, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
     return "killed" if ended(child) == -signal.SIGKILL else "done"
 
 
@@ -226,7 +226,7 @@ def filled(what, out: Path, log: Path) -> str:
         return "done"
     text = log.read_text()
     assert code == 2 and "Traceback" not in text, text[-3000:]
-    assert ERROR.fullmatch(text.splitlines(keepends=True)[-1]), text[-3000:]
+    assert ERROR.fullmatch(text.splitlines()[-1]), text[-3000:]
     return "refused"
 
 

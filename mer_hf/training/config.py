@@ -161,6 +161,8 @@ class TrainingConfig:
             flag, value = flag_of(spec.name), getattr(self, spec.name)
             if value is None:
                 continue
+            if value == "" and spec.default != "":
+                raise TrainingError(f"{flag} is empty. Give a value, or leave it out.")
             choices = spec.metadata.get("choices")
             if choices and value not in choices:
                 raise TrainingError(f"unknown {flag} {value}. Choose from {', '.join(choices)}.")
@@ -177,6 +179,8 @@ class TrainingConfig:
                 f"--protocol {self.protocol} needs subjects, and --data synthetic has none. Pass "
                 "--data flows:FILE.npz (mer-hf synth-flows makes one) or a prepared dataset."
             )
+        if self.classes and self.data == "synthetic":
+            raise TrainingError("--classes belongs to recorded data: synthetic motion has three classes.")
         if self.generator and self.data != "synthetic":
             raise TrainingError("--generator belongs to --data synthetic.")
         if (self.train_on or self.test_on) and self.protocol != "cross":
@@ -204,7 +208,7 @@ def _pair(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"expected field=value, got {text!r}")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return name, value
 
 

@@ -89,14 +89,13 @@ PLACES = {
     "the root": "/",
     "empty": "",
     "a long name": "n" * 300,
-    "NUL": "a\0b",
     "a device": "/dev/full",
     "zeros": "/dev/zero",
     "a terminal's name": "\x1b[2J",
     "an address": "https://localhost:1/x.mp4",
     "a file of passwords": "/etc/passwd",
 }
-OUTPUTS = ("below a file", "no permission", "a long name", "NUL")
+OUTPUTS = ("below a file", "no permission", "a long name")
 """Places where nothing can be written."""
 PATHS = {
     "predict CLIP": "mer-hf predict PATH --json",
@@ -113,7 +112,7 @@ PATHS = {
     "measure": "mer-hf measure PATH --clips 1 --workers 1",
     "train --data": "train.py --output-dir FOLDER/run --protocol loso --data flows:PATH",
     "train --recipe": "train.py --output-dir FOLDER/run --recipe PATH.yaml",
-    "train --init-from": "train.py --output-dir FOLDER/run --init-from PATH",
+    "train --init-from": f"{TRAIN} --output-dir FOLDER/run --init-from PATH",
 }
 WRITTEN = {
     "predict --out": "mer-hf predict SEEDS/frames --fps 30 --out PATH.csv --model SEEDS/htnet",
@@ -128,7 +127,7 @@ WRITTEN = {
 
 
 def _place(seeds: Path, folder: Path, command: str, place: str) -> list:
-    path = place if place[:1] in ("", "/", "\x1b") or "://" in place or "\0" in place else str(seeds / place)
+    path = place if place[:1] in ("", "/", "\x1b") or "://" in place else str(seeds / place)
     words = command.replace("SEEDS", str(seeds)).replace("FOLDER", str(folder)).split()
     return [word.replace("PATH", path) for word in words]
 

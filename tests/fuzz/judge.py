@@ -21,7 +21,9 @@ from .seeds import COUNT, FPS, TRACKS, write_seeds
 PATIENCE_S, MOST_MB = 30, 2000
 BROKEN = ("traceback", "hang", "memory", "wrong answer")
 FINE = ("refused", "answered")
-ERROR = re.compile(r"(mer-hf|train\.py): error: \S[^\n]*\n")
+ERROR = re.compile(r"(mer-hf|train\.py): error: \S.*")
+BESIDE = re.compile(r"^mer-hf: note: |^\s*$|\d+%\|")
+"""Lines that may stand beside an error: notes and bars of progress."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,9 @@ def _refusal(case: Case, err: str, answer: str) -> tuple[str, str]:
     if case.door == "page":
         bad = re.search(r"^500 |Internal Server Error|unforeseen", answer)
         return ("traceback", answer[:300]) if bad else ("refused", answer[:300])
-    lines = [line for line in err.splitlines(keepends=True) if not line.startswith("mer-hf: note: ")]
+    lines = [line.rpartition("\r")[2] for line in err.split("\n") if not BESIDE.search(line)]
     if len(lines) == 1 and ERROR.fullmatch(lines[0]):
-        return "refused", lines[0].strip()
+        return "refused", lines[0]
     return "traceback", f"{len(lines)} lines: {err[:300]}"
 
 

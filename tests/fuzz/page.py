@@ -59,8 +59,8 @@ BODIES: dict[str, bytes] = {
 CALLS = ("analyse", "classify", "compare", "export", "spot_long")
 PATHS = (
     "/file=/etc/passwd", "/file=../../../../etc/passwd", "/file=/proc/self/environ",
-    "/file=SEEDS/htnet/config.json", "/file=%00", "/stream/x/y/z/playlist.m3u8", "/call/analyse/none", "/queue/data?session_hash=none",
-    "/component_server", "/upload_progress?upload_id=none",
+    "/file=SEEDS/htnet/config.json", "/file=%00", "/stream/x/y/z/playlist.m3u8", "/call/analyse/none",
+    "/queue/data?session_hash=none", "/component_server", "/upload_progress?upload_id=none",
 )  # fmt: skip
 UPLOADS: dict[str, dict] = {
     "no file": {"data": {"x": "y"}},
