@@ -58,6 +58,9 @@ def ended(child: int) -> int:
 class Predict:
     """Predictions of three clips into a table."""
 
+    least = 100_000
+    """Bytes of the largest disk, at least: enough to end well."""
+
     def __init__(self, top: Path) -> None:
         from tests.fuzz.seeds import write_seeds
 
@@ -118,6 +121,7 @@ class Prepare(Predict):
 class Train:
     """A training of nine steps, with a state after each second one."""
 
+    least = 1_000_000
     flags = (
         "--num-samples 48 --validation-samples 4 --num-workers 0 --epochs 3 --batch-size 8 --ema-decay 0.9 "
         "--gradient-accumulation-steps 2 --save-steps 2 --log-every 1 --generator filmed=0 --config "
@@ -151,6 +155,8 @@ class Train:
 
 class Push:
     """A checkpoint that is published on a Hub of its own; the folder is that of temporary files."""
+
+    least = 1_000_000
 
     def __init__(self, top: Path) -> None:
         from tests.hub.hub_server import serve
@@ -254,7 +260,7 @@ def main(top: Path, name: str, kills: int, fills: int) -> dict[str, int]:
     for number in range(fills):
         out = top / f"filled{number}"
         out.mkdir()
-        mounted(out, 8192 + int(max(3 * need, 1_000_000) * number / max(fills - 1, 1)))
+        mounted(out, 8192 + int(max(3 * need, what.least) * number / max(fills - 1, 1)))
         try:
             counts[filled(what, out, log)] += 1
             mounted(out, 2**28, remount=True)
