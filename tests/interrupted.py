@@ -121,7 +121,7 @@ class Prepare(Predict):
 class Train:
     """A training of nine steps, with a state after each second one."""
 
-    least = 1_000_000
+    least = 4_000_000
     flags = (
         "--num-samples 48 --validation-samples 4 --num-workers 0 --epochs 3 --batch-size 8 --ema-decay 0.9 "
         "--gradient-accumulation-steps 2 --save-steps 2 --log-every 1 --generator filmed=0 --config "

@@ -23,4 +23,6 @@ KNOWN: tuple[str, ...] = (
     "runs/logs",
     "runs/splits",
     "arguments/paths",
+    "page/clips",
+    "page/networks",
 )
