@@ -47,7 +47,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _number_of(error: Exception, path: Path) -> int | None:
-    """Return the number of an error of the disk: safetensors writes it, torch does not."""
+    """Return the number of an error of the disk: datasets wraps it, safetensors writes it, torch hides it."""
+    cause = error
+    while cause := cause.__cause__ or cause.__context__:
+        if getattr(cause, "errno", None) in FULL:
+            return cause.errno
     if told := re.search(r"\(os error (\d+)\)", str(error)):
         return int(told[1])
     broken = isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < 1_000_000

@@ -25,7 +25,15 @@ def full_after():
     signal.signal(signal.SIGXFSZ, handler)
 
 
+def wrapped(path):
+    try:
+        path.write_text("new" * 10_000)
+    except OSError as error:  # as datasets does
+        raise RuntimeError("an error occurred") from error
+
+
 WAYS = {
+    "wrapped": wrapped,
     "text": lambda path: path.write_text("new" * 10_000),
     "numpy": lambda path: np.savez(path.with_suffix(".npz"), np.zeros(10_000)),
     "safetensors": lambda path: save_file({"a": torch.zeros(10_000)}, path),
