@@ -1,10 +1,11 @@
 # make demo    serve the page on http://127.0.0.1:7860 (PORT=... for another port)
 # make test    runs the tests (ARGS="-k htnet" selects some); make test-slow runs those that train or start processes
+# make fuzz    gives malformed input to every door; the counts go to benchmarks/results (ARGS="--only videos" selects some)
 # Each target creates its environment in .venv on first use: about 2 GB, a few minutes.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
 #   make PYTHON=/path/to/python3.13 demo                          chooses the interpreter
 
-.PHONY: help demo test test-slow lint bench checkpoints clean
+.PHONY: help demo test test-slow fuzz lint bench checkpoints clean
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SHELLFLAGS := -eu -c
@@ -30,6 +31,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	@$(PY) -m pytest -m slow $(ARGS)
+
+fuzz: $(STAMP)
+	@$(PY) -m tests.fuzz $(ARGS)
 
 lint: $(STAMP)
 	@$(PY) -m ruff check .

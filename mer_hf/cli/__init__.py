@@ -47,6 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         # The reader has enough, such as head. The rest of the buffer is then written to nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # the output goes to a file, on a disk that is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"mer-hf: error: the output could not be written: {error}", file=sys.stderr)
+        return 2
 
 
 def _main(argv: list[str] | None) -> int:

@@ -15,9 +15,9 @@ def field(text: str) -> tuple[str, object]:
         raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         raise argparse.ArgumentTypeError(
-            f"expected a JSON value for {name}, such as 3, [2, 2, 8] or '\"gelu\"', got {value!r}"
+            f"expected a JSON value for {name}, such as 3, [2, 2, 8] or '\"gelu\"', got {value[:40]!r}"
         ) from None
 
 

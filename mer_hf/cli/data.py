@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from .terminal import SEVERAL, argument, bar, check_output, command, positive
+from mer_hf.utils import bounds
+
+from .terminal import SEVERAL, argument, bar, check_output, command, number
 
 NAMES = "casme2, samm, smic, casme3, mmew, 4dme, casme, megc2019, or table for your own clips"
 
@@ -16,7 +18,7 @@ NAMES = "casme2, samm, smic, casme3, mmew, 4dme, casme, megc2019, or table for y
     argument("--list", "FILE", "megc2019: the official list of clips", type=Path),
     argument("--csv", "FILE", "table: columns path, subject, label, ...", type=Path),
     argument("--class-map", "LABEL=CLASS", "table: labels to classes, or a JSON file", **SEVERAL),
-    argument("--workers", "N", "processes (default: one per core)", type=positive(int)),
+    argument("--workers", "N", "processes (default: one per core)", type=number(int, bounds.WORKERS)),
 )
 def prepare(args: argparse.Namespace) -> str:
     """Align the faces of a dataset that you have, for training."""
@@ -36,15 +38,13 @@ def prepare(args: argparse.Namespace) -> str:
 
 
 @command(
-    argument("--subjects", "N", "people (default: %(default)s)", type=int, default=22),
-    argument("--seed", "S", "chooses them (default: %(default)s)", type=int, default=0),
+    argument("--subjects", "N", "people (default: %(default)s)", type=number(int, bounds.MANY), default=22),
+    argument("--seed", "S", "chooses them (default: %(default)s)", type=number(int, bounds.SEED), default=0),
     argument("--out", "FILE.npz", "the file to write", type=Path, required=True),
 )
 def synth_flows(args: argparse.Namespace) -> str:
     """Make a dataset of flow maps of people who do not exist."""
     check_output(args.out, (".npz",))
-    if not 0 <= args.seed < 2**31:
-        raise ValueError(f"--seed must lie in 0 to {2**31 - 1}, got {args.seed}.")
     from mer_hf.data.flow_files import FlowMaps, write_flow_maps
     from mer_hf.synthetic.people import draw_people
 

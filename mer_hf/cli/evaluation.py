@@ -6,15 +6,18 @@ import os
 from pathlib import Path
 
 from mer_hf.labels import SCHEMES
+from mer_hf.utils import bounds
 from mer_hf.utils.files import write_text
 
-from .terminal import JSON, MODEL, argument, bar, command, flag, positive
+from .terminal import JSON, MODEL, argument, bar, command, flag, number
 
 CORES = os.cpu_count() or 1
 MEAN, PHASES = "mean", ("annotated", "spotted", "midpoint")
 CHECKPOINTS = (
     argument("checkpoints", "DIR", "folders of checkpoints", type=Path, nargs="+"),
-    argument("--workers", "N", "processes (default: one per core)", type=positive(int), default=CORES),
+    argument(
+        "--workers", "N", "processes (default: one per core)", type=number(int, bounds.WORKERS), default=CORES
+    ),
 )
 NETWORKS = "a bundled checkpoint (default: htnet), a folder, OWNER/NAME, all or mean; repeat it for several"
 FLOWS = "arrays flow (N, 28, 28, 3), label, subject, dataset"
@@ -100,7 +103,9 @@ def report(args: argparse.Namespace) -> str:
 
 @command(
     *CHECKPOINTS,
-    argument("--clips", "N", "per row of a table (default: %(default)s)", type=positive(int), default=40),
+    argument(
+        "--clips", "N", "per row of a table (default: %(default)s)", type=number(int, bounds.MANY), default=40
+    ),
     JSON,
 )
 def measure(args: argparse.Namespace) -> str:
@@ -129,7 +134,9 @@ def measure(args: argparse.Namespace) -> str:
 
 @command(
     *CHECKPOINTS,
-    argument("--rounds", "N", "of 32 clips each (default: %(default)s)", type=positive(int), default=12),
+    argument(
+        "--rounds", "N", "of 32 clips each (default: %(default)s)", type=number(int, bounds.MANY), default=12
+    ),
 )
 def calibrate(args: argparse.Namespace) -> str:
     """Fit probabilities and the decision that there is an expression, on synthetic clips."""

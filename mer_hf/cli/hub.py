@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from .terminal import JSON, SEVERAL, argument, bar, command, flag, options_of, positive, visible_stderr
+from mer_hf.utils import bounds
+
+from .terminal import JSON, SEVERAL, argument, bar, command, flag, number, options_of, visible_stderr
 
 REPO_ID = argument("repo_id", "REPO_ID", "owner/name")
 PRIVATE = flag("--private", "make a new repository private")
@@ -68,8 +70,10 @@ def reproduce(args: argparse.Namespace) -> str:
 
 @command(
     *PUBLISHING,
-    argument("--subjects", "N", "people (default: %(default)s)", type=positive(int), default=22),
-    argument("--seed", "S", "chooses the people (default: %(default)s)", type=int, default=0),
+    argument("--subjects", "N", "people (default: %(default)s)", type=number(int, bounds.MANY), default=22),
+    argument(
+        "--seed", "S", "chooses the people (default: %(default)s)", type=number(int, bounds.SEED), default=0
+    ),
 )
 def push_synthetic(args: argparse.Namespace) -> str:
     """Draw flow maps and publish them on the Hub."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
-from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
+from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
     from mer_hf.face.tracking import FaceTrack
@@ -36,7 +37,10 @@ OUTPUTS = {
     *MODEL,
     *(argument(f"--{name}", "FRAME", "0-based index, or a frame's file name") for name in PHASES),
     argument(
-        "--fps", "F", "frames per second of a folder of frames, or of slow motion", type=positive(float)
+        "--fps",
+        "F",
+        "frames per second of a folder of frames, or of slow motion",
+        type=number(float, bounds.FPS),
     ),
     argument("--action-units", "AUS", UNITS, default="estimated"),
     flag("--single-apex", "ask with the apex alone, not with several frames around it"),

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
-from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, positive
+from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
     from mer_hf.inference.long_video import LongVideo
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 @command(
     argument("video", "VIDEO", "a video file of any length", type=Path),
     *MODEL,
-    argument("--window", "S", "seconds that are searched together", type=positive(float)),
+    argument("--window", "S", "seconds that are searched together", type=number(float, bounds.WINDOW_S)),
     FACE,
     flag("--all", "list motions that are not expressions as well"),
     JSON,

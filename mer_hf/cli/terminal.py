@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from mer_hf.utils import bounds
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 _kept_stderr: list[int] = []
@@ -57,17 +59,18 @@ def flag(name: str, help: str) -> Argument:
     return name, {"action": "store_true", "help": help}
 
 
-def positive(kind: type) -> Callable[[str], Any]:
-    """Return a parser of numbers above zero of a type."""
+def number(kind: type, limits: tuple[float, float]) -> Callable[[str], Any]:
+    """Return a parser of the numbers of a type that lie within bounds."""
+    least, most = limits
+    expected = f"a {'whole ' if kind is int else ''}number from {least} to {most}"
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
-            value = 0
-        if not 0 < value < float("inf"):
-            whole = "whole " if kind is int else ""
-            raise argparse.ArgumentTypeError(f"expected a {whole}number above 0, got {text!r}")
+            value = float("nan")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text[:40]!r}")
         return value
 
     return parse
@@ -75,7 +78,10 @@ def positive(kind: type) -> Callable[[str], Any]:
 
 SEVERAL = {"nargs": "+", "action": "extend", "default": []}
 FACE = argument(
-    "--face", "N", "which face, counted from the left, from 1 (default: the largest)", type=positive(int)
+    "--face",
+    "N",
+    "which face, counted from the left, from 1 (default: the largest)",
+    type=number(int, bounds.FACE),
 )
 JSON = flag("--json", "print one JSON object")
 MODELS = "a bundled checkpoint (default: %(default)s), a folder, or OWNER/NAME[@REVISION] on the Hub"

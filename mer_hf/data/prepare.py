@@ -26,7 +26,7 @@ import numpy as np
 from mer_hf import __version__
 from mer_hf.face.spotting import spot
 from mer_hf.face.tracking import FaceGeometry, track_face
-from mer_hf.utils.files import replacing, write_text
+from mer_hf.utils.files import FULL, replacing, write_text
 from mer_hf.utils.rendering import render
 from mer_hf.video.clip import Clip, numbered_frames, read_clip, read_pictures
 
@@ -186,6 +186,8 @@ def _work(annotation: Annotation, path: Path) -> Result:
             with replacing(path) as temporary:
                 Dataset.from_list([row], features=features()).to_parquet(temporary)
     except Exception as error:  # one clip, whatever it does to a library, must not stop the others
+        if getattr(error, "errno", None) in FULL:  # and the others cannot be written either
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         expected = isinstance(error, (ValueError, OSError))
         return annotation, [], reason if expected else f"{type(error).__name__}: {reason}"

@@ -11,6 +11,7 @@ import torch
 
 from mer_hf.data.flow_files import FlowMaps
 from mer_hf.loading import takes_flow_maps, weights_sha256
+from mer_hf.utils.files import append_line
 from mer_hf.utils.provenance import git_commit, sha256_of
 from mer_hf.utils.rendering import render
 
@@ -138,6 +139,4 @@ def append_log(path: str | os.PathLike, record: dict[str, Any]) -> None:
     """Append a record to a log as one JSON line; the file and its folders are made if necessary."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One write to a file opened for appending: two looks at the same time do not mix.
-    with open(path, "ab", buffering=0) as file:
-        file.write((json.dumps(record) + "\n").encode())
+    append_line(path, json.dumps(record))

@@ -172,7 +172,7 @@ def track_face(
         quarters, box, boxes, number = find_faces(clip.frames, face)
         upright, block_px = np.rot90(clip.frames, quarters, (1, 2)), 1
         to_original = turned_back(quarters, clip.frames.shape)
-    notes = _face_notes(quarters, len(boxes), number, face)
+    notes = [*getattr(clip, "warnings", ()), *_face_notes(quarters, len(boxes), number, face)]
     sampled = _mesh_frames(clip)
     mesh_xy = _mesh_landmarks(upright, sampled, box)
     seen = np.isfinite(mesh_xy[:, 0, 0])

@@ -48,7 +48,7 @@ def push(
         ValueError: In one line, if the source must not be published, the name is invalid, there is no token
             or permission, or the connection is lost; the repository is then as it was.
     """
-    check_name(repo_id)
+    check_name(repo_id, revision)
     path = bundled(str(source)) if str(source) in bundled_names() else Path(source)
     run = read_run(path) if is_run(path) else None
     with tempfile.TemporaryDirectory() as scratch:

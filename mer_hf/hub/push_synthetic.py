@@ -53,7 +53,7 @@ def push_synthetic(
             permission, or the connection is lost; the repository is then as it was.
         ImportError: If `datasets` is missing.
     """
-    check_name(repo_id)
+    check_name(repo_id, revision)
     if not 0 <= seed < 2**31:
         raise ValueError(f"the seed must lie in 0 to {2**31 - 1}, got {seed}.")
     columns = draw_columns(subjects, seed, progress)

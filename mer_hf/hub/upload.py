@@ -2,6 +2,7 @@
 
 import contextlib
 import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
 from mer_hf.loading import REPO_ID
+
+TAG = re.compile(r"\w[\w.-]*")
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -25,10 +28,12 @@ def plan(folder: Path, target: str, details: str) -> str:
     return "\n".join([f"to {target}:", *lines, total, "", details.rstrip()])
 
 
-def check_name(repo_id: str) -> None:
-    """Raise `ValueError` if a repository id is not `owner/name`."""
+def check_name(repo_id: str, tag: str | None = None) -> None:
+    """Raise `ValueError` if a repository id is not `owner/name`, or a tag cannot be one."""
     if not REPO_ID.fullmatch(repo_id):
         raise ValueError(f"invalid repository id {repo_id!r}: expected owner/name.")
+    if tag is not None and (not TAG.fullmatch(tag) or ".." in tag):
+        raise ValueError(f"invalid tag {tag!r}: expected letters, digits, points and dashes, such as v1.0.")
 
 
 def validate(card: RepoCard, repo_id: str) -> None:

@@ -14,9 +14,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
-import tempfile
 import time
 import warnings
 from collections import Counter
@@ -80,6 +80,7 @@ class BulkRun:
         self.root, self.out = Path(self.root), Path(self.out)
         self.parts = self.out.with_name(f"{self.out.name}.parts")
         self.run_file = self.parts / "run.json"
+        self.done = self.out.with_name(f".{self.out.name}.done")
 
     @cached_property
     def pipeline(self) -> MicroExpressionPipeline:
@@ -97,6 +98,7 @@ class BulkRun:
                 changed since the run began.
             ImportError: If parquet is asked for and pyarrow is missing.
         """
+        shutil.rmtree(self.done, ignore_errors=True)  # of a run that was killed at its last step
         if not self.run_file.exists():
             if self.out.exists() and not self.overwrite:
                 raise ValueError(f"{self.out} exists. Add --overwrite to replace it, or name another file.")
@@ -172,9 +174,8 @@ class BulkRun:
             if len(self._rows()) < len(clips):
                 return None
             rows = self._join(run["settings"], clips)
-            # Whoever moves the parts away was the last.
-            with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=".mer-hf-") as folder:
-                self.parts.rename(Path(folder) / "parts")
+            self.parts.rename(self.done)  # whoever moves the parts away was the last
+            shutil.rmtree(self.done)
         except FileNotFoundError:  # another process has joined the rows
             return None
         return summarize(rows, len(rows) - done_before, time.perf_counter() - started, run["left_out"])
@@ -226,7 +227,9 @@ class BulkRun:
             {"path": printable(clip), **json.loads((self.parts / f"{number:07d}.json").read_text()), **same}
             for number, clip in enumerate(clips)
         ]
-        write_table(self.out, rows, list(self.pipeline.model.config.id2label.values()))
+        table = self.parts / self.out.name  # a killed process leaves what is unfinished among the parts
+        write_table(table, rows, list(self.pipeline.model.config.id2label.values()))
+        os.replace(table, self.out)
         return rows
 
 

@@ -180,7 +180,8 @@ def spot_long(
         ClipError: If the file is not a video or none of its frames can be read, or the windows do not fit.
     """
     path = Path(path)
-    source, notes = FrameSource(path), []
+    source = FrameSource(path)
+    notes = list(source.survey.doubts)
     search = _Search(pipeline, overlap_s, face)
     clips = _face_windows(source, window_s, overlap_s, max_bytes, face)
     try:
@@ -330,7 +331,7 @@ def read_stretch(
         notes += (
             f"only frames {first} to {last} are analysed: the face came, went or changed its size there.",
         )
-    return Stretch(clips[chosen], first, notes)
+    return Stretch(clips[chosen], first, (*source.survey.doubts, *notes))
 
 
 def _holds(clip: Clip | FaceClip, at_s: float | None) -> bool:

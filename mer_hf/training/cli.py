@@ -2,6 +2,8 @@
 
 import sys
 
+from mer_hf.utils.files import FULL
+
 from .config import TrainingError, parse_args
 
 
@@ -12,7 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments (`list[str]`, *optional*): Flags; those of the command line by default.
 
     Returns:
-        `int`: Exit code: 0, 2 for a mistake in the call (one line on stderr), or 130 if interrupted.
+        `int`: Exit code: 0, 2 for a mistake in the call or a full disk (one line on stderr), or 130 if
+        interrupted.
     """
     try:
         config = parse_args(arguments)
@@ -23,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
         run(config)
     except TrainingError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        advice = ". Make room, and add --resume: what was saved is whole" if error.errno in FULL else ""
+        print(f"train.py: error: {error}{advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted; add --resume to continue {config.output_dir}", file=sys.stderr)

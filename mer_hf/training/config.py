@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import math
 import operator
 import os
 import sys
@@ -15,10 +14,13 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
+from mer_hf.utils.bounds import SEED
+
 RECIPES = Path(__file__).parent / "recipes"
 NOT_IN_RECIPES = ("output_dir", "resume", "recipe", "dry_run")
-MAX_SEED = 2**31 - 1
-"""Higher seeds belong to held-out data."""
+_, MAX_SEED = SEED
+HIGHEST = 10**9
+"""The bound of numbers that have no other one."""
 
 FREE_ON_RESUME = (
     "output_dir", "resume", "log_every", "save_steps", "num_workers", "cache_dir", "dry_run", "parallel",
@@ -42,6 +44,8 @@ class TrainingError(ValueError):
 def _flag(group: str, default: Any, text: str, **options: Any) -> Any:
     """Return a dataclass field with the group, help text, choices and bounds of its flag."""
     kind = "default_factory" if default is dict else "default"
+    if {"least", "above"} & set(options) and "below" not in options:
+        options.setdefault("most", HIGHEST)
     return field(**{kind: default}, metadata={"group": group, "help": text, **options})
 
 
@@ -87,14 +91,14 @@ class TrainingConfig:
     validation_samples: int = _data(2_000, "size of the synthetic set that is scored at the end", least=0)
     tracked_share: float = _data(0.0, "share of faces that are rendered and re-tracked", least=0, most=1)
     generator: dict = _data(dict, "settings of the generator (muscle, peak_px, ...), values in JSON")
-    num_workers: int = _data(2, "processes that draw samples, per training process", least=0)
+    num_workers: int = _data(2, "processes that draw samples, per training process", least=0, most=1024)
     cache_dir: str | None = _data(None, "keep drawn sets in this folder for the next run")
     augment_noise: float = _data(0.0, "largest augmentation noise, in the unit of the input", least=0)
     augmentation: str = _data(
         "none", "faces: mirror, turn and shift all frames of a recorded clip alike", choices=("none", "faces")
     )
-    rotation_deg: float = _data(3.0, "largest rotation of --augmentation faces", least=0)
-    shift_px: int = _data(15, "largest shift of --augmentation faces, in input pixels", least=0)
+    rotation_deg: float = _data(3.0, "largest rotation of --augmentation faces", least=0, most=180)
+    shift_px: int = _data(15, "largest shift of --augmentation faces, in input pixels", least=0, most=1000)
     sampling: str = _data(
         "shuffled", "order of recorded clips: shuffled, as listed, or balanced classes with replacement",
         choices=("shuffled", "listed", "balanced"),
@@ -107,10 +111,10 @@ class TrainingConfig:
         "(cross)",
         choices=("loso", "cde", "kfold", "cross"),
     )  # fmt: skip
-    folds: int = _protocol(5, "parts of --protocol kfold", least=2)
+    folds: int = _protocol(5, "parts of --protocol kfold", least=2, most=10000)
     train_on: str | None = _protocol(None, "training datasets of --protocol cross, with commas")
     test_on: str | None = _protocol(None, "test datasets of --protocol cross, with commas")
-    num_seeds: int = _protocol(1, "repeat everything with --seed, --seed + 1, ...", least=1)
+    num_seeds: int = _protocol(1, "repeat everything with --seed, --seed + 1, ...", least=1, most=10000)
     selection: str = _protocol(
         "last", "weights that are tested: the last ones; the best epoch on training subjects set aside "
         "(inner); or the best epoch on the tested subject itself, as published code does, which every report "
@@ -157,14 +161,15 @@ class TrainingConfig:
             flag, value = flag_of(spec.name), getattr(self, spec.name)
             if value is None:
                 continue
+            if value == "" and spec.default != "":
+                raise TrainingError(f"{flag} is empty. Give a value, or leave it out.")
             choices = spec.metadata.get("choices")
             if choices and value not in choices:
                 raise TrainingError(f"unknown {flag} {value}. Choose from {', '.join(choices)}.")
-            for name, (holds, words) in BOUNDS.items():
-                if name in spec.metadata and not holds(value, spec.metadata[name]):
-                    raise TrainingError(f"{flag} must be {words} {spec.metadata[name]}, got {value}.")
-            if value == math.inf:
-                raise TrainingError(f"{flag} must be finite.")
+            bounds = {name: spec.metadata[name] for name in BOUNDS if name in spec.metadata}
+            if not all(BOUNDS[name][0](value, bound) for name, bound in bounds.items()):
+                allowed = " and ".join(f"{BOUNDS[name][1]} {bound}" for name, bound in bounds.items())
+                raise TrainingError(f"{flag} must be {allowed}, got {value}.")
         self._check_together()
 
     def _check_together(self) -> None:
@@ -174,6 +179,8 @@ class TrainingConfig:
                 f"--protocol {self.protocol} needs subjects, and --data synthetic has none. Pass "
                 "--data flows:FILE.npz (mer-hf synth-flows makes one) or a prepared dataset."
             )
+        if self.classes and self.data == "synthetic":
+            raise TrainingError("--classes belongs to recorded data: synthetic motion has three classes.")
         if self.generator and self.data != "synthetic":
             raise TrainingError("--generator belongs to --data synthetic.")
         if (self.train_on or self.test_on) and self.protocol != "cross":
@@ -201,7 +208,7 @@ def _pair(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"expected field=value, got {text!r}")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return name, value
 
 

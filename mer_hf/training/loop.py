@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from mer_hf import __version__
 from mer_hf.evaluation import metrics
+from mer_hf.utils.files import writing
 from mer_hf.utils.provenance import git_commit
 
 from .build import build_model, build_processor, save_checkpoint
@@ -98,7 +99,9 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write a state from which a killed run can continue."""
-        self.accelerator.save_state(str(self.run.unfinished(self.step)))
+        state = self.run.unfinished(self.step)
+        with writing(state.parent):
+            self.accelerator.save_state(str(state))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.run.complete(self.step)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mer_hf.utils.files import write_text
+from mer_hf.utils.files import append_line, write_text, writing
 
 from .config import TrainingConfig, TrainingError
 
@@ -144,8 +144,7 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.path / "metrics.jsonl", json.dumps(record))
 
     def rewind_log(self, step: int) -> None:
         """Drop the lines of steps that will be done again, and a line that was cut off."""
@@ -165,9 +164,10 @@ class RunFolder:
     def finish(self, save: Callable[[Path], None]) -> None:
         """Let `save` write the checkpoint into an empty folder, put it in place, and remove the states."""
         folder = self.path / ".final"
-        folder.mkdir()
-        save(folder)
-        _flush(folder)
+        with writing(folder):
+            folder.mkdir()
+            save(folder)
+            _flush(folder)
         # The weights come last: where they are, everything else is.
         for path in sorted(folder.iterdir(), key=lambda path: path.name == WEIGHTS):
             path.replace(self.path / path.name)

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ import httpx2
 import numpy as np
 from PIL import Image, ImageOps
 
+from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
 from .container import (
@@ -35,6 +36,7 @@ from .container import (
 )
 
 MAX_BYTES = 1_000_000_000
+LEAST_STEP_S = 0.01
 IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 
 
@@ -48,6 +50,7 @@ class Clip:
         frame_names (`tuple[str, ...]`, *optional*, defaults to `()`): The names of a folder's files in order;
             otherwise empty.
         source (`str`, *optional*, defaults to `""`): Where the frames come from, for messages.
+        warnings (`tuple[str, ...]`, *optional*, defaults to `()`): Reasons to doubt frames or times.
 
     Raises:
         ClipError: If a shape or type is wrong.
@@ -57,6 +60,7 @@ class Clip:
     timestamps_s: np.ndarray
     frame_names: tuple[str, ...] = ()
     source: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape, dtype = np.shape(self.frames), getattr(self.frames, "dtype", None)
@@ -107,7 +111,8 @@ def read_clip(
         held = survey or survey_video(path, max_bytes, refuse_damage=True)
         if held.damage:
             raise held.damage
-        return _collect(decode(path, fps, held), held.frames, str(path), max_bytes)
+        clip = _collect(decode(path, fps, held), held.frames, str(path), max_bytes)
+        return replace(clip, warnings=held.doubts)
     name = "the array" if isinstance(source, np.ndarray) else "the list of pictures"
     _check_frames(source, name)
     pictures = (
@@ -221,11 +226,13 @@ def iter_clips(
         `Iterator[Clip]`: Clips whose timestamps count from the beginning of the video, not of the window.
 
     Raises:
-        ClipError: As `read_clip`; or if `overlap_s` is not in `[0, window_s)`, or a folder has no `fps`.
+        ClipError: As `read_clip`; or if windows overlap by less than 0 s or advance by less
+            than 0.01 s, or a folder has no `fps`.
     """
-    if not (math.isfinite(window_s) and 0 <= overlap_s < window_s):
+    if not (math.isfinite(window_s) and 0 <= overlap_s <= window_s - LEAST_STEP_S):
         raise ClipError(
-            f"windows of {window_s} s cannot overlap by {overlap_s} s. Pass 0 <= overlap_s < window_s."
+            f"windows of {window_s} s cannot overlap by {overlap_s} s. Pass 0 <= overlap_s and at least "
+            f"{LEAST_STEP_S} s from one window to the next."
         )
     source = source if isinstance(source, FrameSource) else FrameSource(source, fps)
     if source.frame_names and source.fps is None:
@@ -492,5 +499,8 @@ def fetch_clip(address: str, fps: float | None = None, max_bytes: int = MAX_BYTE
 
 
 def _check_fps(fps: float | None) -> None:
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise ClipError(f"fps must be above 0, got {fps}. Pass the frames per second of the recording.")
+    least, most = bounds.FPS
+    if fps is not None and not least <= fps <= most:
+        raise ClipError(
+            f"fps must be from {least} to {most}, got {fps}. Pass the frames per second of the recording."
+        )

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
+from .tables import doubts_about
+
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".webm", ".mkv", ".avi", ".divx")
 UNREAD_SUFFIXES = (
@@ -52,6 +54,7 @@ class VideoInfo(NamedTuple):
         timed (`bool`): Whether every packet of pictures has a time.
         damage (`CutShort` or `None`): Why less is in the file than it declares.
         times_s (`np.ndarray`): The times of the frames in order, as far as they are known.
+        doubts (`tuple[str, ...]`): Where the tables of the file contradict each other or its frames.
     """
 
     frames: int
@@ -62,6 +65,7 @@ class VideoInfo(NamedTuple):
     duration_s: float = 0.0
     damage: CutShort | None = None
     times_s: np.ndarray = np.empty(0)
+    doubts: tuple[str, ...] = ()
 
     @property
     def timed(self) -> bool:
@@ -166,7 +170,10 @@ def survey_video(
     span_s = float(np.ptp(packets.times_s)) if timed else (packets.pictures - 1) * frame_s
     duration_s = span_s + frame_s  # the last frame lasts as the others do
     times_s = np.sort(packets.times_s)
-    return VideoInfo(packets.pictures, indexed, packets.end_s, width, height, duration_s, damage, times_s)
+    doubts = doubts_about(path, packets.pictures) if indexed and not damage else ()
+    return VideoInfo(
+        packets.pictures, indexed, packets.end_s, width, height, duration_s, damage, times_s, doubts
+    )
 
 
 @dataclass

@@ -380,3 +380,23 @@ def test_two_processes_share_the_clips(folder, checkpoint, tmp_path):
     refusal = launched(*run(root, out, checkpoint), launcher=TORCHRUN)
     _, errors = refusal.communicate(timeout=100)
     assert refusal.returncode != 0 and errors.count("mer-hf: error: ") == 1 and "--overwrite" in errors
+
+
+@pytest.mark.parametrize("place", ["write_text", "replacing", "os.replace", "Path.rename", "shutil.rmtree"])
+def test_a_disk_that_fills_at_any_write_is_told_in_one_line_and_the_run_is_resumed(
+    place, folder, tmp_path, checkpoint, quick, capfd, monkeypatch
+):
+    owner, _, name = place.rpartition(".")
+    owner = {"": bulk, "os": os, "Path": Path, "shutil": bulk.shutil}[owner]
+
+    def full(*_, **options):
+        if place != "shutil.rmtree" or not options:  # what is left of an earlier run is removed quietly
+            raise OSError(28, "No space left on device", "x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, full)
+        assert "No space left on device" in refused(capfd, *run(folder, tmp_path / "x.csv", checkpoint))
+    assert cli.main([*run(folder, tmp_path / "x.csv", checkpoint, "--overwrite")]) == 0
+    assert os.listdir(tmp_path) == ["x.csv"] and (tmp_path / "x.csv").read_text().count("\n") == 1 + len(
+        CLIPS
+    )

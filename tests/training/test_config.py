@@ -34,14 +34,23 @@ def test_pairs_are_json_and_bare_words_are_strings():
         (["--output-dir", "run", "--epochs", "two"], "--epochs: invalid int value: 'two'"),
         (["--output-dir", "run", "--schedule", "linear"], "--schedule: invalid choice: 'linear'"),
         (["--output-dir", "run", "--config", "depths"], "expected field=value, got 'depths'"),
-        (["--output-dir", "run", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
-        (["--output-dir", "run", "--max-steps", "0"], "--max-steps must be at least 1, got 0"),
-        (["--output-dir", "run", "--lr", "nan"], "--lr must be above 0, got nan"),
-        (["--output-dir", "run", "--weight-decay", "nan"], "--weight-decay must be at least 0, got nan"),
-        (["--output-dir", "run", "--lr", "inf"], "--lr must be finite"),
-        (["--output-dir", "run", "--tracked-share", "1.5"], "--tracked-share must be at most 1, got 1.5"),
-        (["--output-dir", "run", "--ema-decay", "1"], "--ema-decay must be below 1, got 1.0"),
-        (["--output-dir", "run", "--seed", str(2**31)], "--seed must be at most 2147483647"),
+        (
+            ["--output-dir", "run", "--batch-size", "0"],
+            "--batch-size must be at least 1 and at most 1000000000, got 0",
+        ),
+        (
+            ["--output-dir", "run", "--max-steps", "0"],
+            "--max-steps must be at least 1 and at most 1000000000, got 0",
+        ),
+        (["--output-dir", "run", "--lr", "nan"], "--lr must be at most 1000000000 and above 0, got nan"),
+        (["--output-dir", "run", "--weight-decay", "nan"], "--weight-decay must be at least 0 and"),
+        (["--output-dir", "run", "--lr", "inf"], "--lr must be at most 1000000000 and above 0, got inf"),
+        (
+            ["--output-dir", "run", "--tracked-share", "1.5"],
+            "--tracked-share must be at least 0 and at most 1, got 1.5",
+        ),
+        (["--output-dir", "run", "--ema-decay", "1"], "--ema-decay must be at least 0 and below 1, got 1.0"),
+        (["--output-dir", "run", "--seed", str(2**31)], "--seed must be at least 0 and at most 2147483647"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(flags, message):
