@@ -8,11 +8,11 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from huggingface_hub import HfApi, constants
@@ -128,7 +128,7 @@ class Networks:
             )
         if constants.is_offline_mode():
             raise ValueError(f"{model}: this page loads no models from the Hub; choose a bundled one.")
-        with self._loading.turn(), tempfile.TemporaryDirectory(prefix=PREFIX) as cache:
+        with self._loading.turn(), TemporaryDirectory(prefix=PREFIX) as cache:
             if shutil.disk_usage(cache).free < LEAST_FREE_BYTES:
                 raise ValueError(f"{model}: this page has no room for another model; choose a bundled one.")
             options = {"api": HfApi(token=False), "cache_dir": cache}

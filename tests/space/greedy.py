@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +29,9 @@ def break_off(url: str, size: int) -> Iterator[socket.socket]:
         yield connection
 
 
-def post(url: str, body: bytes, kind: str = "application/json") -> str:
+def post(url: str, body: bytes, kind: str = "application/json", headers: dict | None = None) -> str:
     """Return what a server answers, also to what it refuses."""
-    request = urllib.request.Request(url, body, {"Content-Type": kind})
+    request = urllib.request.Request(url, body, {"Content-Type": kind, **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.read().decode()
@@ -44,9 +45,7 @@ def ask(url: str, path: str, model: str) -> str:
     joined = json.loads(post(f"{url}/gradio_api/call/analyse", json.dumps({"data": [clip, model]}).encode()))
     if "event_id" not in joined:
         return joined["detail"]
-    with urllib.request.urlopen(
-        f"{url}/gradio_api/call/analyse/{joined['event_id']}", timeout=300
-    ) as answer:
+    with urllib.request.urlopen(f"{url}/gradio_api/call/analyse/{joined['event_id']}", timeout=300) as answer:
         return answer.read().decode()
 
 

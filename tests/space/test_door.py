@@ -119,7 +119,8 @@ def test_malformed_calls_are_told_why(address, path, call, status, words):
 
 
 @pytest.mark.parametrize(
-    "path", ["monitoring", "monitoring/summary", "monitoring/x", "gradio_api/deep_link", "gradio_api/dev/reload"]
+    "path",
+    ["monitoring", "monitoring/summary", "monitoring/x", "gradio_api/deep_link", "gradio_api/dev/reload"],
 )
 def test_what_the_page_does_not_need_is_closed(address, path):
     with pytest.raises(urllib.error.HTTPError) as caught:
