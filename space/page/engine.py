@@ -213,6 +213,8 @@ class Engine:
         clip = self.clips.get(sha256, partial(RememberedClip, sha256))
         with clip.lock:
             missing = [view for view in views if view not in clip.tracked]
+            for geometry, _ in missing:
+                _check_room(survey.frames, geometry.size)
             if missing:
                 progress(0.2, "Waiting for other clips")
                 with self._reading.turn(_is_long(survey)):
@@ -251,6 +253,16 @@ def _look_once(path: str, _mtime_ns: int, _size: int) -> tuple[str, VideoInfo]:
 def _is_long(survey: VideoInfo) -> bool:
     decoded_bytes = survey.frames * survey.width * survey.height * 3
     return survey.frames > SHORT_FRAMES or decoded_bytes > SHORT_BYTES
+
+
+def _check_room(frames: int, size: int) -> None:
+    """Raise `ValueError` if the faces of a clip, as large as a network wants them, take too much memory."""
+    most = MOST_TRACKED_BYTES // (3 * size**2)
+    if frames > most:
+        raise ValueError(
+            f"the network takes faces of {size} x {size} pixels, of which the page holds {most}; this clip "
+            f"has {frames} frames. Cut it, or choose a network that takes smaller ones."
+        )
 
 
 def _read_and_track(

@@ -196,6 +196,13 @@ def test_clips_stay_within_their_bytes_and_the_oldest_go(new_engine, tracked, cl
     assert small.clips.values() == []
 
 
+def test_a_clip_of_too_many_large_faces_is_refused(new_engine, tracked, clip, monkeypatch):
+    monkeypatch.setattr(engine_module, "MOST_TRACKED_BYTES", 9 * 3 * 224**2)
+    with pytest.raises(Refusal, match="224 x 224 pixels, of which the page holds 9; this clip has 10"):
+        new_engine().analyse(clip, "htnet")
+    assert not tracked
+
+
 def test_of_large_frames_only_the_face_is_kept(new_engine, tracked, tmp_path, monkeypatch):
     path = tmp_path / "large.mp4"
     write_clip(path, np.zeros((10, 720, 1280, 3), np.uint8), 20)
