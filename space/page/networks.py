@@ -26,9 +26,9 @@ from .memory import Memory
 from .visitors import Turns
 
 MOST_HUB_BYTES = 40_000_000
-"""Limit of a checkpoint from the Hub. While it is loaded it may take three times as much."""
-MOST_NETWORK_BYTES = 60_000_000
-"""Limit of the networks in memory. With one that is being loaded they take less than 200 MB."""
+"""Limit of a checkpoint from the Hub, as a file and as parameters in float32."""
+MOST_NETWORK_BYTES = 110_000_000
+"""Limit of the networks in memory; while one is loaded its file is there too, in all less than 200 MB."""
 MOST_SETTINGS_BYTES = 20_000
 MOST_NUMBER = 4096
 """Limit of every number in the settings: one large value could make a network that takes all memory."""
@@ -47,8 +47,8 @@ class Network:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of its parameters and buffers; a little at least, so that the number is bounded too."""
-        return 10_000 + sum(each.nbytes for each in self.pipeline.model.state_dict().values())
+        """The bytes of its weights and of their copy for inference; a little at least, to bound the number."""
+        return 10_000 + 2 * sum(each.nbytes for each in self.pipeline.model.state_dict().values())
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -136,8 +136,20 @@ class Networks:
                 repo_id, revision, max_bytes=MOST_SETTINGS_BYTES, patterns=SETTINGS, **options
             )
             _check_settings(model, settings)
+            self.held.trim(room=2 * self._check_parameters(model, settings))
             folder = loading.snapshot(repo_id, settings.name, max_bytes=self.most_hub_bytes, **options)
             return MicroExpressionPipeline.from_pretrained(folder, self.device)
+
+    def _check_parameters(self, model: str, folder: Path) -> int:
+        """Return the bytes of the parameters that a checkpoint's settings ask for, before they take memory."""
+        architecture = registry.ARCHITECTURES[json.loads((folder / "config.json").read_text())["model_type"]]
+        with torch.device("meta"):
+            network = architecture.classifier_class(architecture.config_class.from_pretrained(folder))
+        size = 4 * sum(parameter.numel() for parameter in network.parameters())
+        if size > self.most_hub_bytes:
+            most = self.most_hub_bytes / 1e6
+            raise ValueError(f"{model} has {size / 1e6:.0f} MB of parameters; the limit is {most:.0f} MB.")
+        return size
 
 
 def _check_settings(model: str, folder: Path) -> None:

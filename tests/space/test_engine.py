@@ -239,6 +239,8 @@ def test_a_value_is_made_once_kept_by_use_and_made_again_after_an_error():
     for key in ("b", "a", "c"):
         memory.get(key, lambda key=key: make(key))
     assert memory.values() == ["a", "c"] and made == ["a", "b", "c"]
+    memory.trim(room=1)
+    assert memory.values() == ["c"]
     with pytest.raises(ValueError, match="broken"):
         memory.get("broken", lambda: make("broken"))
     assert memory.get("broken", lambda: make("broken")) == "broken"
