@@ -47,7 +47,7 @@ class Network:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of its weights and of their copy for inference; a little at least, to bound the number."""
+        """The bytes of its weights and of their copy for inference; at least a few, to bound the number."""
         return 10_000 + 2 * sum(each.nbytes for each in self.pipeline.model.state_dict().values())
 
 
@@ -141,7 +141,7 @@ class Networks:
             return MicroExpressionPipeline.from_pretrained(folder, self.device)
 
     def _check_parameters(self, model: str, folder: Path) -> int:
-        """Return the bytes of the parameters that a checkpoint's settings ask for, before they take memory."""
+        """Return the bytes of the parameters that the settings ask for, before they take memory."""
         architecture = registry.ARCHITECTURES[json.loads((folder / "config.json").read_text())["model_type"]]
         with torch.device("meta"):
             network = architecture.classifier_class(architecture.config_class.from_pretrained(folder))
