@@ -19,9 +19,9 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -215,7 +215,13 @@ def ask_all(
     return [outcomes.get() for _ in range(outcomes.qsize())]
 
 
-def run(clients: int = 32, clips_each: int = 8, model: str = "htnet-synthetic") -> dict:
+def run(
+    clients: int = 32,
+    clips_each: int = 8,
+    model: str = "htnet-synthetic",
+    beside: Callable[[str], AbstractContextManager] = nullcontext,
+) -> dict:
+    """Measure; `beside(url)` is a visitor who is there all the time."""
     from gradio_client import Client
 
     with tempfile.TemporaryDirectory() as clips, tempfile.TemporaryDirectory() as pages:
@@ -232,7 +238,8 @@ def run(clients: int = 32, clips_each: int = 8, model: str = "htnet-synthetic") 
             result |= {"first_answer_s": first.took_s, "first_answer": first.kind}
             visitor.close()
             start = time.perf_counter()
-            outcomes = ask_all(url, clients, clips_each, paths, expected, model)
+            with beside(url):
+                outcomes = ask_all(url, clients, clips_each, paths, expected, model)
             result["wall_s"] = time.perf_counter() - start
             result |= summary(outcomes) | {"peak_rss_mb": peak_mb(process), "bound_mb": MOST_MB}
             result["files_under_load"] = files_in(folder) - at_start

@@ -67,6 +67,7 @@ def snapshot(
     *,
     patterns: tuple[str, ...] = (),
     api: HfApi | None = None,
+    cache_dir: str | Path | None = None,
 ) -> Path:
     """Return the folder of a repository's files at one commit, in the cache of huggingface_hub.
 
@@ -79,6 +80,7 @@ def snapshot(
         patterns (`tuple[str, ...]`, *optional*): Files to fetch in place of those of the checkpoint at the
             root. A `*` does not match a slash.
         api (`HfApi`, *optional*): Client to ask with, such as `HfApi(token=False)`.
+        cache_dir (`str` or `Path`, *optional*): Folder to download to; with `max_bytes` only.
 
     Returns:
         `Path`: Its name is the commit.
@@ -113,7 +115,8 @@ def snapshot(
         size = sum(sizes.values()) / 1e6
         raise ValueError(f"{where} has {size:.0f} MB; at most {max_bytes / 1e6:.0f} MB are downloaded.")
     try:
-        return Path(api.snapshot_download(repo_id, revision=revision, allow_patterns=list(sizes)))
+        options = {"allow_patterns": list(sizes), "cache_dir": cache_dir}
+        return Path(api.snapshot_download(repo_id, revision=revision, **options))
     except (httpx2.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(

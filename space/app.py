@@ -7,6 +7,7 @@ networks run). It imports `mer_hf` and keeps no copy of its code; what it shows 
 """
 
 import argparse
+import ctypes
 import os
 import signal
 import sys
@@ -18,11 +19,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gradio as gr
 from page.demo import build_demo
+from page.door import Door
 from page.engine import Engine
 from page.examples import example_paths
 from page.files import open_folder
 from page.networks import DEVICES
 from page.uploads import LONG_VIDEO
+from page.visitors import MOST_AT_WORK
+from starlette.middleware import Middleware
 
 LAUNCH = {
     "theme": gr.themes.Soft(
@@ -34,12 +38,22 @@ LAUNCH = {
     ),
     "css_paths": [Path(__file__).parent / "page" / "style.css"],
     "max_file_size": LONG_VIDEO.size_bytes,
+    "max_threads": MOST_AT_WORK,
+    "enable_monitoring": False,  # it shows everybody's requests to everybody
+    "app_kwargs": {"middleware": [Middleware(Door)]},
     "show_error": False,  # of Gradio's own errors, which name folders of the server; gr.Error is shown
 }
 """Arguments of `launch`, here and in the test."""
 
-MOST_WAITING = 64
-"""Requests in the queue; further visitors are told that it is full."""
+PROXIES = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
+"""Who is believed on a Space when it tells whose request it passes on: the machines before the page."""
+
+
+def give_memory_back() -> None:
+    """Let glibc return what is freed to the system: each of many threads would keep some of it otherwise."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(-8, 2)  # M_ARENA_MAX
+        libc.mallopt(-3, 1_000_000)  # M_MMAP_THRESHOLD, in bytes
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,6 +61,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Serve the page.")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="where the networks run")
     args = parser.parse_args(argv)
+    if "SPACE_ID" in os.environ:
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)
+    give_memory_back()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the files of visitors go then too
     with open_folder():
         try:
@@ -56,8 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         paths = example_paths()
         engine.warm_up(next(iter(paths.values())))
         port = os.environ.get("PORT")  # Gradio reads GRADIO_SERVER_PORT itself
-        demo = build_demo(engine, paths=paths).queue(max_size=MOST_WAITING)
-        demo.launch(server_port=int(port) if port else None, **LAUNCH)
+        build_demo(engine, paths=paths).launch(server_port=int(port) if port else None, **LAUNCH)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, constants
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
 from mer_hf.loading import REPO_ID
 
@@ -63,7 +64,7 @@ def upload(
     """
     api, files = HfApi(), files_of(folder)
     sdk = "gradio" if repo_type == "space" else None
-    with one_line_errors(repo_id, revision):
+    with one_line_errors(repo_id):
         api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk)
         there = api.list_repo_files(repo_id, repo_type=repo_type)
         old = {name for pattern in remove for name in fnmatch.filter(there, pattern)} - set(files)
@@ -71,12 +72,23 @@ def upload(
         operations += [CommitOperationDelete(name, is_folder=False) for name in sorted(old)]
         info = api.create_commit(repo_id, operations, repo_type=repo_type, commit_message=message)
         if revision:
-            api.create_tag(repo_id, tag=revision, revision=info.oid, repo_type=repo_type, exist_ok=False)
+            api.create_tag(repo_id, tag=revision, revision=info.oid, repo_type=repo_type, exist_ok=True)
+            # A tag that was there may be of an earlier push of these files, which was killed at the end.
+            if _tree(api, repo_id, repo_type, revision) != _tree(api, repo_id, repo_type, info.oid):
+                raise ValueError(
+                    f"{repo_id} already has a revision {revision}; the files were uploaded. Choose another."
+                )
     return info.commit_url
 
 
+def _tree(api: HfApi, repo_id: str, repo_type: str, revision: str) -> set[tuple[str, str]]:
+    """Return the paths and hashes of the files of a commit."""
+    tree = api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=repo_type)
+    return {(each.path, each.blob_id) for each in tree if isinstance(each, RepoFile)}
+
+
 @contextlib.contextmanager
-def one_line_errors(repo_id: str, revision: str | None = None, state: str | None = None) -> Iterator[None]:
+def one_line_errors(repo_id: str, state: str | None = None) -> Iterator[None]:
     """Turn errors of the Hub's client into one line that says what to do.
 
     `state` says what holds after the error; by default that the repository has not changed.
@@ -87,7 +99,7 @@ def one_line_errors(repo_id: str, revision: str | None = None, state: str | None
     except LocalTokenNotFoundError as error:
         raise ValueError("no token was found. Run hf auth login, or set HF_TOKEN.") from error
     except HfHubHTTPError as error:
-        raise ValueError(_reason(error, repo_id, revision, state)) from error
+        raise ValueError(_reason(error, repo_id, state)) from error
     except (httpx2.HTTPError, OSError, RuntimeError) as error:  # a connection refused, reset or timed out
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
@@ -96,7 +108,7 @@ def one_line_errors(repo_id: str, revision: str | None = None, state: str | None
         ) from error
 
 
-def _reason(error: HfHubHTTPError, repo_id: str, revision: str | None, state: str) -> str:
+def _reason(error: HfHubHTTPError, repo_id: str, state: str) -> str:
     """Return in one line why the Hub refused to write."""
     status = getattr(error.response, "status_code", None)
     message = " ".join((error.server_message or str(error)).split())[:200]
@@ -106,6 +118,4 @@ def _reason(error: HfHubHTTPError, repo_id: str, revision: str | None, state: st
         )
     if status == 403:
         return f"the token may not write to {repo_id} ({message}). Use one with write access to it."
-    if status == 409 and revision:
-        return f"{repo_id} already has a revision {revision}; the files were uploaded. Choose another tag."
     return f"{constants.ENDPOINT} refused ({status}: {message}). {state}."

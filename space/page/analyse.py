@@ -23,8 +23,8 @@ clip; gray stretches are blinks. The network is asked with each of the small dot
 averaged. **Action units** are estimates from the same motion. **Probabilities** are calibrated on synthetic
 clips only."""
 
-NETWORK = {"concurrency_id": "network", "concurrency_limit": 2}
-"""Of every event that asks a network."""
+NETWORK = {"concurrency_limit": None}
+"""Of every event that needs turns: who does the work gives them, and a clip in memory waits for none."""
 
 
 class Tab(NamedTuple):
@@ -123,8 +123,8 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
         answered = listener(
             function, [clip, model, face], outputs, show_progress_on=card, **NETWORK, **private
         )
-        replays = {"concurrency_id": "replay", "show_progress_on": replay}
-        answered.success(keep, [clip, model, face, phases], kept, **replays, **private)
+        inputs = [clip, model, face, phases]
+        answered.success(keep, inputs, kept, show_progress_on=replay, **NETWORK, **private)
 
     connect(partial(gr.on, [clip.upload, clip.stop_recording]))
     connect(examples.load_input_event.success)

@@ -54,7 +54,7 @@ def build(engine: Engine, models: list[str]) -> None:
     call.click(classify, [clip, model, *frames], result, api_name="classify", **NETWORK)
     call.click(compare, clip, result, api_name="compare", **NETWORK)
     call.click(export, [clip, model], files, api_name="export", **NETWORK)
-    call.click(spot_long, [video, bundled], result, api_name="spot_long", **long_video.LONG)
+    call.click(spot_long, [video, bundled], result, api_name="spot_long", **NETWORK)
 
 
 def _details(analysis: Analysis) -> dict:

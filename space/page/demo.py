@@ -7,6 +7,7 @@ import gradio as gr
 from . import analyse, api, compare, examples, explain, long_video
 from .engine import Engine, Refusal
 from .files import DELETE_CACHE
+from .visitors import MOST_WAITING, SharedQueue
 
 TITLE = "Micro-expression recognition"
 HEADER = f"""<h1>{TITLE}</h1>
@@ -21,7 +22,13 @@ WRONG_INPUT = (
 
 
 class Page(gr.Blocks):
-    """Blocks that give a program the reason why its inputs are refused; Gradio keeps it to itself."""
+    """Blocks that give a program the reason why its inputs are refused, and each visitor a share."""
+
+    def queue(self, **settings):
+        """Set the queue up: nobody gets past it, and it is a [`SharedQueue`]."""
+        super().queue(**{"api_open": False, "max_size": MOST_WAITING, **settings})
+        self._queue.__class__ = SharedQueue
+        return self
 
     async def preprocess_data(self, *args, **kwargs):
         """Check and convert the inputs of an event."""

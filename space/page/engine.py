@@ -31,6 +31,7 @@ from .examples import bundled_models
 from .memory import Memory
 from .networks import Network, Networks, on_gpu, on_zero_gpu
 from .uploads import CLIP, Refusal, check, check_file, one_line
+from .visitors import Turns
 
 Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, in [0, 1], and with what comes next."""
@@ -38,6 +39,8 @@ Progress = Callable[[float, str], None]
 MOST_DECODED_BYTES = 600_000_000
 """Limit of a clip's decoded frames; of larger ones only what lies around the face is kept."""
 MOST_TRACKED_BYTES = 300_000_000
+SHORT_FRAMES, SHORT_BYTES = 150, 250_000_000
+"""A clip of no more frames and decoded bytes is short: there is a place for it beside the long ones."""
 MOST_ANSWERS = 8
 """Answers kept for each clip."""
 SPOTTED = (None, None, None)
@@ -100,8 +103,8 @@ class Engine:
         device (`str`, *optional*, defaults to `"auto"`): `"auto"`, `"cpu"`, `"cuda"` or `"mps"`.
         most_tracked_bytes (`int`, *optional*): Limit of the clips in memory; the least recently used go
             first.
-        at_once (`int`, *optional*, defaults to 1): How many clips are read and tracked at one time; each may
-            take `MOST_DECODED_BYTES`.
+        at_once (`int`, *optional*, defaults to 2): How many clips are read and tracked at one time. All but
+            one may be long and take `MOST_DECODED_BYTES`.
 
     Raises:
         ValueError: If this machine does not have the device.
@@ -111,11 +114,11 @@ class Engine:
         self,
         device: str = "auto",
         most_tracked_bytes: int = MOST_TRACKED_BYTES,
-        at_once: int = 1,
+        at_once: int = 2,
     ) -> None:
         self.networks = Networks(device)
         self.clips = Memory(most_tracked_bytes, lambda clip: clip.size_bytes)
-        self._reading = threading.BoundedSemaphore(at_once)
+        self._reading = Turns(at_once)
         self._classify = on_gpu(self._classify_here)
 
     def warm_up(self, path: str | Path) -> None:
@@ -210,9 +213,11 @@ class Engine:
         clip = self.clips.get(sha256, partial(RememberedClip, sha256))
         with clip.lock:
             missing = [view for view in views if view not in clip.tracked]
+            for geometry, _ in missing:
+                _check_room(survey.frames, geometry.size)
             if missing:
                 progress(0.2, "Waiting for other clips")
-                with self._reading:
+                with self._reading.turn(_is_long(survey)):
                     clip.tracked |= _read_and_track(path, survey, missing, progress)
         self.clips.trim()
         return clip
@@ -243,6 +248,21 @@ def _look_once(path: str, _mtime_ns: int, _size: int) -> tuple[str, VideoInfo]:
     """Return the SHA-256 and the survey of a file that is taken; a file that has changed is read again."""
     survey = check(path)
     return sha256_of(path), survey
+
+
+def _is_long(survey: VideoInfo) -> bool:
+    decoded_bytes = survey.frames * survey.width * survey.height * 3
+    return survey.frames > SHORT_FRAMES or decoded_bytes > SHORT_BYTES
+
+
+def _check_room(frames: int, size: int) -> None:
+    """Raise `ValueError` if the faces of a clip, as large as a network wants them, take too much memory."""
+    most = MOST_TRACKED_BYTES // (3 * size**2)
+    if frames > most:
+        raise ValueError(
+            f"the network takes faces of {size} x {size} pixels, of which the page holds {most}; this clip "
+            f"has {frames} frames. Cut it, or choose a network that takes smaller ones."
+        )
 
 
 def _read_and_track(

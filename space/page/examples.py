@@ -1,7 +1,9 @@
 """What can be chosen without an upload: generated clips, and the checkpoints of the package."""
 
+import atexit
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -24,10 +26,10 @@ INTEROCULAR_PX = 80.0
 def example_paths(folder: Path | None = None) -> dict[str, Path]:
     """Return the generated example clips by kind, rendered once and kept in `folder`.
 
-    By default that is `examples` beside `app.py`, or the system's temporary folder if that is not writable.
+    By default that is `examples` beside `app.py`, or a private temporary folder if that is not writable.
     """
     if folder is None:
-        folder = (SPACE if os.access(SPACE, os.W_OK) else Path(tempfile.gettempdir()) / "mer-hf") / "examples"
+        folder = (SPACE if os.access(SPACE, os.W_OK) else _temporary()) / "examples"
     # Clips from an earlier version of the generator are not used.
     generator = [Path(__file__), *sorted(Path(synthetic_clips.__file__).parent.glob("*.py"))]
     folder /= hashlib.sha256(b"".join(path.read_bytes() for path in generator)).hexdigest()[:10]
@@ -37,6 +39,13 @@ def example_paths(folder: Path | None = None) -> dict[str, Path]:
         if not path.exists():
             write_clip(path, example_clip(kind).frames, 30)
     return paths
+
+
+def _temporary() -> Path:
+    """Make a folder that nobody else can prepare, deleted when Python ends."""
+    folder = tempfile.mkdtemp(prefix="mer-hf-examples-", dir=tempfile.gettempdir())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def example_clip(kind: str) -> Clip:

@@ -7,8 +7,11 @@ from mer_hf.visualization.report import html_report, write_curve_csv
 
 from .engine import Analysis
 from .files import new
+from .visitors import Turns
 
 LABELS = ("JSON", "CSV", "Replay", "Report")
+LONG_FRAMES = 150
+TURNS = Turns(2)
 
 
 def write_exports(analysis: Analysis, name: str) -> dict[str, Path]:
@@ -18,6 +21,7 @@ def write_exports(analysis: Analysis, name: str) -> dict[str, Path]:
     files = dict(zip(LABELS, paths, strict=True))
     files["JSON"].write_text(prediction.to_json(indent=1))
     write_curve_csv(files["CSV"], prediction)
-    write_replay(files["Replay"], analysis.track, prediction)
-    html_report(files["Report"], prediction, files["Replay"])
+    with TURNS.turn(len(analysis.track.frames) > LONG_FRAMES):
+        write_replay(files["Replay"], analysis.track, prediction)
+        html_report(files["Report"], prediction, files["Replay"])
     return files

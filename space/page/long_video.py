@@ -9,9 +9,10 @@ from mer_hf.inference.pipeline import MicroExpressionPipeline
 from mer_hf.visualization.report import TITLES
 
 from . import view
-from .analyse import Tab
+from .analyse import NETWORK, Tab
 from .files import new
 from .uploads import LONG_VIDEO, Refusal, check, duration, one_line
+from .visitors import Turns
 
 EXPERIMENTAL = """**Experimental.** Finding micro-expressions in minutes of video is unsolved: on the
 field's own benchmarks published methods reach an F1 between 0.01 and 0.29, and finding and naming together
@@ -30,8 +31,7 @@ element.addEventListener('click', (event) => {
 """
 
 
-LONG = {"concurrency_id": "long", "concurrency_limit": 1}
-"""Of every event that searches a long video."""
+TURNS = Turns(1)
 
 
 def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
@@ -62,7 +62,7 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
 
     private = {"api_visibility": "private"}
     events, inputs, outputs = [button.click, video.upload], [video, model], [line, moments]
-    gr.on(events, run, inputs, outputs, show_progress_on=line, **LONG, **private)
+    gr.on(events, run, inputs, outputs, show_progress_on=line, **NETWORK, **private)
     opened = line.open(open_moment, [video, moments], [analyse_tab.clip, tabs], **private)
     analyse_tab.connect(opened.success)
     video.clear(lambda: (NOTHING_YET, []), outputs=outputs, **private)
@@ -76,7 +76,8 @@ def search(path: str | None, model: str, progress: gr.Progress) -> LongVideo:
 
     with one_line(path):
         check(path, LONG_VIDEO)
-        return spot_long(path, MicroExpressionPipeline.from_pretrained(model), progress=report)
+        with TURNS.turn():
+            return spot_long(path, MicroExpressionPipeline.from_pretrained(model), progress=report)
 
 
 def time_line(result: LongVideo) -> str:

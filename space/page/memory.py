@@ -34,13 +34,13 @@ class Memory:
             self.trim()
         return future.result()
 
-    def trim(self) -> None:
-        """Forget the values that were not used for longest until the others are within the bound."""
+    def trim(self, room: int = 0) -> None:
+        """Forget the values used longest ago until the others, with `room` to spare, are within the bound."""
         with self._lock:
             sizes = {key: self.size(future.result()) for key, future in self._finished()}
             held = sum(sizes.values())
             for key, size in sizes.items():
-                if held <= self.bound:
+                if held + room <= self.bound:
                     break
                 del self._values[key]
                 held -= size

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from huggingface_hub import HfApi, constants
@@ -20,16 +21,17 @@ from mer_hf import loading, registry
 from mer_hf.inference.pipeline import MicroExpressionPipeline
 
 from .examples import bundled_models
+from .files import LEAST_FREE_BYTES, PREFIX
 from .memory import Memory
+from .visitors import Turns
 
-MOST_HUB_BYTES = 200_000_000
-"""Limit of a checkpoint from the Hub; the largest published one of the four architectures is smaller."""
+MOST_HUB_BYTES = 40_000_000
+"""Limit of a checkpoint from the Hub, as a file and as parameters in float32."""
+MOST_NETWORK_BYTES = 110_000_000
+"""Limit of the networks in memory; while one is loaded its file is there too, in all less than 200 MB."""
 MOST_SETTINGS_BYTES = 20_000
 MOST_NUMBER = 4096
 """Limit of every number in the settings: one large value could make a network that takes all memory."""
-MOST_NETWORKS = 6
-LEAST_FREE_BYTES = 2_000_000_000
-"""Nothing more is downloaded when the disk has less room than this."""
 SETTINGS = ("config.json", "preprocessor_config.json")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -42,6 +44,11 @@ class Network:
     architecture: str
     pipeline: MicroExpressionPipeline
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of its weights and of their copy for inference; at least a few, to bound the number."""
+        return 10_000 + 2 * sum(each.nbytes for each in self.pipeline.model.state_dict().values())
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -89,7 +96,8 @@ class Networks:
     def __init__(self, device: str = "auto", most_hub_bytes: int = MOST_HUB_BYTES) -> None:
         self.device = choose_device(device)
         self.most_hub_bytes = most_hub_bytes
-        self.held = Memory(MOST_NETWORKS)
+        self.held = Memory(MOST_NETWORK_BYTES, lambda network: network.size_bytes)
+        self._loading = Turns(1)
 
     def get(self, model: str) -> Network:
         """Return a network by the name of a bundled checkpoint, its architecture, or `owner/name@revision`.
@@ -101,15 +109,17 @@ class Networks:
 
     def _load(self, model: str) -> Network:
         try:
-            folder = loading.bundled(model) if model in bundled_models() else self._download(model or "")
-            pipeline = MicroExpressionPipeline.from_pretrained(folder, device=self.device)
+            if model in bundled_models():
+                pipeline = MicroExpressionPipeline.from_pretrained(loading.bundled(model), self.device)
+            else:
+                pipeline = self._from_hub(model or "")
         except ValueError as error:
             # The sentences after the first are advice for a command line.
             raise ValueError(re.split(r"(?<=\.) (?=[A-Z])", str(error))[0]) from error
         return Network(pipeline.name, pipeline.model.config.model_type, pipeline)
 
-    def _download(self, model: str) -> Path:
-        """Download a checkpoint whose settings and size are within the limits."""
+    def _from_hub(self, model: str) -> MicroExpressionPipeline:
+        """Load a checkpoint whose settings and size are within the limits, and keep no file of it."""
         repo_id, revision = loading.split_revision(model)
         if not loading.REPO_ID.fullmatch(repo_id) or revision == "" or ".." in model:
             known = ", ".join(bundled_models())
@@ -118,14 +128,28 @@ class Networks:
             )
         if constants.is_offline_mode():
             raise ValueError(f"{model}: this page loads no models from the Hub; choose a bundled one.")
-        if shutil.disk_usage(Path.home()).free < LEAST_FREE_BYTES + self.most_hub_bytes:
-            raise ValueError(f"{model}: this page has no room for another model; choose a bundled one.")
-        api = HfApi(token=False)
-        settings = loading.snapshot(
-            repo_id, revision, max_bytes=MOST_SETTINGS_BYTES, patterns=SETTINGS, api=api
-        )
-        _check_settings(model, settings)
-        return loading.snapshot(repo_id, settings.name, max_bytes=self.most_hub_bytes, api=api)
+        with self._loading.turn(), TemporaryDirectory(prefix=PREFIX) as cache:
+            if shutil.disk_usage(cache).free < LEAST_FREE_BYTES:
+                raise ValueError(f"{model}: this page has no room for another model; choose a bundled one.")
+            options = {"api": HfApi(token=False), "cache_dir": cache}
+            settings = loading.snapshot(
+                repo_id, revision, max_bytes=MOST_SETTINGS_BYTES, patterns=SETTINGS, **options
+            )
+            _check_settings(model, settings)
+            self.held.trim(room=2 * self._check_parameters(model, settings))
+            folder = loading.snapshot(repo_id, settings.name, max_bytes=self.most_hub_bytes, **options)
+            return MicroExpressionPipeline.from_pretrained(folder, self.device)
+
+    def _check_parameters(self, model: str, folder: Path) -> int:
+        """Return the bytes of the parameters that the settings ask for, before they take memory."""
+        architecture = registry.ARCHITECTURES[json.loads((folder / "config.json").read_text())["model_type"]]
+        with torch.device("meta"):
+            network = architecture.classifier_class(architecture.config_class.from_pretrained(folder))
+        size = 4 * sum(parameter.numel() for parameter in network.parameters())
+        if size > self.most_hub_bytes:
+            most = self.most_hub_bytes / 1e6
+            raise ValueError(f"{model} has {size / 1e6:.0f} MB of parameters; the limit is {most:.0f} MB.")
+        return size
 
 
 def _check_settings(model: str, folder: Path) -> None:

@@ -126,6 +126,17 @@ def test_a_second_push_that_breaks_leaves_the_first(checkpoint, hub, quick):
         assert api.model_info("me/tiny").sha == before
 
 
+def test_a_tag_is_made_once_also_when_the_push_is_repeated(checkpoint, hub, quick):
+    """As after a kill between the tag and the end."""
+    with hub():
+        first = push(checkpoint, "me/tiny", revision="v1")
+        push(checkpoint, "me/tiny", revision="v1")
+        (checkpoint / "train_config.json").write_text("{}")
+        with pytest.raises(ValueError, match=r"already has a revision v1; .*Choose another"):
+            push(checkpoint, "me/tiny", revision="v1")
+        assert HfApi().model_info("me/tiny", revision="v1").sha == first.rpartition("/")[2]
+
+
 @pytest.mark.parametrize(
     ("status", "message"), [(401, "does not accept the token"), (403, "may not write to me/tiny")]
 )

@@ -196,6 +196,13 @@ def test_clips_stay_within_their_bytes_and_the_oldest_go(new_engine, tracked, cl
     assert small.clips.values() == []
 
 
+def test_a_clip_of_too_many_large_faces_is_refused(new_engine, tracked, clip, monkeypatch):
+    monkeypatch.setattr(engine_module, "MOST_TRACKED_BYTES", 9 * 3 * 224**2)
+    with pytest.raises(Refusal, match="224 x 224 pixels, of which the page holds 9; this clip has 10"):
+        new_engine().analyse(clip, "htnet")
+    assert not tracked
+
+
 def test_of_large_frames_only_the_face_is_kept(new_engine, tracked, tmp_path, monkeypatch):
     path = tmp_path / "large.mp4"
     write_clip(path, np.zeros((10, 720, 1280, 3), np.uint8), 20)
@@ -232,6 +239,8 @@ def test_a_value_is_made_once_kept_by_use_and_made_again_after_an_error():
     for key in ("b", "a", "c"):
         memory.get(key, lambda key=key: make(key))
     assert memory.values() == ["a", "c"] and made == ["a", "b", "c"]
+    memory.trim(room=1)
+    assert memory.values() == ["c"]
     with pytest.raises(ValueError, match="broken"):
         memory.get("broken", lambda: make("broken"))
     assert memory.get("broken", lambda: make("broken")) == "broken"
@@ -239,9 +248,10 @@ def test_a_value_is_made_once_kept_by_use_and_made_again_after_an_error():
 
 def test_as_many_networks_stay_in_memory_as_are_allowed(tiny_checkpoints, monkeypatch):
     monkeypatch.setattr(loading, "CHECKPOINTS", tiny_checkpoints)
-    monkeypatch.setattr(networks_module, "MOST_NETWORKS", 2)
     networks = Networks("cpu")
     first = networks.get("htnet")
+    assert first.size_bytes > 4 * sum(each.numel() for each in first.pipeline.model.parameters())
+    networks.held.bound, networks.held.size = 2, lambda network: 1
     assert networks.get("htnet-synthetic") is first and networks.get("mmnet") is not first
     assert networks.get("htnet") is first
     networks.get("hsta")

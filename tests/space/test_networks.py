@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import tempfile
+from contextlib import nullcontext
 
 import pytest
 from huggingface_hub import HfApi, constants
+from page import networks as networks_module
 from page.networks import Networks, _check_settings
 from safetensors.torch import load_file, save_file
 
@@ -26,9 +29,11 @@ REFUSALS = {
 @pytest.fixture
 def put(tmp_path, monkeypatch):
     """A function that puts a small HTNet, changed, on a Hub on loopback, which the page asks."""
+    cache = tmp_path / "cache"  # kept, so that a test sees what was downloaded
+    cache.mkdir()
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(networks_module, "TemporaryDirectory", lambda prefix: nullcontext(cache))
     monkeypatch.setenv("HF_TOKEN", "x")  # of the page's owner, who may read more
     tiny_model("htnet").save_pretrained(tmp_path / "tiny")
     tiny_processor("htnet").save_pretrained(tmp_path / "tiny")
@@ -114,6 +119,15 @@ def test_a_large_model_is_refused_by_its_size_alone(tmp_path, put):
         Networks("cpu", size - 1).get("me/tiny")
     assert not weights(tmp_path)
     assert Networks("cpu", size).get("me/tiny").name.startswith("me/tiny@")
+
+
+def test_no_file_of_a_model_stays(tmp_path, put, monkeypatch):
+    put("tiny")
+    monkeypatch.setattr(networks_module, "TemporaryDirectory", tempfile.TemporaryDirectory)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    assert Networks("cpu").get("me/tiny").architecture == "htnet"
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path, put):
