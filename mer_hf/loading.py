@@ -7,13 +7,16 @@ Only safetensors, JSON and the card are fetched; Python files on request, pickle
 
 import fnmatch
 import inspect
-import json
+import math
+import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import httpx2
+import torch
 from huggingface_hub import HfApi, constants, errors
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForVideoClassification, PreTrainedModel
@@ -23,6 +26,8 @@ from transformers.utils import cached_file
 
 from .registry import ARCHITECTURES
 from .utils.provenance import Note, sha256_of
+from .utils.settings import CONFIG, MOST_SETTINGS_BYTES, PROCESSOR, read_settings_of
+from .utils.untrusted import in_one_line, read_header, read_json, shown, weight_files
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -37,6 +42,8 @@ NEEDED = (
 TOLD = ("README.md", "train_config.json", "report.json", "evaluation.json")
 """Files that say where the numbers of a checkpoint come from."""
 
+LOADED_AS = {"dtype": "float32", "use_safetensors": True, "output_loading_info": True}
+FLOATS = ("F16", "BF16", "F32", "F64")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -221,30 +228,75 @@ def load(
     source = _locate(str(name_or_path), revision, trust_remote_code)
     try:
         refuse_pickles((path.name for path in Path(source).iterdir()), "it")
-        config, _ = PreTrainedConfig.get_config_dict(source)
-        key = config.get("model_type")
+        folder = Path(source)
+        key = _model_type(folder)
         if own := ARCHITECTURES.get(key):
-            model_class, processor_class, trusted = own.classifier_class, own.processor_class, {}
+            config, processor = read_settings(folder)
+            _refuse_other_weights(folder, own.classifier_class, config)
+            model, info = own.classifier_class.from_pretrained(source, config=config, **LOADED_AS)
         else:
-            _refuse_unknown(Path(source), config, trust_remote_code)
-            model_class, processor_class = AutoModelForVideoClassification, AutoImageProcessor
+            _refuse_unknown(folder, key, trust_remote_code)
             trusted = {"trust_remote_code": True}
-        options = {"output_loading_info": True, "ignore_mismatched_sizes": True, **trusted}
-        model, info = model_class.from_pretrained(source, dtype="float32", use_safetensors=True, **options)
-        _refuse_partial(info)
-        processor = processor_class.from_pretrained(source, **trusted)
-        if not own:
+            model, info = AutoModelForVideoClassification.from_pretrained(source, **LOADED_AS, **trusted)
+            processor = AutoImageProcessor.from_pretrained(source, **trusted)
             _refuse_without_contract(model, processor)
+        _refuse_partial(info)
+        _refuse_no_numbers(model)
     except (OSError, ValueError, RuntimeError, SafetensorError, errors.StrictDataclassError) as error:
-        raise ValueError(f"no model could be loaded from {_shown(source)}: {_reason(error)}") from error
+        reason = in_one_line(error).replace(f"{source}/", "").replace(source, "it")
+        raise ValueError(f"no model could be loaded from {_shown(source)}: {reason}") from error
     return model.eval(), processor
 
 
-def _reason(error: Exception) -> str:
-    """Return the line of an error that says why: a refused configuration says it last, others first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    said_last = isinstance(error, errors.StrictDataclassError)
-    return lines[-1].removeprefix("ValueError: ") if said_last else lines[0]
+def _model_type(folder: Path) -> str | None:
+    """Read which architecture a checkpoint has."""
+    kinds = {"model_type": str | None}
+    return read_json(folder / CONFIG, kinds, most_bytes=MOST_SETTINGS_BYTES).get("model_type")
+
+
+def read_settings(folder: Path) -> tuple[PreTrainedConfig, BaseImageProcessor]:
+    """Read the settings of a checkpoint of one of `ARCHITECTURES`, before its weights.
+
+    Raises:
+        ValueError: In one line, if its architecture is another, or a field has another type, is out of range
+            or does not fit the others.
+    """
+    key = _model_type(folder)
+    if key not in ARCHITECTURES:
+        raise ValueError(_other_type(key))
+    config = read_settings_of(ARCHITECTURES[key].config_class, folder)
+    processor = read_settings_of(ARCHITECTURES[key].processor_class, folder)
+    if processor.size != config.image_size:
+        sizes = f"size {processor.size} in {PROCESSOR}, image_size {config.image_size} in {CONFIG}"
+        raise ValueError(f"{folder}: the inputs do not fit the network: {sizes}.")
+    return config, processor
+
+
+def _other_type(key: str | None) -> str:
+    return f"it holds a model of type {shown(key)}; this package runs {', '.join(ARCHITECTURES)}."
+
+
+def _refuse_other_weights(folder: Path, model_class: type[PreTrainedModel], config: PreTrainedConfig) -> None:
+    """Compare the headers of weights with the network of a configuration, before either takes memory.
+
+    transformers knows some tensors by two names, so names are compared when it has loaded them.
+    """
+    with torch.device("meta"):
+        tensors = model_class(config).state_dict()
+    network = {name: (tuple(each.shape), each.is_floating_point()) for name, each in tensors.items()}
+    headers = {name: each for file in weight_files(folder) for name, each in read_header(file).items()}
+    held = {name: (shape, kind in FLOATS) for name, (shape, kind) in headers.items()}
+    if Counter(network.values()) != Counter(held.values()):
+        missing, unexpected = network.keys() - held.keys(), held.keys() - network.keys()
+        other = {name for name in network.keys() & held.keys() if network[name] != held[name]}
+        _refuse_partial({"missing_keys": missing, "mismatched_keys": other, "unexpected_keys": unexpected})
+
+
+def _refuse_no_numbers(model: PreTrainedModel) -> None:
+    """Refuse weights that hold NaN or infinity."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not all(math.isfinite(end) for end in tensor.aminmax()):
+            raise ValueError(f"its tensor {name} holds NaN or infinity: its training diverged.")
 
 
 def name_of(model: PreTrainedModel) -> str:
@@ -285,20 +337,20 @@ def _locate(name: str, revision: str | None, code: bool) -> str:
     return str(snapshot(repo_id, named or revision, code))
 
 
-def _refuse_unknown(folder: Path, config: dict, trust_remote_code: bool) -> None:
+def _refuse_unknown(folder: Path, key: str | None, trust_remote_code: bool) -> None:
     """Refuse a model of another type, unless it brings its own code and that is trusted."""
-    settings = folder / "preprocessor_config.json"
-    processor = json.loads(settings.read_text()) if settings.is_file() else {}
-    classes = {**config.get("auto_map", {}), **processor.get("auto_map", {})}
-    key = config.get("model_type")
+    classes: dict[str, str] = {}
+    for name in (CONFIG, PROCESSOR):
+        kinds = {"auto_map": dict[str, str] | None}
+        classes |= read_json(folder / name, kinds, {}, MOST_SETTINGS_BYTES).get("auto_map") or {}
     if not {"AutoConfig", "AutoModelForVideoClassification", "AutoImageProcessor"} <= set(classes):
-        raise ValueError(f"it holds a model of type {key!r}; this package runs {', '.join(ARCHITECTURES)}.")
+        raise ValueError(_other_type(key))
     if not trust_remote_code:
         raise ValueError(
             f"it brings its own code for a model of type {key!r}, which was not run. Read that code, then "
             "add --trust-remote-code (trust_remote_code=True)."
         )
-    elsewhere = sorted(name for name in map(str, classes.values()) if "--" in name)
+    elsewhere = sorted(name for name in classes.values() if "--" in name)
     if elsewhere:
         raise ValueError(f"its code lies in another repository ({elsewhere[0]}), which no revision pins.")
 
@@ -313,13 +365,13 @@ def _refuse_without_contract(model: PreTrainedModel, processor: BaseImageProcess
 def _refuse_partial(info: dict) -> None:
     """Refuse weights that do not fill the network exactly: transformers would initialize missing ones."""
     for problem, what in (
+        ("mismatched_keys", "has another shape or type for {} tensors of the network in config.json"),
         ("missing_keys", "lacks {} tensors of the network in config.json"),
-        ("mismatched_keys", "has another shape for {} tensors of the network in config.json"),
         ("unexpected_keys", "has {} unexpected tensors"),
     ):
         names = sorted(key if isinstance(key, str) else key[0] for key in info[problem])
         if names:
-            raise ValueError(f"the checkpoint {what.format(len(names))}, such as {names[0]}.")
+            raise ValueError(f"the checkpoint {what.format(len(names))}, such as {names[0][:100]}.")
 
 
 def file_beside(model: PreTrainedModel, name: str) -> str | None:
@@ -327,6 +379,8 @@ def file_beside(model: PreTrainedModel, name: str) -> str | None:
     source = model.config._name_or_path
     if not source:
         return None
+    if os.path.lexists(local := Path(source, name)) and not local.is_file():
+        raise ValueError(f"{local} is not a regular file. Replace it by the file itself.")
     problems = ("missing_entries", "connection_errors")
     options = {f"_raise_exceptions_for_{problem}": False for problem in problems}
     return cached_file(source, name, revision=getattr(model.config, "_commit_hash", None), **options)

@@ -52,7 +52,7 @@ def test_missing_tensors_are_not_initialized(folder):
         ({"model_type": "bert", "auto_map": {}}, "'bert'; this package runs htnet"),
         ({"model_type": "bert"}, "its own code for a model of type 'bert', which was not run"),
         ({"hidden_size": 64}, "another shape"),
-        ({"hidden_size": "wide"}, "expected int, got str"),
+        ({"hidden_size": "wide"}, "hidden_size must be int, got 'wide'"),
         ({"patch_size": 5}, "image_size must be a multiple of patch_size"),
         ({"depths": [1, 1, 1]}, "unexpected tensors, such as"),
         ({"depths": [1, 1, 3]}, "the checkpoint lacks"),
@@ -62,6 +62,27 @@ def test_a_config_that_does_not_fit_is_refused_in_one_line(folder, change, words
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
     assert words in refused(folder)
+
+
+def test_weights_are_compared_by_their_header_before_a_network_takes_memory(folder, monkeypatch):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 2048}))
+    monkeypatch.setattr("mer_hf.registry.HTNetForVideoClassification.from_pretrained", lambda *_, **__: 1 / 0)
+    assert "has another shape or type for" in refused(folder)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_tensor_that_holds_no_number_is_named(folder, number):
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"][1] = number
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "its tensor classifier.bias holds NaN or infinity" in refused(folder)
+
+
+def test_inputs_of_another_size_than_the_network_takes_are_refused(folder):
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"size": 56}))
+    assert "the inputs do not fit the network: size 56" in refused(folder)
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "", "a b", "/no/such/folder", "./a/b/c", "-a/b c"])

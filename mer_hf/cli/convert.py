@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import json
 from pathlib import Path
 
 from .terminal import SEVERAL, argument, command
@@ -10,12 +9,14 @@ from .terminal import SEVERAL, argument, command
 
 def field(text: str) -> tuple[str, object]:
     """Parse `field=value`, with the value in JSON."""
+    from mer_hf.utils.untrusted import parse_json
+
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
     try:
-        return name, json.loads(value)
-    except (json.JSONDecodeError, RecursionError):
+        return name, parse_json(value, name)
+    except ValueError:
         raise argparse.ArgumentTypeError(
             f"expected a JSON value for {name}, such as 3, [2, 2, 8] or '\"gelu\"', got {value[:40]!r}"
         ) from None

@@ -114,6 +114,7 @@ def measure(args: argparse.Namespace) -> str:
     from mer_hf.evaluation.clip_results import WITHOUT
     from mer_hf.hub.scores import with_tables
     from mer_hf.utils.provenance import git_commit
+    from mer_hf.utils.untrusted import read_text
 
     commit = (git_commit() or "unknown")[:10]
     seed, clips = measuring.EVALUATION_SEED, measuring.measurement_clips(args.clips)
@@ -126,7 +127,7 @@ def measure(args: argparse.Namespace) -> str:
         write_text(folder / measuring.FILE, measured)
         card = folder / "README.md"
         if card.is_file():
-            write_text(card, with_tables(card.read_text(encoding="utf-8"), json.loads(measured)))
+            write_text(card, with_tables(read_text(card), json.loads(measured)))
     if args.json:
         return json.dumps(reports)
     return "\n".join(measuring.format_report(name, numbers) for name, numbers in reports.items())

@@ -4,22 +4,22 @@ Either an `.npz` file, or a folder of 28 x 28 RGB pictures, whose channels are (
 `list.csv` that has the columns `file`, `label`, `subject` and `dataset`.
 """
 
-import csv
 import os
-import zlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image
 
 from mer_hf.labels import SCHEMES
 from mer_hf.utils.files import replacing
+from mer_hf.utils.untrusted import read_npz, read_records
+from mer_hf.video.clip import read_picture
 
 from .table import ClipTable
 
 ARRAYS = ("flow", "label", "subject", "dataset")
+MOST_CLASSES = 1000
 LIST_COLUMNS = ("dataset", "file", "label", "subject")
 KINDS = {"label": ("iu", "integers"), "subject": ("U", "strings"), "dataset": ("U", "strings")}
 """Array with one entry per map -> its kinds of dtype, and what these are called."""
@@ -82,7 +82,7 @@ def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
         ValueError: If the file is missing or damaged, or an array is missing or has another type or shape.
     """
     path = Path(path)
-    arrays = _load_pictures(path) if path.is_dir() else _load_arrays(path)
+    arrays = _load_pictures(path) if path.is_dir() else read_npz(path, ARRAYS)
     flow = arrays["flow"]
     if flow.dtype != np.uint8 or flow.ndim != 4 or flow.shape[1:] != (28, 28, 3) or not len(flow):
         raise ValueError(
@@ -94,22 +94,11 @@ def read_flow_maps(path: str | os.PathLike) -> FlowMaps:
             raise ValueError(
                 f"{path}: {name} must be {len(flow)} {words}, one per map, got {array.dtype} {array.shape}."
             )
-    if arrays["label"].min() < 0:
-        raise ValueError(f"{path}: label must not be negative, got {arrays['label'].min()}.")
+    lowest, highest = arrays["label"].min(), arrays["label"].max()
+    if lowest < 0 or highest >= MOST_CLASSES:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"{path}: label must lie in 0 to {MOST_CLASSES - 1}, got {wrong}.")
     return FlowMaps(**{**arrays, "label": arrays["label"].astype(np.int64)}, source=str(path))
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of an .npz file."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in ARRAYS}
-    except (BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path} cannot be read ({reason}). Pass an .npz file with the arrays flow, label, subject and "
-            "dataset, and save names as strings."
-        ) from error
 
 
 def _load_pictures(folder: Path) -> dict[str, np.ndarray]:
@@ -117,26 +106,23 @@ def _load_pictures(folder: Path) -> dict[str, np.ndarray]:
     path, expected = folder / "list.csv", ", ".join(LIST_COLUMNS)
     if not path.is_file():
         raise ValueError(f"{folder} holds no list.csv. Give one with the columns {expected}.")
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or set(LIST_COLUMNS) - set(rows[0]):
-        columns = ", ".join(rows[0]) if rows else "no row"
-        raise ValueError(f"{path} must have the columns {expected}, found {columns}.")
-    for number, row in enumerate(rows, start=2):
-        if not row["label"].strip().isdecimal():
+    rows = read_records(path, LIST_COLUMNS)
+    if not rows:
+        raise ValueError(f"{path} lists no picture.")
+    for number, row in rows:
+        if not re.fullmatch(r"\s*\d{1,6}\s*", row["label"], re.ASCII):
             raise ValueError(f"{path}, line {number}: label must be a class index, got {row['label']!r}.")
-    flow = [_load_picture(path, number, row["file"]) for number, row in enumerate(rows, start=2)]
-    text = {name: np.array([row[name] for row in rows]) for name in ("subject", "dataset")}
-    return {"flow": np.stack(flow), "label": np.array([int(row["label"]) for row in rows]), **text}
+    flow = [_load_picture(path, number, row["file"]) for number, row in rows]
+    text = {name: np.array([row[name] for _, row in rows]) for name in ("subject", "dataset")}
+    return {"flow": np.stack(flow), "label": np.array([int(row["label"]) for _, row in rows]), **text}
 
 
 def _load_picture(path: Path, number: int, name: str) -> np.ndarray:
     """Read the picture that a line of a list names."""
     try:
-        with Image.open(path.parent / name) as picture:
-            flow = np.asarray(picture.convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{path}, line {number}: {name} cannot be read ({error}).") from error
+        flow = np.asarray(read_picture(path.parent / name).convert("RGB"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}, line {number}: {name} cannot be read ({error})") from error
     height, width, _ = flow.shape
     if (height, width) != (28, 28):
         raise ValueError(f"{path}, line {number}: {name} must be 28 x 28, got {width} x {height}.")

@@ -28,6 +28,7 @@ from mer_hf.face.spotting import spot
 from mer_hf.face.tracking import FaceGeometry, track_face
 from mer_hf.utils.files import FULL, replacing, write_text
 from mer_hf.utils.rendering import render
+from mer_hf.utils.untrusted import read_json
 from mer_hf.video.clip import Clip, numbered_frames, read_clip, read_pictures
 
 from .annotations import PHASES, Annotation, Findings
@@ -268,7 +269,7 @@ def _start(out: Path, name: str) -> None:
     if out.exists() and any(out.iterdir()):
         if not record.is_file():
             raise ValueError(f"--out {out} is not empty and holds nothing prepared. Name another folder.")
-        stored = json.loads(record.read_text())["name"]
+        stored = read_json(record, {"name": str})["name"]
         if stored != name:
             raise ValueError(f"--out {out} holds {stored}, not {name}. Name another folder.")
     out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """A prepared dataset: the table of its clips for a class scheme, and the clips themselves."""
 
-import json
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ import numpy as np
 
 from mer_hf.face.tracking import FaceGeometry, FaceTrack, recrop
 from mer_hf.labels import SCHEMES, TO_COMPOSITE3
+from mer_hf.utils.settings import GEOMETRY
+from mer_hf.utils.untrusted import check_kinds, in_one_line, read_json
+from mer_hf.video.clip import read_picture
 
+from .prepare import features
 from .table import ClipTable
 
 Scheme = str | tuple[str, ...]
@@ -17,6 +22,9 @@ Scheme = str | tuple[str, ...]
 COLUMNS = {"keys": "key", "datasets": "database", "subjects": "subject", "videos": "video",
            "intervals": "interval"}  # fmt: skip
 """Field of a table of clips -> column of the stored rows."""
+READ = (*COLUMNS.values(), "emotion", "frames", "onset", "apex", "offset", "apex_source", "action_units",
+        "landmarks_xy", "timestamps_s")  # fmt: skip
+"""Columns that are read."""
 
 
 def class_of(emotion: str, class_names: tuple[str, ...]) -> str | None:
@@ -25,6 +33,15 @@ def class_of(emotion: str, class_names: tuple[str, ...]) -> str | None:
         return emotion
     composite = TO_COMPOSITE3.get(emotion)
     return composite if composite in class_names else None
+
+
+@contextlib.contextmanager
+def _damage(path: Path, where: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong with stored data into one line."""
+    try:
+        yield
+    except Exception as error:  # datasets and pyarrow raise exceptions of every kind
+        raise ValueError(f"{path}{where}: damaged data ({in_one_line(error)}). Prepare it again.") from error
 
 
 def _names(scheme: Scheme) -> tuple[str, ...]:
@@ -53,13 +70,19 @@ class Prepared:
                 f"{self.path} holds no prepared dataset. Make it, or finish it, with mer-hf prepare."
             )
         try:
-            from datasets import load_from_disk
+            from datasets import Image, List, load_from_disk
         except ImportError as error:
             raise ImportError("prepared data need datasets. Run pip install 'mer_hf[train]'.") from error
 
-        self.report = json.loads((self.path / "report.json").read_text())
-        self._rows = load_from_disk(self.path / "data")
-        self._row_of = {key: row for row, key in enumerate(self._rows["key"])}
+        self.report = read_json(self.path / "report.json", {"emotions": dict[str, int], "geometry": dict})
+        check_kinds(self.report["geometry"], GEOMETRY, f"{self.path / 'report.json'}: geometry")
+        self._geometry = FaceGeometry(**{name: self.report["geometry"][name] for name in GEOMETRY})
+        with _damage(self.path):
+            rows, kinds = load_from_disk(self.path / "data"), features()
+            if wrong := [name for name in READ if rows.features.get(name) != kinds[name]]:
+                raise ValueError(f"another column {wrong[0]}")
+            self._rows = rows.cast_column("frames", List(Image(decode=False)))  # pictures are checked first
+            self._row_of = {key: row for row, key in enumerate(self._rows["key"])}
 
     def table(self, scheme: Scheme) -> ClipTable:
         """Return the table of the clips whose emotion belongs to a class.
@@ -97,8 +120,7 @@ class Prepared:
 
     def track(self, clip: dict[str, Any], geometry: FaceGeometry) -> FaceTrack:
         """Return a stored clip as aligned faces in another crop."""
-        stored = FaceGeometry(**self.report["geometry"])
-        frames, landmarks_xy = recrop(clip["frames"], clip["landmarks_xy"], stored, geometry)
+        frames, landmarks_xy = recrop(clip["frames"], clip["landmarks_xy"], self._geometry, geometry)
         still = np.repeat(np.eye(2, 3, dtype=np.float32)[None], len(frames), axis=0)
         return FaceTrack(frames, landmarks_xy, still)
 
@@ -115,11 +137,18 @@ class Prepared:
             and `offset` (positions in the frames), `apex_source`, `action_units` (list of `number`, `side`,
             `intensity`) and `timestamps_s` float64 `(T,)`.
         """
-        row = self._rows[self._row_of[key]]
-        frames = np.stack([np.asarray(picture.convert("RGB")) for picture in row["frames"]])
-        landmarks_xy = np.asarray(row["landmarks_xy"], dtype=np.float32)
-        stored = FaceGeometry(**self.report["geometry"])
-        frames, landmarks_xy = recrop(frames, landmarks_xy, stored, geometry or stored)
+        with _damage(self.path, f", clip {key}"):
+            row = self._rows[self._row_of[key]]
+            pictures = [read_picture(each["bytes"]).convert("RGB") for each in row["frames"]]
+            frames = np.stack([np.asarray(picture) for picture in pictures])
+            landmarks_xy = np.asarray(row["landmarks_xy"], dtype=np.float32)
+            count, side = len(frames), self._geometry.size
+            places = [row[name] for name in ("onset", "apex", "offset")]
+            fits = len(landmarks_xy) == len(row["timestamps_s"]) == count
+            fits = fits and frames.shape[1:3] == (side, side)
+            if not (fits and np.isfinite(landmarks_xy).all() and 0 <= min(places) <= max(places) < count):
+                raise ValueError(f"{count} frames do not fit its size, landmarks, times or phases")
+        frames, landmarks_xy = recrop(frames, landmarks_xy, self._geometry, geometry or self._geometry)
         return {
             "frames": frames,
             "landmarks_xy": landmarks_xy,

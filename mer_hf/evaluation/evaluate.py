@@ -46,7 +46,10 @@ def predict_flow_maps(model, processor, flow: np.ndarray, batch_size: int = 64) 
             inputs = processor(flow_maps=flow[start : start + batch_size], return_tensors="pt")
             logits = model(pixel_values=inputs["pixel_values"].to(model.device)).logits
             parts.append(logits.float().softmax(dim=-1).cpu().numpy())
-    return np.concatenate(parts)
+    probabilities = np.concatenate(parts)
+    if not np.isfinite(probabilities).all():
+        raise ValueError(f"{model.config._name_or_path} answered NaN or infinity: its weights are damaged.")
+    return probabilities
 
 
 def _scores(predictions: np.ndarray, labels: np.ndarray, subjects: np.ndarray, classes: list[str]) -> dict:

@@ -2,16 +2,23 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from mer_hf.data.splits import file_name
 from mer_hf.utils.files import write_text
+from mer_hf.utils.untrusted import read_json, read_records
 
 FIXED = ("key", "dataset", "subject", "fold", "seed", "label", "prediction", "epoch", "selection")
 PROBABILITY = "p_"
+MOST_SPLIT_BYTES = 100_000_000
+SPLIT = dict[str, dict[Literal["train", "test"], list[str]]]
+"""Fold -> keys of its training and test clips: splits.json."""
 
 
 def training_name(fold: str, seed: int) -> str:
@@ -101,8 +108,7 @@ def write_rows(path: Path, rows: Iterable[dict]) -> None:
 
 def read_rows(path: Path) -> list[dict]:
     """Read the rows of a log as they stand in the file."""
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    return [row for _, row in read_records(path, ("key", "subject", "fold", "seed", "prediction"))]
 
 
 def read_log(path: Path) -> FoldLog:
@@ -118,8 +124,8 @@ def log_of(rows: list[dict], path: Path) -> FoldLog:
     if missing:
         raise ValueError(f"{path} is not a log of predictions: it lacks {', '.join(missing)}.")
     names = tuple(name.removeprefix(PROBABILITY) for name in rows[0] if name.startswith(PROBABILITY))
-    rows = _sorted(rows)
     _check(rows, names, path)
+    rows = _sorted(rows)
     text, numbers = ("key", "dataset", "subject", "fold", "selection"), ("seed", "epoch")
     return FoldLog(
         class_names=names,
@@ -128,23 +134,71 @@ def log_of(rows: list[dict], path: Path) -> FoldLog:
         **{
             f"{name}s": np.array([names.index(row[name]) for row in rows]) for name in ("label", "prediction")
         },
-        probabilities=np.array([[float(row[PROBABILITY + name]) for name in names] for row in rows]),
+        probabilities=_shares(rows, names, path),
     )
 
 
 def _check(rows: list[dict], names: tuple[str, ...], path: Path) -> None:
-    """Check that no row is cut off, names an unknown class or occurs twice."""
+    """Check that no row occurs twice, and that predictions are the largest probabilities."""
     for number, row in enumerate(rows, start=2):
-        if None in row.values() or None in row:
-            raise ValueError(
-                f"{path}: the row of {row['key']} is cut off. Merge the folds again: resume the run."
-            )
         for column in ("label", "prediction"):
             if row[column] not in names:
                 raise ValueError(
                     f"{path}, row {number}: {column} {row[column]!r} is not one of {', '.join(names)}."
                 )
-    if len({(row["seed"], row["key"]) for row in rows}) < len(rows):
+        for column in ("seed", "epoch"):
+            if not re.fullmatch(r"\d{1,10}", str(row[column]), re.ASCII):
+                raise ValueError(f"{path}, row {number}: {column} must be a number, got {row[column]!r}.")
+    if len({(int(row["seed"]), row["key"]) for row in rows}) < len(rows):
         raise ValueError(
             f"{path} holds a clip more than once for one seed. Merge the folds again: resume the run."
         )
+    shares = _shares(rows, names, path)
+    answered = shares[np.arange(len(rows)), [names.index(row["prediction"]) for row in rows]]
+    for wrong, words in (
+        (~np.isfinite(shares).all(axis=1), "predicted NaN or inf: its training diverged. Retrain it"),
+        ((shares < 0).any(axis=1) | (abs(shares.sum(axis=1) - 1) > 1e-3), "has shares that do not sum to 1"),
+        (answered < shares.max(axis=1) - 1e-8, "has a prediction that is not its largest probability"),
+    ):
+        if wrong.any():
+            row = rows[wrong.argmax()]
+            raise ValueError(f"{path}: fold {row['fold']} {words} (clip {row['key']}).")
+
+
+def _shares(rows: list[dict], names: tuple[str, ...], path: Path) -> np.ndarray:
+    try:
+        return np.array([[float(row[PROBABILITY + name]) for name in names] for row in rows])
+    except ValueError as error:
+        raise ValueError(f"{path}: a probability is not a number ({error}).") from error
+
+
+def read_split(path: Path, rows: list[dict] | None = None, seeds: Iterable[int] = ()) -> SPLIT:
+    """Read splits.json, and check that no clip is on both sides of a fold.
+
+    With the rows of a log, check that it has each test clip once for each seed, and that no subject leaks.
+    """
+    split = read_json(path, SPLIT, most_bytes=MOST_SPLIT_BYTES)
+    for name, sides in split.items():
+        if file_name(name) != name or name.startswith("."):
+            raise ValueError(f"{path}: {name!r} is not a valid name of a fold.")
+        if not sides.get("train") or not sides.get("test"):
+            raise ValueError(f"{path}: fold {name} needs clips to train on and clips to test on.")
+        if both := set(sides["train"]) & set(sides["test"]):
+            raise ValueError(f"{path}: fold {name} trains on {min(both)} and tests on it.")
+    if rows is not None:
+        _check_split(split, rows, seeds, path)
+    return split
+
+
+def _check_split(split: SPLIT, rows: list[dict], seeds: Iterable[int], path: Path) -> None:
+    """Check that a log and a split belong together."""
+    expected = {(str(s), name, key) for s in seeds for name, sides in split.items() for key in sides["test"]}
+    logged = {(row["seed"], row["fold"], row["key"]) for row in rows}
+    if wrong := sorted(expected ^ logged):
+        first = f"the first (seed, fold, clip) {wrong[0]}"
+        raise ValueError(f"{path} and predictions.csv disagree on {len(wrong)} rows, {first}.")
+    subject_of = {row["key"]: row["subject"] for row in rows}
+    for name, sides in split.items():
+        train, test = ({subject_of.get(key) for key in sides[side]} for side in ("train", "test"))
+        if shared := (train & test) - {None}:
+            raise ValueError(f"{path}: fold {name} trains on subject {min(shared)} and tests on it.")

@@ -8,26 +8,53 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import yaml
 
 from mer_hf.utils.files import write_text
+from mer_hf.utils.provenance import sha256_of
 from mer_hf.utils.rendering import render
+from mer_hf.utils.untrusted import check_kinds, read_json
 from mer_hf.visualization.figures import confusion_picture
 
 from . import metrics
-from .fold_log import FoldLog, read_log
+from .fold_log import FoldLog, read_log, read_rows, read_split
 
 FOLDER = Path(__file__).parent
 TEST_SELECTED = "test-selected"
 END_OF_SUMMARY = "<!-- end of the summary -->"
 METRICS = {"UF1": metrics.uf1_of, "UAR": metrics.uar_of, "accuracy": metrics.accuracy_of}
-DRAWS = 2000
+DRAWS, MOST_SEEDS = 2000, 1000
 TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text())
 PROTOCOLS, RULES, DESCRIPTIONS = TEXTS["protocols"], TEXTS["rules"], TEXTS["baselines"]
+SHOWN = ("model", "data", "given", "clips_sha256", "splits_sha256", "mer_hf", "torch", "device")
+RECORD_KINDS: dict[str, Any] = {
+    "protocol": Literal[tuple(PROTOCOLS)], "class_names": list[str], "seed": int, "num_seeds": int,
+    **dict.fromkeys(SHOWN, str), **dict.fromkeys(("recipe", "init_from", "commit"), str | None),
+}  # fmt: skip
+"""Fields of train_config.json that a report shows."""
+REPORT_KINDS = {
+    "protocol": str, "selection": str, "clips_sha256": str | None, "splits_sha256": str | None, "clips": int,
+    "subjects": int, "seeds": list[int], "per_dataset": dict[str, dict],
+}  # fmt: skip
+"""Fields of report.json that a card shows, besides the metrics."""
+
+
+def read_report(path: Path, default: dict | None = None) -> dict[str, Any]:
+    """Read report.json, with all metrics, or none where it is not there and has a default."""
+    report = read_json(path, REPORT_KINDS, default)
+    suffix = "_test_selected" if "uf1_test_selected" in report else ""
+    numbers = {metric.lower() + suffix: float for metric in METRICS} if report else {}
+    intervals = {f"{name}_interval": tuple[float, float] | None for name in numbers}
+    check_kinds(report, numbers | intervals, str(path))
+    parts = report.get("per_dataset", {})
+    if any("uf1" + suffix in part for part in parts.values()):
+        for name, part in parts.items():
+            check_kinds(part, numbers, f"{path}: {name}")
+    return report
 
 
 @dataclass(frozen=True)
@@ -107,10 +134,16 @@ def _read_run(path: Path) -> tuple[dict[str, Any], FoldLog]:
     record, table = path / "train_config.json", path / "predictions.csv"
     if not record.is_file():
         raise ValueError(f"{path} holds no train_config.json. Give the folder of a run with --protocol.")
-    setting = json.loads(record.read_text())
-    if not setting.get("protocol"):
+    if not read_json(record).get("protocol"):
         raise ValueError(f"the run in {path} has no protocol, so nobody was tested. Train with --protocol.")
+    setting = dict.fromkeys(RECORD_KINDS) | read_json(record, RECORD_KINDS)
     log = read_log(table)
+    if setting["num_seeds"] > MOST_SEEDS:
+        raise ValueError(f"{record}: num_seeds must be at most {MOST_SEEDS}, got {setting['num_seeds']}.")
+    seeds = range(setting["seed"], setting["seed"] + setting["num_seeds"])
+    read_split(path / "splits.json", read_rows(table), seeds)
+    if sha256_of(path / "splits.json") != setting["splits_sha256"]:
+        raise ValueError(f"{path / 'splits.json'} is not the split that the run was trained with.")
     selections = sorted(set(log.selections.tolist()))
     if len(selections) > 1 or selections[0] not in RULES:
         raise ValueError(f"{table} mixes ways to choose an epoch: {', '.join(selections)}.")

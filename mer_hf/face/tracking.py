@@ -74,9 +74,13 @@ class FaceGeometry:
     interocular_fraction: float = 0.45
 
     def __post_init__(self):
-        if self.size < 16 or not 0 < self.eye_row < 1 or not 0.05 <= self.interocular_fraction < 1:
+        if (
+            not 16 <= self.size <= 448
+            or not 0 < self.eye_row < 1
+            or not 0.05 <= self.interocular_fraction < 1
+        ):
             raise ValueError(
-                "expected size >= 16, eye_row in (0, 1) and interocular_fraction in [0.05, 1), got "
+                "expected size 16 to 448, eye_row in (0, 1) and interocular_fraction in [0.05, 1), got "
                 f"{self.size}, {self.eye_row} and {self.interocular_fraction}."
             )
 

@@ -10,7 +10,12 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from .folder import PICTURE, Source, pictures_of, read_json
+from mer_hf.evaluation.run_report import read_report
+from mer_hf.loading import read_settings
+from mer_hf.training.config import read_record
+from mer_hf.utils.untrusted import read_json
+
+from .folder import PICTURE, Source, pictures_of
 from .origin import dataset_names, training_facts
 from .scores import METRICS, eval_results, is_test_selected, synthetic_scores, table_text
 
@@ -54,8 +59,9 @@ def model_card(
         folds (`dict`, *optional*): If the folds of a run lie beside it: `count`, `seeds`, and `default`, the
             name of the fold at the root.
     """
-    report, record = (read_json(source.path / name, {}) for name in ("report.json", "train_config.json"))
-    tables = read_json(source.path / "evaluation.json", [])
+    report = read_report(source.path / "report.json", {})
+    record = read_record(source.path / "train_config.json", {})
+    tables = read_json(source.path / "evaluation.json", list[dict], [])
     synthetic, folder, key = synthetic_scores(source.path), texts_folder(), source.architecture.key
     names = dataset_names(source.path, report)
     facts = training_facts(record, names)
@@ -76,7 +82,7 @@ def model_card(
         repo_id=repo_id,
         title=title,
         parameters=f"{source.parameters:,}",
-        classes=", ".join(read_json(source.path / "config.json")["id2label"].values()),
+        classes=", ".join(read_settings(source.path)[0].id2label.values()),
         report=report,
         selected=is_test_selected(report),
         metrics=METRICS,

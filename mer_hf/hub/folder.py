@@ -19,19 +19,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from mer_hf.loading import PICKLES, load
 from mer_hf.models.saving import save_processors
 from mer_hf.registry import ARCHITECTURES, Architecture
 from mer_hf.utils.provenance import sha256_of
+from mer_hf.utils.settings import read_settings_of
+from mer_hf.utils.untrusted import INDEX, read_header, read_json, weight_files
 
 from .origin import public_record
 
 SETTINGS = ("config.json", "preprocessor_config.json", "train_config.json", "calibration.json", "report.json",
             "evaluation.json")  # fmt: skip
-INDEX = "model.safetensors.index.json"
-WEIGHTS = "model.safetensors"
 PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
 PICTURE = "prediction.png"
 MANIFEST = "pictures.json"
@@ -54,37 +53,14 @@ class Source:
     parameters: int
 
 
-def read_json(path: Path, default: Any = None) -> Any:
-    """Read a JSON file that holds an object; `default`, if there is one, stands for a missing file."""
-    if not path.is_file():
-        if default is None:
-            raise ValueError(f"{path.parent} lacks {path.name}. Is the run finished? Continue with --resume.")
-        return default
-    kind = dict if default is None else type(default)
-    try:
-        value = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}).") from error
-    if not isinstance(value, kind):
-        raise ValueError(f"{path} must hold a {kind.__name__}, got {type(value).__name__}.")
-    return value
-
-
 def read_source(path: Path) -> Source:
     """Read a checkpoint's folder, and refuse what must not be published."""
     refuse_unsafe(path)
-    for name in ("config.json", "preprocessor_config.json"):
-        if not (path / name).is_file():
-            raise ValueError(f"{path} lacks {name}, so it is not a checkpoint that can be published.")
-    key = read_json(path / "config.json").get("model_type")
-    if key not in ARCHITECTURES:
-        raise ValueError(
-            f"{path} holds a model of type {key!r}; this package publishes {', '.join(ARCHITECTURES)}."
-        )
-    weights = _weights_of(path)
-    parameters = sum(map(_parameters_of, (path / name for name in weights)))
-    load(path)  # refuses weights that do not fill the network of config.json
-    return Source(path, ARCHITECTURES[key], weights, parameters)
+    model, _ = load(path)  # refuses weights that do not fill the network of config.json
+    files = weight_files(path)
+    parameters = sum(math.prod(shape) for file in files for shape, _ in read_header(file).values())
+    weights = tuple(file.name for file in files)
+    return Source(path, ARCHITECTURES[model.config.model_type], weights, parameters)
 
 
 def refuse_unsafe(path: Path) -> None:
@@ -101,34 +77,10 @@ def refuse_unsafe(path: Path) -> None:
         )
 
 
-def _weights_of(path: Path) -> tuple[str, ...]:
-    """Name the weight file, or the shards in the index."""
-    if (path / INDEX).is_file():
-        shards = sorted(set(read_json(path / INDEX).get("weight_map", {}).values()))
-        for name in shards:
-            if Path(name).name != name or not (path / name).is_file():
-                raise ValueError(
-                    f"{path / INDEX} names the shard {name}, which is not there. Save the model again."
-                )
-        return tuple(shards)
-    if not (path / WEIGHTS).is_file():
-        raise ValueError(f"{path} lacks {WEIGHTS}. Is the run finished?")
-    return (WEIGHTS,)
-
-
-def _parameters_of(path: Path) -> int:
-    """Count the numbers in a weight file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} has a weights suffix but is not valid safetensors ({reason}).") from error
-
-
 def pictures_of(path: Path) -> dict[str, str]:
     """Map pictures to their hashes, if the manifest lists these as rendered from synthetic data."""
-    synthetic = set(read_json(path / MANIFEST, {}).get("synthetic", {}).values())
+    manifest = read_json(path / MANIFEST, {"synthetic": dict[str, str] | None}, {})
+    synthetic = set((manifest.get("synthetic") or {}).values())
     pictures = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PICTURE_SUFFIXES]
     hashes = {file.name: sha256_of(file) for file in pictures}
     return {name: digest for name, digest in hashes.items() if digest in synthetic}
@@ -166,7 +118,7 @@ def assemble(source: Source, card: str, folder: Path, rendered: Path | None = No
             shutil.copyfile(place / name, folder / name)
     if pictures:
         (folder / MANIFEST).write_text(json.dumps({"synthetic": pictures}, indent=1) + "\n")
-    save_processors(source.architecture.processor_class.from_pretrained(source.path), folder)
+    save_processors(read_settings_of(source.architecture.processor_class, source.path), folder)
     for file in code_files(source.architecture):
         shutil.copyfile(file, folder / file.name)
     (folder / "README.md").write_text(card)

@@ -1,6 +1,5 @@
 """Read where weights come from: what they were trained on, and by which command."""
 
-import csv
 import json
 import shlex
 from dataclasses import asdict
@@ -8,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mer_hf.training.config import NOT_STORED, TrainingConfig, flag_of
+from mer_hf.utils.untrusted import read_records
 
 
 def dataset_names(path: Path, report: dict[str, Any]) -> list[str]:
@@ -15,8 +15,7 @@ def dataset_names(path: Path, report: dict[str, Any]) -> list[str]:
     names = set(report.get("per_dataset", {}))
     clips = path / "clips.csv"
     if clips.is_file():
-        with open(clips, newline="") as file:
-            names |= {row["dataset"] for row in csv.DictReader(file)}
+        names |= {row["dataset"] for _, row in read_records(clips, ("dataset",))}
     return sorted(names)
 
 

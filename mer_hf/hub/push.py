@@ -5,10 +5,12 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
+from mer_hf.evaluation.run_report import read_report
 from mer_hf.loading import bundled, bundled_names
+from mer_hf.training.config import read_record
 
 from .cards import model_card
-from .folder import Source, assemble, check, read_json, read_source
+from .folder import Source, assemble, check, read_source
 from .picture import render_picture
 from .runs import FOLDS, Run, add_folds, is_run, make_root, read_run
 from .scores import eval_entries
@@ -78,7 +80,8 @@ def _fill(
         add_folds(run, folder)
     if benchmark:
         check_name(benchmark)
-        report, record = (read_json(root.path / name, {}) for name in ("report.json", "train_config.json"))
+        report = read_report(root.path / "report.json", {})
+        record = read_record(root.path / "train_config.json", {})
         results = folder / ".eval_results" / f"{benchmark.split('/')[1].lower()}.yaml"
         results.parent.mkdir()
         results.write_text(eval_entries(report, benchmark, record.get("commit")))

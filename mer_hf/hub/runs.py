@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from mer_hf.evaluation.fold_log import FoldLog, read_log, read_rows, read_split, training_name, write_rows
+from mer_hf.evaluation.run_report import METRICS, RECORD_KINDS, TEST_SELECTED, read_report, score
+from mer_hf.loading import read_settings
+from mer_hf.training.config import read_record
+from mer_hf.utils.untrusted import INDEX, read_json
 
-from mer_hf.evaluation.fold_log import FoldLog, read_log, read_rows, training_name, write_rows
-from mer_hf.evaluation.run_report import METRICS, TEST_SELECTED, score
-
-from .folder import INDEX, Source, link_or_copy, read_json, read_source, refuse_unsafe
+from .folder import Source, link_or_copy, read_source, refuse_unsafe
 
 FOLDS, SPLITS, PREDICTIONS, RECORD, REPORT = (
     "folds", "splits.json", "predictions.csv", "train_config.json", "report.json",
@@ -75,13 +76,15 @@ def shorten(names: list[str], most: int = 3) -> str:
 def read_run(path: Path) -> Run:
     """Read a run's folder, and refuse it if it is not complete, consistent and safe to publish."""
     refuse_unsafe(path)
-    record, splits = read_json(path / RECORD), read_json(path / SPLITS)
+    record = read_record(path / RECORD)
     if not record.get("protocol"):
         raise ValueError(f"the run in {path} has no protocol. Publish the checkpoint in it.")
+    record, splits = read_json(path / RECORD, RECORD_KINDS), read_split(path / SPLITS)
     seeds = range(record["seed"], record["seed"] + record["num_seeds"])
     names = [training_name(fold, seed) for seed in seeds for fold in splits]
     _refuse_unfinished(path, names, record)
-    report, log = read_json(path / REPORT), read_log(path / PREDICTIONS)
+    report, log = read_report(path / REPORT), read_log(path / PREDICTIONS)
+    read_split(path / SPLITS, read_rows(path / PREDICTIONS), seeds)
     _refuse_other_numbers(path, report, log)
     trainings = {name: read_source(path / FOLDS / name) for name in names}
     _refuse_differences(trainings, record)
@@ -102,11 +105,6 @@ def _refuse_unfinished(path: Path, names: list[str], record: dict[str, Any]) -> 
 
 
 def _refuse_other_numbers(path: Path, report: dict[str, Any], log: FoldLog) -> None:
-    wrong = log.folds[~np.isfinite(log.probabilities).all(axis=1)]
-    if len(wrong):
-        raise ValueError(
-            f"fold {wrong[0]} of the run in {path} predicted NaN or inf: its training diverged. Retrain it."
-        )
     for name, value in numbers_of(log).items():
         if report.get(name) is None or abs(report[name] - value) > 1e-9:
             raise ValueError(
@@ -131,7 +129,7 @@ def _refuse_differences(trainings: dict[str, Source], record: dict[str, Any]) ->
             raise ValueError(f"the folds {first} and {name} have different image processors.")
         if source.architecture.key != record["model"]:
             raise ValueError(f"fold {name} is a {source.architecture.key}, the run a {record['model']}.")
-        labels = list(read_json(source.path / "config.json")["id2label"].values())
+        labels = list(read_settings(source.path)[0].id2label.values())
         if labels != list(record["class_names"]):
             raise ValueError(f"fold {name} has other classes than the run: {', '.join(labels)}.")
 

@@ -5,12 +5,13 @@ metrics.jsonl     its last line: scores on held-out generated samples
 evaluation.json   tables that were measured later: a list of {title, columns, rows, note}
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
+
+from mer_hf.utils.untrusted import check_kinds, read_json_lines
 
 
 class Metric(NamedTuple):
@@ -28,16 +29,20 @@ METRICS = (
     Metric("accuracy", "accuracy", "accuracy"),
 )
 TASK = {"task_type": "video-classification", "task_name": "micro-expression recognition"}
+NUMBERS = ("samples", *(metric.key for metric in METRICS))
+TABLE_KINDS = {"title": str, "columns": list[str], "rows": list[list], "note": str | None}
 MEASURED = "<!-- measured -->", "<!-- /measured -->"
 """Marks in a card between which evaluation.json is shown."""
 
 
 def synthetic_scores(path: Path) -> dict[str, float]:
     """Return a run's scores on held-out generated samples, from the end of its metrics.jsonl, or `{}`."""
-    log = path / "metrics.jsonl"
-    lines = log.read_text().splitlines() if log.is_file() else []
-    scores = json.loads(lines[-1]).get("validation", {}) if lines else {}
-    return scores if {metric.key for metric in METRICS} <= set(scores) else {}
+    lines = read_json_lines(path / "metrics.jsonl", {"validation": dict[str, Any] | None})
+    scores = (lines[-1].get("validation") if lines else None) or {}
+    check_kinds(
+        {name: scores.get(name) for name in NUMBERS}, dict[str, float | None], f"{path}/metrics.jsonl"
+    )
+    return {} if None in map(scores.get, NUMBERS) else scores
 
 
 def is_test_selected(report: dict[str, Any]) -> bool:
@@ -107,8 +112,7 @@ def with_tables(card: str, tables: list[dict[str, Any]]) -> str:
 
 def table_text(table: dict[str, Any]) -> str:
     """Return one table of evaluation.json in Markdown."""
-    if not isinstance(table, dict) or not {"title", "columns", "rows"} <= set(table):
-        raise ValueError(f"a table of evaluation.json needs title, columns and rows, got {table}.")
+    check_kinds(table, TABLE_KINDS, "a table of evaluation.json")
     title, columns, rows = table["title"], table["columns"], table["rows"]
     if not columns or any(len(row) != len(columns) for row in rows):
         raise ValueError(f"the table {title!r} of evaluation.json needs {len(columns)} cells in every row.")

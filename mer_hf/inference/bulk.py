@@ -37,6 +37,7 @@ from mer_hf.face.action_units import VOCABULARY, given_action_units
 from mer_hf.loading import weights_sha256
 from mer_hf.utils.files import replacing, write_text
 from mer_hf.utils.provenance import Note
+from mer_hf.utils.untrusted import MOST_TEXT_BYTES, read_json
 from mer_hf.video.container import PICTURE_SUFFIXES, UNREAD_SUFFIXES, VIDEO_SUFFIXES
 
 from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
@@ -108,7 +109,7 @@ class BulkRun:
         if not self.run_file.exists():
             self.parts.mkdir(exist_ok=True)
             write_text(self.run_file, json.dumps(run))
-        elif change := _change(json.loads(self.run_file.read_text()), run):
+        elif change := _change(self._read_run(), run):
             raise ValueError(
                 f"{change} since {self.parts} was begun. Undo that to resume, or delete {self.parts} to "
                 "start again."
@@ -116,6 +117,11 @@ class BulkRun:
         if run["left_out"]:
             warnings.warn(Note(_left_out_text(run["left_out"])), stacklevel=2)
         return run
+
+    def _read_run(self) -> dict[str, Any]:
+        """Read the description of the run that was begun here."""
+        kinds = {"settings": dict, "clips": dict[str, str], "left_out": list[str]}
+        return read_json(self.run_file, kinds, most_bytes=MOST_TEXT_BYTES)
 
     def _describe(self) -> dict[str, Any]:
         """Return all that the table depends on."""
@@ -193,7 +199,7 @@ class BulkRun:
             if RANK == 0:
                 self.begin()
             _wait_for_the_others()
-            run = json.loads(self.run_file.read_text())
+            run = self._read_run()
             _wait_for_the_others()
         except FileNotFoundError as error:
             raise ValueError(
@@ -224,7 +230,7 @@ class BulkRun:
     def _join(self, settings: dict[str, Any], clips: list[str]) -> list[dict[str, Any]]:
         same = {name: settings[name] for name in ("model", "weights_sha256", "mer_hf")}
         rows = [
-            {"path": printable(clip), **json.loads((self.parts / f"{number:07d}.json").read_text()), **same}
+            {"path": printable(clip), **read_json(self.parts / f"{number:07d}.json"), **same}
             for number, clip in enumerate(clips)
         ]
         table = self.parts / self.out.name  # a killed process leaves what is unfinished among the parts

@@ -10,15 +10,18 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from inspect import get_annotations
 from pathlib import Path
 
 import numpy as np
 
 from mer_hf.face.evidence import Evidence
+from mer_hf.utils.untrusted import check_kinds, read_json
 
 FILE = "calibration.json"
 
 FEATURES = ("motion",)
+MOST_WEIGHT = 1e6
 _LEAST_PX = 0.03
 
 
@@ -44,14 +47,15 @@ class Calibration:
     record: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}.")
+        check_kinds(vars(self), get_annotations(Calibration), "a calibration")
+        if not 0.01 <= self.temperature <= 100:
+            raise ValueError(f"temperature must lie in 0.01 to 100, got {self.temperature}.")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must lie in 0 to 1, got {self.threshold}.")
         if set(self.weights) != set(FEATURES):
             raise ValueError(f"weights must be those of {', '.join(FEATURES)}, got {sorted(self.weights)}.")
-        if not all(math.isfinite(value) for value in (self.bias, *self.weights.values())):
-            raise ValueError("bias and weights must be finite numbers.")
+        if not all(abs(value) <= MOST_WEIGHT for value in (self.bias, *self.weights.values())):
+            raise ValueError(f"bias and weights must lie in -{MOST_WEIGHT:g} to {MOST_WEIGHT:g}.")
         if min(self.weights.values()) < 0:
             raise ValueError("weights must not be negative: more facial motion is more of an expression.")
 
@@ -59,7 +63,7 @@ class Calibration:
     def read(cls, path: Path) -> "Calibration":
         """Read `calibration.json`, or refuse a damaged one in one line."""
         try:
-            return cls(**json.loads(Path(path).read_text()))
+            return cls(**read_json(Path(path)))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is not a calibration ({error}). Run mer-hf calibrate again.") from error
 

@@ -471,6 +471,8 @@ class MicroExpressionPipeline:
             with torch.inference_mode():
                 batch = {name: torch.cat([each[apex][name] for apex in apexes]) for name in each[apexes[0]]}
                 logits = self._network(**batch).logits.mean(0).cpu().double().numpy()  # mps has no float64
+            if not np.isfinite(logits).all():
+                raise ValueError(f"{self.name} answered NaN or infinity: its weights are damaged.")
             probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits)
         scores = dict(zip(self._class_names(), probabilities.tolist(), strict=True))
         if not explain:

@@ -12,6 +12,8 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from mer_hf.utils.settings import check_settings
+
 from .saving import save_processors
 
 
@@ -42,6 +44,10 @@ def load_original(path: str | Path) -> dict[str, torch.Tensor]:
     for name, value in entries.items():
         if not isinstance(value, torch.Tensor):
             raise ValueError(f"{path} does not hold a state dict: {name!r} is a {type(value).__name__}.")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"{path}: the tensor {name} has more values than the file holds.")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"{path}: the tensor {name} holds NaN or infinity.")
     wrapped = all(name.startswith("module.") for name in content)
     return {name.removeprefix("module.") if wrapped else name: value for name, value in content.items()}
 
@@ -91,21 +97,32 @@ def build_config(
             raise ValueError(
                 f"{name}={value} contradicts the weights, whose shapes give {name}={found[name]}."
             )
+    values = {**found, **overrides}
+    if isinstance(values.get("id2label"), dict):  # as JSON has it
+        values["id2label"] = {str(index): name for index, name in values["id2label"].items()}
+    check_settings(config_class, values, "--config and the weights")
     try:
-        return config_class(**{**found, **overrides})
+        return config_class(**values)
     except Exception as error:  # transformers wraps the reason in an error of its own, over two lines
         raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
 
 
 def load_renamed(
-    model: PreTrainedModel, weights: Mapping[str, torch.Tensor], unseen: Iterable[str] = ("the fields",)
-) -> None:
-    """Load weights under the model's own names; every name and shape must fit.
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    weights: Mapping[str, torch.Tensor],
+    unseen: Iterable[str] = ("the fields",),
+) -> PreTrainedModel:
+    """Return a model with weights under its own names; all of them must fit before it takes memory.
 
     `unseen` names the fields that the shapes do not show, for the error message.
     """
     try:
+        with torch.device("meta"):
+            model_class(config).load_state_dict(dict(weights), assign=True)
+        model = model_class(config)
         model.load_state_dict(dict(weights))
+        return model
     except RuntimeError as error:  # its first line names the class, each other line a misfit
         misfit = str(error).splitlines()[1].strip()[:300]
         raise ValueError(

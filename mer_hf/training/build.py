@@ -13,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from mer_hf.loading import load
 from mer_hf.models.saving import save_processors
 from mer_hf.registry import ARCHITECTURES, Architecture
+from mer_hf.utils.settings import check_settings
 
 from .config import TrainingConfig, TrainingError
 
@@ -34,8 +35,10 @@ def _architecture(config: TrainingConfig) -> Architecture:
     own = {spec.name for spec in dataclasses.fields(architecture.config_class)}
     own -= {spec.name for spec in dataclasses.fields(architecture.config_class.__base__)}
     _check_fields("--config", config.config, own, architecture.config_class.__name__)
+    check_settings(architecture.config_class, config.config, "--config")
     own = set(inspect.signature(architecture.processor_class).parameters) - {"kwargs"}
     _check_fields("--processor", config.processor, own, architecture.processor_class.__name__)
+    check_settings(architecture.processor_class, config.processor, "--processor")
     return architecture
 
 
@@ -54,8 +57,8 @@ def _in_one_line(error: Exception) -> str:
 
 def build_processor(config: TrainingConfig):
     """Return the image processor of a run, new or of `--init-from` with the run's changes."""
-    architecture = _architecture(config)
     try:
+        architecture = _architecture(config)
         if config.init_from:
             start = _start(config.init_from)[1]
             return type(start).from_dict({**start.to_dict(), **config.processor})
@@ -66,10 +69,10 @@ def build_processor(config: TrainingConfig):
 
 def build_model(config: TrainingConfig, class_names: tuple[str, ...]):
     """Return the classifier of a run in training mode and float32, new or begun from `--init-from`."""
-    architecture = _architecture(config)
     classes = dict(enumerate(class_names))
     labels = {"id2label": classes, "label2id": {name: index for index, name in classes.items()}}
     try:
+        architecture = _architecture(config)
         if config.init_from:
             return _continued(architecture, config, labels).train()
         return architecture.classifier_class(architecture.config_class(**config.config, **labels)).train()

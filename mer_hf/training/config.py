@@ -15,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from mer_hf.utils.bounds import SEED
+from mer_hf.utils.untrusted import check_kinds, parse_json, read_json
 
 RECIPES = Path(__file__).parent / "recipes"
 NOT_IN_RECIPES = ("output_dir", "resume", "recipe", "dry_run")
@@ -114,7 +115,7 @@ class TrainingConfig:
     folds: int = _protocol(5, "parts of --protocol kfold", least=2, most=10000)
     train_on: str | None = _protocol(None, "training datasets of --protocol cross, with commas")
     test_on: str | None = _protocol(None, "test datasets of --protocol cross, with commas")
-    num_seeds: int = _protocol(1, "repeat everything with --seed, --seed + 1, ...", least=1, most=10000)
+    num_seeds: int = _protocol(1, "repeat everything with --seed, --seed + 1, ...", least=1, most=1000)
     selection: str = _protocol(
         "last", "weights that are tested: the last ones; the best epoch on training subjects set aside "
         "(inner); or the best epoch on the tested subject itself, as published code does, which every report "
@@ -194,6 +195,12 @@ class TrainingConfig:
 
 
 FIELDS = tuple(spec.name for spec in fields(TrainingConfig))
+PROVENANCE = ("given", "mer_hf", "torch", "device", "clips_sha256", "splits_sha256")
+RECORD_KINDS: dict[str, Any] = {
+    **{spec.name: spec.type for spec in fields(TrainingConfig)}, **dict.fromkeys(PROVENANCE, str),
+    "started_with": int, "num_processes": int, "commit": str | None, "class_names": list[str],
+}  # fmt: skip
+"""Field of train_config.json -> its type."""
 
 
 def flag_of(name: str) -> str:
@@ -207,8 +214,8 @@ def _pair(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"expected field=value, got {text!r}")
     try:
-        return name, json.loads(value)
-    except (json.JSONDecodeError, RecursionError):
+        return name, parse_json(value, name)
+    except ValueError:
         return name, value
 
 
@@ -266,17 +273,27 @@ def recipe_arguments(name: str) -> list[str]:
     return arguments
 
 
+def read_record(path: Path, default: dict | None = None) -> dict[str, Any]:
+    """Read train_config.json: what a run was started with, each value as its flag takes it."""
+    record = read_json(path, default=default)
+    check_kinds(record, {name: kind for name, kind in RECORD_KINDS.items() if name in record}, str(path))
+    try:
+        TrainingConfig(**{name: value for name, value in record.items() if name in FIELDS})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return record
+
+
 def read_stored(output_dir: str | Path) -> dict[str, Any] | None:
     """Return the fields that the run in a folder was started with, None if there is no run."""
     path = Path(output_dir) / "train_config.json"
     if not path.is_file():
         return None
     try:
-        return {name: value for name, value in json.loads(path.read_text()).items() if name in FIELDS}
-    except (ValueError, AttributeError) as error:
-        raise TrainingError(
-            f"cannot resume: {path} is not a record of a run ({error!r}). Choose another folder."
-        ) from error
+        record = read_record(path)
+    except ValueError as error:
+        raise TrainingError(f"cannot resume: {error} Choose another folder.") from error
+    return {name: value for name, value in record.items() if name in FIELDS}
 
 
 def parse_args(arguments: list[str] | None = None) -> TrainingConfig:

@@ -17,6 +17,7 @@ from mer_hf.loading import takes_flow_maps
 from mer_hf.synthetic import CLASSES
 from mer_hf.synthetic.record import fingerprint
 from mer_hf.utils.files import replacing
+from mer_hf.utils.untrusted import read_npz
 
 from .augmentation import generator_of, vary
 from .config import MAX_SEED, TrainingConfig, TrainingError
@@ -76,8 +77,7 @@ class SyntheticSource:
             share = f"{indices.start}-{indices.stop}-{indices.step}"
             path = Path(self.config.cache_dir) / f"{kind.key()}-{seed}-{share}-{fingerprint()}.npz"
             if path.is_file():
-                with np.load(path, allow_pickle=False) as kept:
-                    return dict(kept)
+                return read_npz(path)
         parts, hidden = [], self.rank > 0
         with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=hidden) as bar:
             for part in draw(kind.view(seed, size), indices, 64, self.config.num_workers):

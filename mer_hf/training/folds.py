@@ -36,7 +36,7 @@ from mer_hf.utils.work_queue import WorkQueue
 
 from .baselines import baseline_rows
 from .build import build_model, build_processor
-from .config import TrainingConfig, TrainingError
+from .config import TrainingConfig, TrainingError, read_record
 from .loop import make_accelerator, run_training
 from .optimization import make_optimizer
 from .recorded import Recorded, RecordedSource, read_recorded
@@ -121,9 +121,9 @@ class ProtocolRun:
         }  # fmt: skip
 
     def _check(self) -> None:
-        before = json.loads((self.path / "train_config.json").read_text())
+        before = read_record(self.path / "train_config.json")
         for name, digest in self._digests().items():
-            if before[name] != digest:
+            if before.get(name) != digest:
                 what = "clips or labels" if name == "clips_sha256" else "folds"
                 raise TrainingError(
                     f"--data {self.config.data} now has other {what} than the run in {self.path}. "

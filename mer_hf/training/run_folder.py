@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mer_hf.utils.files import append_line, write_text, writing
+from mer_hf.utils.untrusted import check_kinds
 
-from .config import TrainingConfig, TrainingError
+from .config import TrainingConfig, TrainingError, read_record
 
 try:
     import fcntl
@@ -65,7 +66,7 @@ class RunFolder:
     def started_with(self) -> int | None:
         """Return the number of processes that the run was started with, None if there is no run."""
         record = self.path / "train_config.json"
-        return json.loads(record.read_text()).get("num_processes") if record.is_file() else None
+        return read_record(record).get("num_processes") if record.is_file() else None
 
     def claim(self, setting: dict[str, Any]) -> None:
         """Make the folder and record the run in it, or check that it is the run to resume.
@@ -155,7 +156,8 @@ class RunFolder:
         for line in path.read_text().splitlines():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError:  # the process was killed while it wrote this line
+                check_kinds(record, {"step": int}, str(path))
+            except (ValueError, RecursionError):  # the process was killed while it wrote this line
                 continue
             if "validation" not in record and record["step"] <= step:
                 kept.append(line + "\n")

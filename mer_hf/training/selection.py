@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from mer_hf.evaluation.metrics import accuracy, uf1
 from mer_hf.utils.files import replacing, write_text
+from mer_hf.utils.untrusted import read_json_lines
 
 from .recorded import Recorded
 
@@ -49,9 +50,8 @@ class BestEpoch:
 
     def update(self, model: torch.nn.Module, epoch: int) -> None:
         """Score a network after an epoch, and keep its weights if they are the best."""
-        lines = self.scores_path.read_text().splitlines() if self.scores_path.is_file() else []
-        # A resumed run trains its last epochs again.
-        earlier = [row for row in map(json.loads, lines) if row["epoch"] < epoch]
+        rows = read_json_lines(self.scores_path, {"epoch": int, "score": float})
+        earlier = [row for row in rows if row["epoch"] < epoch]  # a resumed run trains its last epochs again
         best = max((row["score"] for row in earlier), default=-1.0)
         table = self.recorded.table
         predictions = predict(model, self.recorded, self.rows).argmax(axis=1)

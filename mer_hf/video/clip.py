@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 import av
 import httpx2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
+from mer_hf.utils.untrusted import in_one_line, open_regular
 
 from .container import (
     PICTURE_SUFFIXES,
@@ -37,6 +38,9 @@ from .container import (
 
 MAX_BYTES = 1_000_000_000
 LEAST_STEP_S = 0.01
+MOST_PIXELS = 40_000_000
+"""Of one picture: 8K video has 33 million."""
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP")
 IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 
 
@@ -357,15 +361,26 @@ def _frames_of(
     files: Sequence[Path], fps: float | None, kept: Iterable[int] | None = None
 ) -> Iterator[Frame]:
     for i in range(len(files)) if kept is None else kept:
-        file = files[i]
-        try:
-            with Image.open(file) as image:
-                pixels = _to_rgb(ImageOps.exif_transpose(image), str(file))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ClipError(
-                f"{file}: the picture cannot be read ({error}). Copy it again or remove it."
-            ) from error
-        yield Frame(pixels, _time_s(i, fps), file.name)
+        yield Frame(_to_rgb(read_picture(files[i]), str(files[i])), _time_s(i, fps), files[i].name)
+
+
+def read_picture(source: Path | bytes) -> Image.Image:
+    """Read a picture file, or its bytes, upright; its content is of `PICTURE_FORMATS`, its size bounded."""
+    label = "a picture" if isinstance(source, bytes) else str(source)
+    try:
+        with BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:
+            image = Image.open(file, formats=PICTURE_FORMATS)
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS:,} are read")
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow raises exceptions of every kind
+        reason = in_one_line(error).removeprefix(f"{label} ").removesuffix(".")
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not JPEG, PNG or BMP"
+        raise ClipError(
+            f"{label}: the picture cannot be read ({reason}). Copy it again or remove it."
+        ) from error
 
 
 def _to_rgb(picture: Any, label: str) -> np.ndarray:

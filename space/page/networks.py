@@ -4,7 +4,6 @@ A network is built from the installed classes and safetensors only; no code from
 is asked without a token, so that no visitor reads what only the owner of the page may read.
 """
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from huggingface_hub import HfApi, constants
+from transformers import PreTrainedConfig
 
 from mer_hf import loading, registry
 from mer_hf.inference.pipeline import MicroExpressionPipeline
@@ -30,8 +30,6 @@ MOST_HUB_BYTES = 40_000_000
 MOST_NETWORK_BYTES = 110_000_000
 """Limit of the networks in memory; while one is loaded its file is there too, in all less than 200 MB."""
 MOST_SETTINGS_BYTES = 20_000
-MOST_NUMBER = 4096
-"""Limit of every number in the settings: one large value could make a network that takes all memory."""
 SETTINGS = ("config.json", "preprocessor_config.json")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -135,16 +133,14 @@ class Networks:
             settings = loading.snapshot(
                 repo_id, revision, max_bytes=MOST_SETTINGS_BYTES, patterns=SETTINGS, **options
             )
-            _check_settings(model, settings)
-            self.held.trim(room=2 * self._check_parameters(model, settings))
+            self.held.trim(room=2 * self._check_parameters(_settings_of(model, settings), model))
             folder = loading.snapshot(repo_id, settings.name, max_bytes=self.most_hub_bytes, **options)
             return MicroExpressionPipeline.from_pretrained(folder, self.device)
 
-    def _check_parameters(self, model: str, folder: Path) -> int:
+    def _check_parameters(self, config: PreTrainedConfig, model: str) -> int:
         """Return the bytes of the parameters that the settings ask for, before they take memory."""
-        architecture = registry.ARCHITECTURES[json.loads((folder / "config.json").read_text())["model_type"]]
         with torch.device("meta"):
-            network = architecture.classifier_class(architecture.config_class.from_pretrained(folder))
+            network = registry.ARCHITECTURES[config.model_type].classifier_class(config)
         size = 4 * sum(parameter.numel() for parameter in network.parameters())
         if size > self.most_hub_bytes:
             most = self.most_hub_bytes / 1e6
@@ -152,24 +148,10 @@ class Networks:
         return size
 
 
-def _check_settings(model: str, folder: Path) -> None:
-    """Raise `ValueError` unless the settings are those of a known architecture, with usual numbers."""
-    numbers = []
-
-    def read_number(text: str) -> float:
-        numbers.append(abs(float(text)))
-        return numbers[-1]
-
-    hooks = {"parse_int": read_number, "parse_float": read_number, "parse_constant": read_number}
+def _settings_of(model: str, folder: Path) -> PreTrainedConfig:
+    """Return the settings of a known architecture; raise `ValueError` if a value is unusual."""
     try:
-        texts = [(folder / name).read_text() for name in SETTINGS if (folder / name).is_file()]
-        settings = [json.loads(text, **hooks) for text in texts]
-        key = settings[0]["model_type"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{model} has no valid config.json with a model_type.") from error
-    if str(key) not in registry.ARCHITECTURES:
-        known = ", ".join(registry.ARCHITECTURES)
-        raise ValueError(f"{model} holds a model of type {str(key)[:40]!r}; this page runs {known}.")
-    for number in numbers:
-        if not number <= MOST_NUMBER:  # NaN too
-            raise ValueError(f"{model}: its settings hold the number {number:g}; the limit is {MOST_NUMBER}.")
+        return loading.read_settings(folder)[0]
+    except ValueError as error:
+        reason = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
+        raise ValueError(f"{model}: {reason}") from error

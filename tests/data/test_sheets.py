@@ -1,3 +1,4 @@
+import openpyxl
 import pytest
 
 from mer_hf.data.sheets import CodedUnit, frame_number, parse_action_units, read_sheet
@@ -58,6 +59,22 @@ def test_the_header_is_found_below_a_preamble(tmp_path):
     for text in ("Subject,Filename\n006,x\n", "Subject;Filename\n006;x\n", "Subject\tFilename\n006\tx\n"):
         (tmp_path / "a.csv").write_text(text)
         assert read_sheet(tmp_path / "a.csv") == [{"subject": "006", "filename": "x"}]
+
+
+@pytest.mark.parametrize("cell", ["XFD1048576", "A1048576", "XFD1"])
+def test_a_cell_far_away_makes_no_large_sheet(tmp_path, cell):
+    book = openpyxl.Workbook()
+    book.active.append(["Subject", "Filename"])
+    book.active[cell] = "x"
+    book.save(tmp_path / "a.xlsx")
+    with pytest.raises(ValueError, match="more than 100,000 rows or 1000 columns"):
+        read_sheet(tmp_path / "a.xlsx")
+
+
+def test_a_row_longer_than_the_header_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("Subject,Filename\n006,x,y\n")
+    with pytest.raises(ValueError, match="more cells than its header in the row 006, x, y"):
+        read_sheet(tmp_path / "a.csv")
 
 
 def test_what_is_not_a_sheet_is_refused_in_one_line(tmp_path):

@@ -22,7 +22,15 @@ def test_it_is_read_as_it_was_written_and_damage_is_told_in_one_line(tmp_path):
     made = Calibration(1.5, -0.2, ONES, 0.4, {"clips": 3})
     (tmp_path / "calibration.json").write_text(made.to_json())
     assert Calibration.read(tmp_path / "calibration.json") == made
-    for text in ("{", "{}", json.dumps(json.loads(made.to_json()) | {"temperature": 0})):
+    wrong = (
+        {"temperature": 0},
+        {"temperature": 1e-320},
+        {"bias": 1e300},
+        {"weights": []},
+        {"record": 5},
+        {"threshold": "x"},
+    )
+    for text in ("{", "{}", *(json.dumps(json.loads(made.to_json()) | change) for change in wrong)):
         (tmp_path / "calibration.json").write_text(text)
         with pytest.raises(
             ValueError, match=r"calibration\.json is not a calibration .* Run mer-hf calibrate"

@@ -186,7 +186,8 @@ def test_the_time_line_places_every_interval_and_the_table_opens_it():
 
 def test_the_time_line_counts_longer_expressions_apart():
     scores = {"negative": 0.1, "positive": 0.9}
-    shown = long_video.time_line(long_of(Interval(15.0, 15.4, 16.2, 1.0, 1.2, "expression", "positive", scores)))
+    longer = Interval(15.0, 15.4, 16.2, 1.0, 1.2, "expression", "positive", scores)
+    shown = long_video.time_line(long_of(longer))
     assert "No micro-expression found and 1 longer expression in 60 s" in shown and "<td>1.20</td>" in shown
     assert "positive, 90% (longer than a micro-expression)" in shown and 'class="longer"' in shown
 

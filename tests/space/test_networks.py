@@ -8,18 +8,18 @@ from contextlib import nullcontext
 import pytest
 from huggingface_hub import HfApi, constants
 from page import networks as networks_module
-from page.networks import Networks, _check_settings
+from page.networks import Networks, _settings_of
 from safetensors.torch import load_file, save_file
 
 from tests.hub.hub_server import serve
 from tests.models.tiny import tiny_model, tiny_processor
 
 REFUSALS = {
-    "me/bert": "type 'bert'; this page runs htnet",
+    "me/bert": "type 'bert'; this package runs htnet",
     "me/pickle": "no safetensors",
-    "me/wide": "the number 1e+06; the limit is 4096",
+    "me/wide": "hidden_size must lie in 1 to 2048, got 1000000",
     "me/private": "me/private could not be downloaded",
-    "me/empty": "no valid config.json",
+    "me/empty": "lacks config.json",
     "me/heavy": "MB; at most",
     "me/none": "there is no model me/none",
     "me/bert@no-such": "has no revision no-such",
@@ -89,16 +89,16 @@ def test_a_model_is_loaded_without_its_code_and_what_may_not_be_is_refused_befor
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"config.json": "no JSON"}, "no valid config.json"),
-        ({"config.json": "[1]"}, "no valid config.json"),
-        ({"preprocessor_config.json": '{"size": 1}'}, "no valid config.json"),
-        ({"config.json": '{"model_type": ["htnet"]}'}, "this page runs htnet"),
-        ({"config.json": '{"model_type": "htnet", "depths": [1, [2, -5000]]}'}, "number 5000; the limit is"),
-        ({"config.json": '{"model_type": "htnet", "eps": Infinity}'}, "the number inf"),
-        ({"config.json": '{"model_type": "htnet", "eps": NaN}'}, "the number nan"),
+        ({"config.json": "no JSON"}, "is not valid JSON"),
+        ({"config.json": "[1]"}, "must be dict"),
+        ({"preprocessor_config.json": '{"size": 1}'}, "lacks config.json"),
+        ({"config.json": '{"model_type": ["htnet"]}'}, "model_type must be str"),
+        ({"config.json": '{"model_type": "htnet", "depths": [1, [2, -5000]]}'}, "depths must be"),
+        ({"config.json": '{"model_type": "htnet", "eps": Infinity}'}, "Infinity is not a finite number"),
+        ({"config.json": '{"model_type": "htnet", "eps": NaN}'}, "NaN is not a finite number"),
         (
             {"config.json": '{"model_type": "htnet"}', "preprocessor_config.json": '{"size": 100000}'},
-            "the number 100000",
+            "size must lie in 1 to 448, got 100000",
         ),
     ],
 )
@@ -106,10 +106,10 @@ def test_settings_that_could_take_all_memory_are_refused(tmp_path, settings, wor
     for name, text in settings.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=words):
-        _check_settings("me/model", tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "mmnet", "size": 4096, "big": "9999999"}')
-    (tmp_path / "preprocessor_config.json").unlink(missing_ok=True)
-    _check_settings("me/model", tmp_path)
+        _settings_of("me/model", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "mmnet", "unknown": "9999999"}')
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    _settings_of("me/model", tmp_path)
 
 
 def test_a_large_model_is_refused_by_its_size_alone(tmp_path, put):

@@ -209,14 +209,14 @@ def test_a_folder_that_holds_something_and_other_data_are_refused(protocol_run, 
 
 def test_a_log_that_was_changed_is_refused(ended, tmp_path):
     folder = Path(ended.output_dir)
-    for name in ("train_config.json", "predictions.csv"):
+    for name in ("train_config.json", "predictions.csv", "splits.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     text = (tmp_path / "predictions.csv").read_text().splitlines(keepends=True)
     for changed, message in (
         ([*text, text[1]], "a clip more than once"),
-        ([*text[:-1], text[-1][:30]], "is cut off"),
+        ([*text[:-1], text[-1][:30]], "cells where the header has"),
         ([*text[:-1], text[-1].replace(",last,", ",test-selected,")], "mixes ways to choose an epoch"),
-        (["key,label\n", "a,b\n"], "lacks dataset"),
+        (["key,label\n", "a,b\n"], "lacks the column subject"),
     ):
         (tmp_path / "predictions.csv").write_text("".join(changed))
         with pytest.raises(ValueError, match=message):

@@ -1,7 +1,10 @@
 """Every medium is written here, with PyAV and Pillow: a gradient over which a yellow square walks."""
 
 import gc
+import os
+import struct
 import tracemalloc
+import zlib
 from fractions import Fraction
 from unittest.mock import MagicMock
 
@@ -213,6 +216,34 @@ def test_other_files_between_numbered_frames_may_be_skipped(tmp_path):
     assert clip.frame_names == ("img9.jpg", "img99.jpg", "img99.jpg") and clip.timestamps_s[2] == 0.04
     (folder / "reg_img9.jpg").touch()
     assert "img9.jpg and reg_img9.jpg have the same number" in error_of(numbered_frames, folder)
+
+
+def png_of(width, height):
+    """A picture that ends after its size."""
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT", b"IEND")
+    packed = (
+        struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def test_a_frame_that_is_something_else_is_refused_unread(tmp_path, monkeypatch):
+    tmp_path = write_pictures(tmp_path / "clip", ["img1.png", "img2.png", "img3.png"])
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    kinds = ["EPS", "GIF", "TIFF"]
+    pictures = [
+        (kind, lambda path, kind=kind: Image.new("RGB", (WIDTH, HEIGHT)).save(path, kind)) for kind in kinds
+    ]
+    for name, write in (
+        *pictures,
+        ("13000 x 13000 pixels, at most 40,000,000", lambda path: path.write_bytes(png_of(13_000, 13_000))),
+        ("is not a regular file", os.mkfifo),
+        ("is not a regular file", lambda path: path.symlink_to("/dev/zero")),
+    ):
+        path = tmp_path / "img2.png"
+        write(path)
+        assert ("not JPEG, PNG or BMP" if name in kinds else name) in error_of(read_clip, tmp_path)
+        path.unlink()
 
 
 def test_gray_and_sideways_pictures_in_a_folder_become_upright_rgb(tmp_path):

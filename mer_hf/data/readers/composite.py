@@ -1,11 +1,11 @@
 """The composite of MEGC2019, defined by its official list: 442 clips of SMIC-HS, CASME II and SAMM."""
 
-import csv
-import io
 import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from mer_hf.utils.untrusted import read_csv, read_text
 
 from ..annotations import Findings
 from ..sheets import separator
@@ -33,8 +33,8 @@ def identity(dataset: str, subject: str, clip: str) -> tuple:
 
 def read_list(path: Path) -> list[tuple[str, str, str, str]]:
     """Read the official list, with or without a header: dataset, subject, clip and class."""
-    rows, text = [], path.read_text(encoding="utf-8-sig")
-    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=separator(text)), start=1):
+    rows, text = [], read_text(path)
+    for number, row in read_csv(path, separator(text), text):
         cells = [cell.strip() for cell in row]
         dataset = NAMES.get(re.sub(r"[^a-z0-9]", "", cells[0].lower())) if cells else None
         if number == 1 and dataset is None:

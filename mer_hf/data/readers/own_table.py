@@ -1,14 +1,13 @@
 """A user's own clips: a CSV table with one row per clip."""
 
-import csv
-import io
-import json
 import os
 import re
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 from mer_hf.labels import TO_COMPOSITE3
+from mer_hf.utils.untrusted import read_csv, read_json, read_text
 
 from ..annotations import PHASES, Annotation, Findings
 from ..sheets import frame_number, parse_action_units, separator
@@ -24,8 +23,8 @@ def read_class_map(pairs: list[str]) -> dict[str, str]:
     """Read `--class-map`: pairs `label=class`, or one JSON file that maps labels to classes."""
     if len(pairs) == 1 and "=" not in pairs[0]:
         try:
-            return {label: str(name) for label, name in json.loads(Path(pairs[0]).read_text()).items()}
-        except (OSError, ValueError, AttributeError) as error:
+            return read_json(Path(pairs[0]), dict[str, str])
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f"--class-map {pairs[0]} is not a JSON file of label: class ({error})."
             ) from error
@@ -78,14 +77,9 @@ def read_user_table(csv: Path, class_map: dict[str, str] | None = None) -> Findi
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the rows of a table that has all required columns, each with its line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text ({error.reason}). Save the table as CSV in UTF-8."
-        ) from error
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator(text), skipinitialspace=True)
-    names = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+    text = read_text(path)
+    (_, header), *lines = [each for each in read_csv(path, separator(text), text) if each[1]] or [(0, [])]
+    names = [name.strip().lower() for name in header]
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise ValueError(
@@ -94,7 +88,10 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         )
     if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
         raise ValueError(f"{path} has the column {', '.join(twice)} more than once. Rename or remove one.")
-    rows = [(reader.line_num, row) for row in reader]
+    rows = [
+        (number, dict(zip_longest(names, row[: len(names)])) | {None: row[len(names) :]})
+        for number, row in lines
+    ]
     if not rows:
         raise ValueError(f"{path} has no row below its header. Add a row for each clip.")
     return rows

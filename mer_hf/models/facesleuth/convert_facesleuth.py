@@ -250,8 +250,7 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     state = load_original(path)
     config, notes = read_config(state, overrides or {})
     weights = rename(state, config.attention_type)
-    model = FaceSleuthForVideoClassification(config)
-    load_renamed(model, weights)
+    model = load_renamed(FaceSleuthForVideoClassification, config, weights)
     names = None if config.num_action_units else []
     processor = FaceSleuthImageProcessor(size=config.image_size, action_unit_names=names)
     if config.num_action_units != len(processor.action_unit_names):

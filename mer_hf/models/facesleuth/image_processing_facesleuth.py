@@ -56,12 +56,12 @@ class FaceSleuthImageProcessor(BaseImageProcessor):
     def __init__(
         self,
         size: int = 224,
-        image_mean=None,
-        image_std=None,
-        action_unit_names=None,
+        image_mean: list[float] | None = None,
+        image_std: list[float] | None = None,
+        action_unit_names: list[str] | None = None,
         binarize_action_units: bool = True,
         action_unit_threshold: float = 0.5,
-        face_geometry=None,
+        face_geometry: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -64,9 +64,9 @@ class HSTAConfig(PreTrainedConfig):
     tubelet_size: int = 2
     hidden_sizes: list[int] | tuple[int, ...] | None = None
     num_attention_heads: list[int] | tuple[int, ...] | None = None
-    depths: list | tuple | None = None
+    depths: list[list[int]] | tuple[tuple[int, ...], ...] | None = None
     mlp_ratio: int | float = 4
-    hidden_act: str = "gelu"
+    hidden_act: Literal["gelu", "gelu_new", "quick_gelu", "relu", "silu", "tanh"] = "gelu"
     qkv_bias: bool = True
     layer_norm_eps: float | int = 1e-6
     hidden_dropout_prob: float | int = 0.2

@@ -105,8 +105,7 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     state = load_original(path)
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
-    model = HSTAForVideoClassification(config)
-    load_renamed(model, weights)
+    model = load_renamed(HSTAForVideoClassification, config, weights)
     save_converted(model, HSTAImageProcessor(size=config.image_size, num_frames=config.num_frames), out_dir)
     notes.append(
         "The processor draws frames at random as the original does: seed=0 makes the draw repeatable."

@@ -76,9 +76,9 @@ class HSTAImageProcessor(BaseImageProcessor):
         max_frames: int | None = 50,
         resize: str = "opencv",
         motion_gain: float | None = None,
-        image_mean=None,
-        image_std=None,
-        face_geometry=None,
+        image_mean: list[float] | None = None,
+        image_std: list[float] | None = None,
+        face_geometry: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -1,6 +1,6 @@
 """Configuration of HTNet."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -57,7 +57,7 @@ class HTNetConfig(PreTrainedConfig):
     depths: list[int] | tuple[int, ...] | int | None = None
     num_hierarchies: int | None = None
     mlp_ratio: int | float = 4
-    hidden_act: str = "gelu"
+    hidden_act: Literal["gelu", "gelu_new", "quick_gelu", "relu", "silu", "tanh"] = "gelu"
     hidden_dropout_prob: float | int = 0.0
     attention_probs_dropout_prob: float | int = 0.0
     layer_norm_eps: float | int = 1e-5

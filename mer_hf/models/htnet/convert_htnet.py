@@ -67,6 +67,8 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     layers = Counter(
         int(level) for level, _ in {m.groups() for m in (re.match(_LAYER, n) for n in state) if m}
     )
+    if len(layers) <= max(layers):
+        raise ValueError(f"the layers of a hierarchy below {max(layers)} are missing.")
     ratio = feed_forward / hidden_size
     found = {
         "hidden_size": hidden_size,
@@ -103,8 +105,7 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     state = load_original(path)
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
-    model = HTNetForVideoClassification(config)
-    load_renamed(model, weights, UNSEEN)
+    model = load_renamed(HTNetForVideoClassification, config, weights, UNSEEN)
     processor = None
     if config.num_channels == 3 and config.image_size % 4 == 0:
         processor = HTNetImageProcessor(size=config.image_size)

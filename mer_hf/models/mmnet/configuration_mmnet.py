@@ -1,6 +1,6 @@
 """Configuration of MMNet."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -63,7 +63,7 @@ class MMNetConfig(PreTrainedConfig):
     num_attention_heads: int = 4
     mlp_ratio: int | float = 4
     qkv_bias: bool = True
-    hidden_act: str = "gelu"
+    hidden_act: Literal["gelu", "gelu_new", "quick_gelu", "relu", "silu", "tanh"] = "gelu"
     drop_path_rate: float | int = 0.0
     layer_norm_eps: float | int = 1e-6
     batch_norm_eps: float | int = 1e-5

@@ -144,8 +144,7 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     state = load_original(path)
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
-    model = MMNetForVideoClassification(config)
-    load_renamed(model, weights)
+    model = load_renamed(MMNetForVideoClassification, config, weights)
     save_converted(model, MMNetImageProcessor(size=config.image_size), out_dir)
     return [*notes, name_dead(state, dead(state))]
 

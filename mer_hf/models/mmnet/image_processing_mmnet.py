@@ -36,7 +36,14 @@ class MMNetImageProcessor(BaseImageProcessor):
 
     model_input_names = ("pixel_values",)
 
-    def __init__(self, size: int = 224, image_mean=None, image_std=None, face_geometry=None, **kwargs):
+    def __init__(
+        self,
+        size: int = 224,
+        image_mean: list[float] | None = None,
+        image_std: list[float] | None = None,
+        face_geometry: dict | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if not isinstance(size, int) or size < 1:
             raise ValueError(f"size must be a positive whole number, got {size!r}.")
