@@ -1,5 +1,8 @@
 """Class schemes, the maps between them, and the action units (AUs) of the project."""
 
+import re
+from dataclasses import dataclass
+
 SCHEMES: dict[str, tuple[str, ...]] = {
     "composite3": ("negative", "positive", "surprise"),
     "four": ("happiness", "surprise", "negative", "others"),
@@ -64,3 +67,51 @@ def normalise_emotion(name: str) -> str:
     if key not in TO_COMPOSITE3:
         raise ValueError(f"unknown emotion {name!r}. Known: {', '.join(TO_COMPOSITE3)}.")
     return key
+
+
+# --- the notation of coders ---------------------------------------------------------------------------------
+
+UNIT = re.compile(r"^(AU|AD)?\s*([LRATB]?)\s*(\d{1,2})\s*([A-E]?)$", re.IGNORECASE)
+SIDES = {"L": "left", "R": "right", "A": "asymmetric", "T": "top", "B": "bottom", "": ""}
+
+
+@dataclass(frozen=True)
+class CodedUnit:
+    """An action unit as a person coded it.
+
+    Attributes:
+        number (`int`): In the Facial Action Coding System; above 46, head and eye positions and others.
+        side (`str`): `left`, `right`, `asymmetric`, `top`, `bottom` or `""`.
+        intensity (`str`): `A` to `E`, or `""`.
+    """
+
+    number: int
+    side: str = ""
+    intensity: str = ""
+
+
+def parse_action_units(text: str) -> tuple[tuple[CodedUnit, ...], tuple[str, ...]]:
+    """Read coded action units, such as `4+L10`, `(R6 or R12) + R15`, `A14C`, `10A/B`, `AD38` or `?`.
+
+    Returns the units in the order in which they are written, each once, and notes on what is ambiguous: the
+    first of several alternatives is taken; action descriptors (AD) and anything else are excluded.
+    """
+    units: list[CodedUnit] = []
+    notes: list[str] = []
+    # A full-width comma occurs in published sheets.
+    for part in re.split(r"[+,;\uff0c]", text):
+        part = part.strip()
+        if not part or part == "?":
+            continue
+        choices = list(filter(None, re.split(r"\bor\b|/", part.strip("() "), flags=re.IGNORECASE)))
+        if len(choices) > 1:
+            notes.append(f"{part}: took {choices[0].strip()}")
+        # A cell that holds one number may be read as 4.0.
+        match = UNIT.match(choices[0].strip("() ").removesuffix(".0") if choices else "")
+        if not match or (match[1] or "").upper() == "AD":
+            notes.append(f"excluded {part}")
+            continue
+        unit = CodedUnit(int(match[3]), SIDES[match[2].upper()], match[4].upper())
+        if unit not in units:
+            units.append(unit)
+    return tuple(units), tuple(notes)

@@ -29,6 +29,7 @@ LINES = [
     {"labels", "utils", "video", "models"},
     {"registry"},
     {"face", "loading"},
+    {"interchange"},
     {"inference", "synthetic"},
     {"visualization", "data"},
     {"evaluation"},

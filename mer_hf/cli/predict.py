@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
+from .exports import ARGUMENTS, CODINGS, EXPORTS, check_exports, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ OUTPUTS = {
     argument("--faces", "all", "give an answer for every face (--json: a list)", choices=["all"]),
     JSON,
     *(argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in OUTPUTS.items()),
+    *ARGUMENTS,
+    argument("--export-dir", "DIR", "with --out: write a file for each clip", type=Path),
+    argument("--export", "KIND", "of these kinds (default: eaf)", nargs="+", choices=list(CODINGS)),
 )
 def predict(args: argparse.Namespace) -> str:
     """Analyse a clip of a face, or all clips of a folder."""
@@ -55,6 +59,9 @@ def predict(args: argparse.Namespace) -> str:
         return _predict_many(args)
     for name, (suffixes, _) in OUTPUTS.items():
         check_output(getattr(args, name), suffixes)
+    check_exports(args)
+    if args.export_dir or args.export:
+        raise ValueError("--export-dir and --export are for many clips. Add --out FILE, or give --eaf FILE.")
     from mer_hf.inference.bulk import find_clips
     from mer_hf.inference.pipeline import MicroExpressionPipeline
 
@@ -72,6 +79,7 @@ def predict(args: argparse.Namespace) -> str:
     with _lazy_bar() as progress:
         prediction, track = pipeline.with_track(args.clip, **options, progress=progress)
     _write_files(args, prediction, track)
+    _export(args, [(prediction, track)])
     return prediction.to_json() if args.json else summary(prediction)
 
 
@@ -83,13 +91,20 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
     from mer_hf.face.tracking import FaceError
 
     with _lazy_bar() as progress:
-        largest, _ = pipeline.with_track(args.clip, **options, progress=progress)
-    answers = []
+        largest, track = pipeline.with_track(args.clip, **options, progress=progress)
+    answers, tracked = [], []
     for face, box in enumerate(largest.faces, 1):
         try:
-            answers.append(largest if face == largest.face else pipeline(args.clip, face=face, **options))
+            found = (
+                (largest, track)
+                if face == largest.face
+                else pipeline.with_track(args.clip, face=face, **options)
+            )
+            tracked.append(found)
+            answers.append(found[0])
         except FaceError as error:
             answers.append({"face": face, "box": box, "error": str(error)})
+    _export(args, tracked)
     if args.json:
         return json.dumps([answer if isinstance(answer, dict) else answer.to_dict() for answer in answers])
     texts = [
@@ -113,6 +128,15 @@ def _lazy_bar() -> Iterator[Callable[[float, float], None]]:
             shown[0](round(done_s), round(all_s))
 
         yield progress
+
+
+def _export(args: argparse.Namespace, answers: "list[tuple[Prediction, FaceTrack]]") -> None:
+    """Write the answers to one clip, one for each face, for other programs."""
+    from mer_hf.interchange.coding import Coding, joined
+    from mer_hf.interchange.openface import rows_of
+
+    rows = (row for prediction, track in answers for row in rows_of(prediction, track))
+    write_exports(args, lambda: joined([Coding.of(answer, args.clip) for answer, _ in answers]), rows)
 
 
 def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "FaceTrack") -> None:
@@ -146,16 +170,19 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
 
 
 def _predict_many(args: argparse.Namespace) -> str:
-    for name in (*PHASES, "face", "faces", *OUTPUTS):
+    for name in (*PHASES, "face", "faces", *OUTPUTS, *EXPORTS):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
     if args.out is None:
         raise ValueError("--overwrite is for the table of --out FILE.")
+    if args.export and not args.export_dir:
+        raise ValueError("--export needs --export-dir DIR.")
     check_output(args.out, (".parquet", ".csv"))
     from mer_hf.inference.bulk import RANK, BulkRun, OtherProcessFailed, format_summary
 
     options = {"fps": args.fps, "action_units": _action_units(args.action_units)}
-    run = BulkRun(args.clip, args.out, args.model, options, args.overwrite, args.trust_remote_code)
+    settings = (args.overwrite, args.trust_remote_code, args.export_dir, args.export or ["eaf"])
+    run = BulkRun(args.clip, args.out, args.model, options, *settings)
     try:
         with bar("predicting", "clip") if RANK == 0 else contextlib.nullcontext() as progress:
             counts = run.work(progress)
@@ -208,9 +235,10 @@ def _face_line(face: int, faces: tuple) -> str:
 
 def _present_units(units: dict) -> str:
     """List the action units that are present, strongest first, with the side where it is one side."""
+    from mer_hf.face.action_units import present_units
+
     shown = []
-    present = {name: sides for name, sides in units.items() if sides and sides[2] >= 0.5}
-    for name, (left, right, intensity) in sorted(present.items(), key=lambda item: -item[1][2]):
+    for name, (left, right) in sorted(present_units(units).items(), key=lambda item: -max(item[1])):
         side = "" if min(left, right) >= 0.5 * max(left, right) else " left" if left > right else " right"
-        shown.append(f"{name}{side} {intensity:.2f}")
+        shown.append(f"{name}{side} {max(left, right):.2f}")
     return ", ".join(shown) or "none"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
+from .exports import ARGUMENTS, check_exports, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     JSON,
     argument("--plot", "FILE", "write a picture of the time line", type=Path),
     argument("--csv", "FILE", "write a row for each interval", type=Path),
+    *ARGUMENTS,
 )
 def spot(args: argparse.Namespace) -> str:
     """Search a long video for expressions (experimental)."""
     check_output(args.plot, IMAGE_SUFFIXES)
     check_output(args.csv, (".csv",))
+    check_exports(args)
     from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long, write_intervals_csv
     from mer_hf.inference.pipeline import MicroExpressionPipeline
 
@@ -41,12 +44,24 @@ def spot(args: argparse.Namespace) -> str:
             overlap_s,
             progress=lambda *seconds: show(*map(round, seconds)),
             face=args.face,
+            frame_units=args.openface is not None,
         )
+    _export(args, video)
     if args.csv:
         write_intervals_csv(args.csv, video)
     if args.plot:
         _write_plot(args.plot, video)
     return video.to_json() if args.json else summary(video, args.all)
+
+
+def _export(args: argparse.Namespace, video: "LongVideo") -> None:
+    """Write the answer for other programs."""
+    from mer_hf.interchange.coding import Coding
+    from mer_hf.interchange.openface import FrameUnits
+
+    each = enumerate(sorted(video.frame_units.items(), key=lambda item: item[0]))
+    rows = (FrameUnits(frame, time_s, units, args.face or 1) for frame, (time_s, units) in each)
+    write_exports(args, lambda: Coding.of(video, args.video), rows)
 
 
 def _write_plot(path: Path, video: "LongVideo") -> None:

@@ -7,7 +7,7 @@ versions of one sheet differ in their rows.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .sheets import CodedUnit
+from mer_hf.labels import CodedUnit
 
 PHASES = ("onset", "apex", "offset")
 LONGEST_S = 10.0

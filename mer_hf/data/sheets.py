@@ -1,44 +1,15 @@
-"""Annotation sheets: rows as text, frame numbers, and the notation in which coders write action units."""
+"""Annotation sheets: rows as text, and frame numbers."""
 
 import io
-import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mer_hf.utils.untrusted import in_one_line, open_regular, read_csv, read_text
+from mer_hf.utils.untrusted import in_one_line, open_regular, read_csv, read_text, separator
 
 MOST_ROWS, MOST_COLUMNS, MOST_SHEET_BYTES = 100_000, 1_000, 64_000_000
-
-UNIT = re.compile(r"^(AU|AD)?\s*([LRATB]?)\s*(\d{1,2})\s*([A-E]?)$", re.IGNORECASE)
-SIDES = {"L": "left", "R": "right", "A": "asymmetric", "T": "top", "B": "bottom", "": ""}
-
-
-@dataclass(frozen=True)
-class CodedUnit:
-    """An action unit as a person coded it.
-
-    Attributes:
-        number (`int`): In the Facial Action Coding System; above 46, head and eye positions and others.
-        side (`str`): `left`, `right`, `asymmetric`, `top`, `bottom` or `""`.
-        intensity (`str`): `A` to `E`, or `""`.
-    """
-
-    number: int
-    side: str = ""
-    intensity: str = ""
-
-
-def separator(text: str, column: str = "") -> str:
-    """Return what separates the columns of a CSV text: comma, semicolon or tab, the commonest in its header.
-
-    The header is the first line that holds `column`, in any case.
-    """
-    header = next((line for line in text.splitlines() if column.lower() in line.lower()), "")
-    return max(",;\t", key=header.count)
 
 
 def read_sheet(path: Path, first_cell: str = "Subject", sheet: str = "") -> list[dict[str, str]]:
@@ -118,30 +89,3 @@ def frame_number(text: str) -> int | None:
     except ValueError:
         return None
     return int(value) if value >= 0 and value.is_integer() else None
-
-
-def parse_action_units(text: str) -> tuple[tuple[CodedUnit, ...], tuple[str, ...]]:
-    """Read coded action units, such as `4+L10`, `(R6 or R12) + R15`, `A14C`, `10A/B`, `AD38` or `?`.
-
-    Returns the units in the order in which they are written, each once, and notes on what is ambiguous: the
-    first of several alternatives is taken; action descriptors (AD) and anything else are excluded.
-    """
-    units: list[CodedUnit] = []
-    notes: list[str] = []
-    # A full-width comma occurs in published sheets.
-    for part in re.split(r"[+,;\uff0c]", text):
-        part = part.strip()
-        if not part or part == "?":
-            continue
-        choices = list(filter(None, re.split(r"\bor\b|/", part.strip("() "), flags=re.IGNORECASE)))
-        if len(choices) > 1:
-            notes.append(f"{part}: took {choices[0].strip()}")
-        # A cell that holds one number may be read as 4.0.
-        match = UNIT.match(choices[0].strip("() ").removesuffix(".0") if choices else "")
-        if not match or (match[1] or "").upper() == "AD":
-            notes.append(f"excluded {part}")
-            continue
-        unit = CodedUnit(int(match[3]), SIDES[match[2].upper()], match[4].upper())
-        if unit not in units:
-            units.append(unit)
-    return tuple(units), tuple(notes)

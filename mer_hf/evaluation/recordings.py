@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from mer_hf.data.prepared import Prepared, class_of
-from mer_hf.data.sheets import CodedUnit
 from mer_hf.face.spotting import Phases
 from mer_hf.face.tracking import FaceGeometry, FaceTrack
 from mer_hf.inference.pipeline import PHASE_NAMES, REPORTED, MicroExpressionPipeline
+from mer_hf.labels import CodedUnit
 
 PHASES = ("annotated", "spotted", "midpoint")
 """Where the phases come from that a network is asked about."""

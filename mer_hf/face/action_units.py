@@ -364,6 +364,11 @@ def _parse(text: str) -> tuple[str, str]:
     return name, match[1]
 
 
+def present_units(values: Intensities) -> dict[str, tuple[float, float]]:
+    """Return the AUs that are present, as (left, right)."""
+    return {name: sides[:2] for name, sides in values.items() if sides and sides[2] >= PRESENT}
+
+
 def resting_action_units(blink: bool = False) -> Intensities:
     """Return the estimate for a face that does not move, or only blinks: 0 for all that motion can show."""
     rest = {unit.name: None if unit.hidden else (0.0, 0.0, 0.0) for unit in TABLE}

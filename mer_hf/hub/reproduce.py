@@ -80,7 +80,7 @@ def read_published(path: Path, name: str) -> PublishedRun:
             raise ValueError(f"{name} has no {file}, so it is not a published run with a protocol.")
     read_record(path / RECORD)  # refuses values that no flag takes
     record, report = read_json(path / RECORD, RECORD_KINDS), read_report(path / REPORT)
-    if sha256_of(path / SPLITS) != report["splits_sha256"]:
+    if sha256_of(path / SPLITS) != report.get("splits_sha256"):
         raise ValueError(f"{name}: {SPLITS} is not the split that {REPORT} was computed with.")
     rows = read_rows(path / PREDICTIONS)
     split = read_split(path / SPLITS, rows, report["seeds"])

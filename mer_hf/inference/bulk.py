@@ -20,12 +20,13 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -34,13 +35,15 @@ import torch.distributed
 
 from mer_hf import __version__
 from mer_hf.face.action_units import VOCABULARY, given_action_units
+from mer_hf.interchange.coding import Coding
+from mer_hf.interchange.formats import SUFFIXES, WRITERS
 from mer_hf.loading import weights_sha256
 from mer_hf.utils.files import replacing, write_text
 from mer_hf.utils.provenance import Note
 from mer_hf.utils.untrusted import MOST_TEXT_BYTES, read_json
 from mer_hf.video.container import PICTURE_SUFFIXES, UNREAD_SUFFIXES, VIDEO_SUFFIXES
 
-from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline
+from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline, Prediction
 
 REASONS_SHOWN = 3
 OLD_OUTCOMES = {"no_micro_expression": "other_motion"}
@@ -68,6 +71,8 @@ class BulkRun:
         overwrite (`bool`, *optional*, defaults to `False`): Whether a finished table may be replaced.
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether to run code that comes with the
             checkpoint, for an architecture that this package does not have.
+        export_dir (`Path`, *optional*): A folder in which a file is written for each clip.
+        export (`Sequence[str]`, *optional*): Of which kinds: names of `mer_hf.interchange.formats.WRITERS`.
     """
 
     root: Path
@@ -76,6 +81,8 @@ class BulkRun:
     options: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     trust_remote_code: bool = False
+    export_dir: Path | None = None
+    export: Sequence[str] = ("eaf",)
 
     def __post_init__(self) -> None:
         self.root, self.out = Path(self.root), Path(self.out)
@@ -220,12 +227,21 @@ class BulkRun:
             return
         if begun.exists():
             # By the name that is pinned to a commit: a branch on the Hub may have moved since.
-            if row := run_alone(_predict_alone, path, part, model, self.trust_remote_code, self.options):
+            alone = (part, model, self.trust_remote_code, self.options, self._exports(path))
+            if row := run_alone(_predict_alone, path, *alone):
                 write_text(part, json.dumps(row))
         else:
             begun.touch()
-            write_text(part, json.dumps(predict_row(self.pipeline, path, self.options), allow_nan=False))
+            row = predict_row(self.pipeline, path, self.options, self._exports(path))
+            write_text(part, json.dumps(row, allow_nan=False))
         begun.unlink(missing_ok=True)
+
+    def _exports(self, path: Path) -> dict[str, Path]:
+        """Return the files to write for a clip: kind -> path, as the clips lie below `root`."""
+        if self.export_dir is None:
+            return {}
+        below = path.relative_to(self.root) if path != self.root else Path(path.resolve().name)
+        return {kind: self.export_dir / f"{below}{SUFFIXES[kind]}" for kind in self.export}
 
     def _join(self, settings: dict[str, Any], clips: list[str]) -> list[dict[str, Any]]:
         same = {name: settings[name] for name in ("model", "weights_sha256", "mer_hf")}
@@ -357,20 +373,38 @@ def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def predict_row(pipeline: MicroExpressionPipeline, path: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Predict one clip and return its row; any error becomes the row's reason.
+def predict_row(
+    pipeline: MicroExpressionPipeline,
+    path: Path,
+    options: dict[str, Any],
+    exports: Mapping[str, Path] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Predict one clip, write its exports, and return its row; any error becomes the row's reason.
 
     The columns that are the same for all clips are missing. A failed clip has `status`, `reason`, `seconds`
     and `process` only.
     """
     started = time.perf_counter()
     try:
-        row = _answer_columns(pipeline(path, **options).to_dict())
+        answer = pipeline(path, **options)
+        row = _answer_columns(answer.to_dict())
+        row["warnings"] = " | ".join(filter(None, (row["warnings"], _export(answer, path, exports))))
     except Exception as error:
         expected = isinstance(error, (ValueError, OSError)) and str(error)
         row = _failure(str(error) if expected else f"{type(error).__name__}: {error}", path)
     seconds = round(time.perf_counter() - started, 3)
     return row | {"seconds": seconds, "process": f"{socket.gethostname()}:{os.getpid()}"}
+
+
+def _export(answer: Prediction, path: Path, exports: Mapping[str, Path]) -> str:
+    """Write files for other programs; return why that cannot be, or `""`."""
+    try:
+        for kind, file in exports.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            WRITERS[kind](file, Coding.of(answer, path))
+    except ValueError as error:
+        return f"nothing was exported: {error}"
+    return ""
 
 
 def run_alone(function: Callable, path: Path, *args: Any) -> dict[str, Any] | None:
@@ -386,10 +420,15 @@ def run_alone(function: Callable, path: Path, *args: Any) -> dict[str, Any] | No
 
 
 def _predict_alone(
-    path: Path, part: Path, model: str, trust_remote_code: bool, options: dict[str, Any]
+    path: Path,
+    part: Path,
+    model: str,
+    trust_remote_code: bool,
+    options: dict[str, Any],
+    exports: dict[str, Path],
 ) -> None:
     pipeline = MicroExpressionPipeline.from_pretrained(model, trust_remote_code=trust_remote_code)
-    write_text(part, json.dumps(predict_row(pipeline, path, options), allow_nan=False))
+    write_text(part, json.dumps(predict_row(pipeline, path, options, exports), allow_nan=False))
 
 
 def _failure(reason: str, path: Path) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mer_hf.face.action_units import Intensities, present_units
 from mer_hf.face.following import follow_face
+from mer_hf.face.frame_units import units_of_frames
 from mer_hf.face.parts import FaceClip
 from mer_hf.face.registration import apply
 from mer_hf.face.spotting import Phases, lasting_s, spot, unusable
@@ -72,6 +74,8 @@ class Interval:
         scores (`dict[str, float]`): Class -> probability; empty where it was not classified.
         expression_probability (`float` or `None`): Probability that the motion is a micro-expression; None
             without a calibration.
+        action_units (`dict[str, tuple[float, float]]`): Those present -> intensity on the person's left and
+            right; empty where it was not classified.
     """
 
     onset_s: float
@@ -83,6 +87,7 @@ class Interval:
     label: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
     expression_probability: float | None = None
+    action_units: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ class LongVideo:
         curve_s (`np.ndarray` of shape `(N,)`): The middle of each stretch, in seconds.
         warnings (`tuple[str, ...]`): Reasons to doubt the result, one line each.
         model (`str` or `None`): The checkpoint that classified; None without one.
+        frame_units (`dict`): Seconds of each frame -> its action units, or None without a usable face; empty
+            unless asked for.
     """
 
     duration_s: float
@@ -123,6 +130,7 @@ class LongVideo:
     curve_s: np.ndarray
     warnings: tuple[str, ...] = ()
     model: str | None = None
+    frame_units: dict[float, Intensities | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         """Return everything but the curve, as values that JSON has."""
@@ -153,6 +161,7 @@ def spot_long(
     progress: Callable[[float, float], object] | None = None,
     max_bytes: int = MOST_BYTES,
     face: int | None = None,
+    frame_units: bool = False,
 ) -> LongVideo:
     """Find the motions of a face in a video of any length, and classify each.
 
@@ -172,6 +181,8 @@ def spot_long(
             larger ones only what lies around the face is kept.
         face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
             largest.
+        frame_units (`bool`, *optional*, defaults to `False`): Whether to estimate the action units of each
+            frame, in some hundredths of a second for each.
 
     Returns:
         `LongVideo`: For a file that breaks off, what lies before the break, and a warning that names it.
@@ -182,7 +193,7 @@ def spot_long(
     path = Path(path)
     source = FrameSource(path)
     notes = list(source.survey.doubts)
-    search = _Search(pipeline, overlap_s, face)
+    search = _Search(pipeline, overlap_s, face, frame_units)
     clips = _face_windows(source, window_s, overlap_s, max_bytes, face)
     try:
         for clip in clips:
@@ -230,7 +241,7 @@ def write_intervals_csv(path: str | os.PathLike, video: LongVideo) -> None:
         path (`str` or `os.PathLike`): The file to write; a failure leaves what was there.
         video ([`LongVideo`]): From [`spot_long`].
     """
-    columns = [name for name in Interval.__dataclass_fields__ if name != "scores"]
+    columns = [name for name in Interval.__dataclass_fields__ if name not in ("scores", "action_units")]
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, [*columns, *video.labels], lineterminator="\n")
         writer.writeheader()
@@ -391,11 +402,16 @@ class _Search:
     """The state of a search after some windows; its size depends on what was found, not on the frames."""
 
     def __init__(
-        self, pipeline: "MicroExpressionPipeline | None", overlap_s: float, face: int | None = None
+        self,
+        pipeline: "MicroExpressionPipeline | None",
+        overlap_s: float,
+        face: int | None = None,
+        frame_units: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.track = partial(pipeline.track if pipeline else track_face, face=face)
         self.overlap_s = overlap_s
+        self.each_frame, self.frame_units = frame_units, {}
         self.end_s = 0.0
         self.sightings: list[_Sighting] = []
         self.blinks: list[Gap] = []
@@ -445,6 +461,8 @@ class _Search:
         self._add_gaps(track, lost, times_s)
         new = slice(0 if first else int(np.searchsorted(times_s, times_s[0] + self.overlap_s / 2)), None)
         self.curves.append((times_s[new], np.where(lost, np.nan, phases.curve)[new]))
+        if self.each_frame:
+            self.frame_units |= zip(times_s.tolist(), units_of_frames(track, phases), strict=True)
 
     def _classified(self, track: FaceTrack, phases: Phases, times_s: np.ndarray) -> Interval:
         seconds = [float(times_s[frame]) for frame in (phases.onset, phases.apex, phases.offset)]
@@ -454,7 +472,8 @@ class _Search:
             return interval
         answer = self.pipeline.classify(track, phases, times_s)
         names = ("outcome", "label", "scores", "expression_probability")
-        return replace(interval, **{name: getattr(answer, name) for name in names})
+        units = present_units(answer.action_units)
+        return replace(interval, action_units=units, **{name: getattr(answer, name) for name in names})
 
     def _add_gaps(self, track: FaceTrack, lost: np.ndarray, times_s: np.ndarray) -> None:
         """Note where the face was lost or shook, and the pauses between frames."""
@@ -493,6 +512,7 @@ class _Search:
             curve_s=curve_s,
             warnings=(*notes, *self.notes),
             model=self.pipeline.name if self.pipeline else None,
+            frame_units=self.frame_units,
         )
 
 

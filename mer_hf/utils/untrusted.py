@@ -163,6 +163,15 @@ def read_json_lines(path: Path, kinds: Any = dict) -> list:
 # --- tables -------------------------------------------------------------------------------------------------
 
 
+def separator(text: str, column: str = "") -> str:
+    """Return what separates the columns of a CSV text: comma, semicolon or tab, the commonest in its header.
+
+    The header is the first line that holds `column`, in any case.
+    """
+    header = next((line for line in text.splitlines() if column.lower() in line.lower()), "")
+    return max(",;\t", key=header.count)
+
+
 def read_csv(path: Path, delimiter: str = ",", text: str | None = None) -> list[tuple[int, list[str]]]:
     """Read a CSV file, or its text: rows with the number of the line they end in."""
     lines = io.StringIO(read_text(path) if text is None else text)
@@ -173,9 +182,11 @@ def read_csv(path: Path, delimiter: str = ",", text: str | None = None) -> list[
         raise ValueError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
 
 
-def read_records(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+def read_records(
+    path: Path, columns: tuple[str, ...], delimiter: str = ",", text: str | None = None
+) -> list[tuple[int, dict[str, str]]]:
     """Read a CSV file with a header: rows as column -> text, with their lines, the header being complete."""
-    (_, header), *rows = [each for each in read_csv(path) if each[1]] or [(0, [])]
+    (_, header), *rows = [each for each in read_csv(path, delimiter, text) if each[1]] or [(0, [])]
     if missing := [name for name in columns if name not in header]:
         raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}.")
     if len(set(header)) < len(header):

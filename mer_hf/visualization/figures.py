@@ -5,7 +5,7 @@ colours are those of Okabe and Ito (2008), which colour-blind readers can tell a
 alone: phases and classes have their names beside them, flow has arrows, bars have numbers, gaps are hatched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import cv2
@@ -327,6 +327,40 @@ def timeline_picture(
     rows.set_xlim(0.0, line_s)
     rows.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 1.5, 2, 3, 6, 10]))
     rows.xaxis.set_major_formatter(FuncFormatter(lambda at_s, _: clock(at_s, duration_s)))
+    return _render(figure, 2.0)
+
+
+def codings_picture(
+    codings: Mapping[str, Sequence[tuple[float, float | None, float, str]]], duration_s: float
+) -> np.ndarray:
+    """Draw codings of one video below each other on one line of time.
+
+    Args:
+        codings (`Mapping[str, Sequence[tuple[float, float or None, float, str]]]`): Name -> onset, apex,
+            offset and class of each event, in seconds.
+        duration_s (`float`): Length of the line.
+
+    Returns:
+        `np.ndarray` of shape `(200 + 120 N, 2200, 3)`: uint8, RGB.
+    """
+    line_s = max(duration_s, 1e-3)
+    classes = sorted({label for events in codings.values() for *_, label in events if label})
+    colors = dict(zip(classes, cycle(CLASS_COLORS))) | {"": UNCLASSIFIED_COLOR}
+    figure, axes = _canvas((1100, 100 + 60 * len(codings)))
+    for row, events in enumerate(codings.values()):
+        for onset_s, apex_s, offset_s, label in events:
+            width_s = max(offset_s - onset_s, 3 * line_s / 1100)
+            axes.broken_barh([(onset_s, width_s)], (row - 0.2, 0.5), color=colors[label])
+            axes.text(onset_s, row - 0.25, label or UNCLASSIFIED, fontsize=8, color=INK)
+            if apex_s is not None:
+                axes.vlines(apex_s, row - 0.2, row + 0.3, color=INK, linewidth=1.0)
+    axes.set_yticks(range(len(codings)), list(codings))
+    axes.set_ylim(len(codings) - 0.4, -0.7)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0.0, line_s)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda at_s, _: clock(at_s, duration_s)))
     return _render(figure, 2.0)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from mer_hf.data.readers import READERS
-from mer_hf.data.sheets import CodedUnit
+from mer_hf.labels import CodedUnit
 from tests.data import trees
 
 

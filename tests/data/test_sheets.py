@@ -1,7 +1,8 @@
 import openpyxl
 import pytest
 
-from mer_hf.data.sheets import CodedUnit, frame_number, parse_action_units, read_sheet
+from mer_hf.data.sheets import frame_number, read_sheet
+from mer_hf.labels import CodedUnit, parse_action_units
 from tests.data.trees import workbook
 
 

@@ -371,6 +371,10 @@ def test_other_data_are_told_by_what_differs(ended, tmp_path, how, capfd):
 
 
 DAMAGED = {
+    "no digest": (
+        lambda run: edited(run / "report.json", splits_sha256=None),
+        "is not the split that report.json was computed with",
+    ),
     "missing fold": (lambda run: shutil.rmtree(run / "folds/seed1-b-s1"), "lacks 1 folds: seed1-b-s1"),
     "missing weights": (
         lambda run: (run / "folds/seed1-b-s1/model.safetensors").unlink(),

@@ -16,6 +16,7 @@ from mer_hf import cli
 from mer_hf.face.action_units import VOCABULARY
 from mer_hf.inference import bulk
 from mer_hf.inference.bulk import BulkRun, find_clips, format_summary, predict_row, summarize
+from mer_hf.interchange.formats import read_coding
 from mer_hf.loading import weights_sha256
 from mer_hf.video.clip import write_clip
 from tests.moving_face import drift, raised_cosine, render, smile
@@ -49,7 +50,7 @@ def quick(monkeypatch, checkpoint):
     """Rows without a network: in the tests of what happens around them; returns the clips that were done."""
     done = []
 
-    def row(pipeline, path, options):
+    def row(pipeline, path, options, exports=()):
         done.append(path.name)
         return {"status": "failed", "reason": "not tried", "seconds": 0.0, "process": "here:1"}
 
@@ -171,6 +172,18 @@ def test_an_unexpected_error_is_a_reason_as_well(tmp_path):
     assert (row["status"], row["reason"]) == ("failed", "ZeroDivisionError: by zero")
 
 
+def test_a_file_for_each_clip_is_written_for_other_programs(folder, checkpoint, tmp_path):
+    flags = ("--export-dir", tmp_path / "coded", "--export", "eaf", "facs", "--fps", "50")
+    assert cli.main(run(folder, tmp_path / "a.csv", checkpoint, *flags)) == 0
+    with open(tmp_path / "a.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
+    for row in rows:
+        for suffix in (".eaf", ".csv"):
+            coding = read_coding(tmp_path / "coded" / f"{row['path']}{suffix}")
+            assert [f"{event.onset_s:.3f}" for event in coding.events] == [f"{float(row['onset_s']):.3f}"]
+    assert rows
+
+
 def test_several_clips_need_out(folder, checkpoint, capfd):
     message = refused(capfd, "predict", str(folder), "--model", str(checkpoint))
     assert "holds several clips. Add --out predictions.parquet" in message
@@ -218,7 +231,7 @@ def stopped(tmp_path, checkpoint, quick, monkeypatch):
         (root / f"{name}.mp4").write_text(name)
     whole = bulk.predict_row
 
-    def row(pipeline, path, options):
+    def row(pipeline, path, options, exports=()):
         if path.name == "c.mp4":
             raise Stopped
         return whole(pipeline, path, options)

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mer_hf.labels import normalise_emotion
+from mer_hf.labels import normalise_emotion, parse_action_units
 from mer_hf.video.clip import numbered_frames
 
 from ..annotations import PHASES, Annotation, Findings
-from ..sheets import frame_number, parse_action_units, read_sheet
+from ..sheets import frame_number, read_sheet
 
 FLAGS = {
     "root": "--root DIR, the dataset as you received it",

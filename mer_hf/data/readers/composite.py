@@ -5,10 +5,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from mer_hf.utils.untrusted import read_csv, read_text
+from mer_hf.utils.untrusted import read_csv, read_text, separator
 
 from ..annotations import Findings
-from ..sheets import separator
 from .base import Reader, existing, read_layout
 from .sets import LAYOUTS
 from .smic import clip_identity, read_smic

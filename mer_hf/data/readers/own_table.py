@@ -6,11 +6,11 @@ from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
 
-from mer_hf.labels import TO_COMPOSITE3
-from mer_hf.utils.untrusted import read_csv, read_json, read_text
+from mer_hf.labels import TO_COMPOSITE3, parse_action_units
+from mer_hf.utils.untrusted import read_csv, read_json, read_text, separator
 
 from ..annotations import PHASES, Annotation, Findings
-from ..sheets import frame_number, parse_action_units, separator
+from ..sheets import frame_number
 from .base import Reader, emotion_of, frame_range
 
 REQUIRED = ("path", "subject", "label")
@@ -38,8 +38,9 @@ def read_user_table(csv: Path, class_map: dict[str, str] | None = None) -> Findi
     """Read a user's table.
 
     Args:
-        csv (`Path`): A CSV file with the columns `path` (a video or a folder of numbered frames, relative to
-            the table), `subject` and `label`; optionally `onset`, `apex` and `offset` (numbers in the frames'
+        csv (`Path`): A coding (see `docs/interchange.md`), or a folder of codings; or a CSV file with the
+            columns `path` (a video or a folder of numbered frames, relative to the table), `subject` and
+            `label`; optionally `onset`, `apex` and `offset` (numbers in the frames'
             names; 0-based frames of a video), `fps`, `action_units` (such as `4+L12`), `clip` (its name; by
             default the path), `dataset` and `video` (the recording it was cut from). Commas, semicolons or
             tabs separate the columns.
@@ -76,7 +77,13 @@ def read_user_table(csv: Path, class_map: dict[str, str] | None = None) -> Findi
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a table that has all required columns, each with its line."""
+    """Read the rows of a table that has all required columns, each with its line, or those of codings."""
+    from mer_hf.interchange.coded_clips import coded_rows, is_coding  # which reads videos
+
+    if path.exists() and is_coding(path):
+        if rows := coded_rows(path):
+            return list(enumerate(rows, 1))
+        raise ValueError(f"{path} holds no expression. Code one, or name another file.")
     text = read_text(path)
     (_, header), *lines = [each for each in read_csv(path, separator(text), text) if each[1]] or [(0, [])]
     names = [name.strip().lower() for name in header]

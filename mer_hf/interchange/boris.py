@@ -1,0 +1,136 @@
+"""BORIS: a project with our ethogram and one observation; or its events as a table, as in The Observer.
+
+A behaviour is a mark's name, its modifier the class or the letter of an action unit, and its comment the
+numbers.
+"""
+
+import csv
+import io
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from mer_hf.utils.files import write_text
+from mer_hf.utils.untrusted import read_json, read_records
+
+from .coding import Coding
+from .facs import LETTERS
+from .marks import Mark, from_marks, marks_of
+
+START, STOP = "State start", "State stop"
+OBSERVER = ("Time_Relative_sf", "Observation", "Subject", "Behavior", "Modifier_1", "Event_Type", "Comment")
+
+Row = tuple[float, str, str, str, str, str]
+"""Seconds, subject, behaviour, modifier, comment, and `START` or `STOP`."""
+
+
+def write(path: str | os.PathLike, coding: Coding) -> None:
+    """Write a project (`.boris`), or a table of its events (`.tsv`)."""
+    rows = list(_rows(marks_of(coding.kept, coding.blinks, coding.gaps)))
+    name = Path(coding.video).stem or "observation"
+    if Path(path).suffix.lower() == ".boris":
+        write_text(path, json.dumps(_project(coding, name, rows), indent=1, ensure_ascii=False) + "\n")
+        return
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    writer.writerow(OBSERVER)
+    for time_s, subject, behaviour, modifier, comment, edge in rows:
+        writer.writerow([f"{time_s:.6g}", name, subject, behaviour, modifier, edge, comment])
+    write_text(path, file.getvalue())
+
+
+def read(path: str | os.PathLike) -> Coding:
+    """Read a project with one observation, or a table, as a person changed it."""
+    if Path(path).suffix.lower() != ".boris":
+        rows = read_records(Path(path), OBSERVER[:1] + OBSERVER[2:4], "\t")
+        return Coding(**from_marks(_marks([_table_row(row) for _, row in rows])))
+    project = read_json(Path(path))
+    try:
+        ((name, observation),) = project["observations"].items()
+        video = next((file for files in observation["file"].values() for file in files), name)
+        media = observation.get("media_info", {})
+        fps, length_s = (media.get(key, {}).get(video) for key in ("fps", "length"))
+        events = observation["events"]
+        rows = [(float(e[0]), str(e[1]), str(e[2]), str(e[3]), str(e[4]), "") for e in events]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(f"it is not a BORIS project with one observation ({error!r})") from error
+    return Coding(video, fps=fps, duration_s=length_s, **from_marks(_marks(rows), 1 / fps if fps else 0.0))
+
+
+def _rows(marks: Iterable[Mark]) -> Iterator[Row]:
+    rows = []
+    for mark in marks:
+        value, _, numbers = mark.value.partition("(")
+        row = (f"person {mark.person}", mark.name, value.strip(), f"({numbers}" if numbers else "")
+        rows += [(mark.start_s, *row, START), (mark.end_s, *row, STOP)]
+    yield from sorted(rows, key=lambda row: (row[0], row[-1] == START))
+
+
+def _marks(rows: Iterable[Row]) -> Iterator[Mark]:
+    """Pair starts and stops: of one behaviour of one subject they alternate."""
+    open_rows: dict[tuple[str, str], Row] = {}
+    for row in sorted(rows, key=lambda row: (row[0], row[-1] != STOP)):
+        key = row[1], row[2]
+        started = open_rows.pop(key, None)
+        if started is None:
+            open_rows[key] = row
+            continue
+        person = row[1].removeprefix("person ").strip()
+        value = f"{started[3]} {started[4]}".strip() if started[3] != "None" else started[4]
+        yield Mark(started[0], row[0], row[2], value, int(person) if person.isdigit() else 1)
+    if open_rows:
+        (_, behaviour), row = next(iter(open_rows.items()))
+        raise ValueError(f"{behaviour} starts at {row[0]} s and does not stop")
+
+
+def _table_row(row: dict[str, str]) -> Row:
+    try:
+        time_s = float(row[OBSERVER[0]])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{OBSERVER[0]} must be seconds, got {row[OBSERVER[0]]!r}") from error
+    return time_s, *(row.get(name) or "" for name in (*OBSERVER[2:5], "Comment", "Event_Type"))
+
+
+def _project(coding: Coding, name: str, rows: list[Row]) -> dict:
+    modifiers = defaultdict(set)
+    for _, _, behaviour, modifier, *_ in rows:
+        modifiers[behaviour] |= {modifier} - {""}
+    behaviours = {
+        str(i): {
+            "type": "State event", "key": "", "code": code, "description": "", "color": "", "category": "",
+            "modifiers": _modifier_set(code, values), "excluded": "", "coding map": "",
+        }
+        for i, (code, values) in enumerate(sorted(modifiers.items()))
+    }  # fmt: skip
+    subjects = {
+        str(i): {"key": "", "name": subject, "description": ""}
+        for i, subject in enumerate(sorted({row[1] for row in rows}))
+    }
+    today = datetime.now().isoformat(timespec="seconds")
+    length = {"fps": coding.fps or 0, "length": coding.duration_s or 0, "hasVideo": True, "hasAudio": False}
+    observation = {
+        "file": {"1": [coding.video] if coding.video else [], **{str(player): [] for player in range(2, 9)}},
+        "type": "MEDIA", "date": today, "description": "", "time offset": 0.0,
+        "observation time interval": [0, 0],
+        "events": [[*row[:5], "NA"] for row in rows], "independent_variables": {},
+        "media_info": {key: {coding.video: value} for key, value in length.items()},
+        "close_behaviors_between_videos": False, "visualize_spectrogram": False, "visualize_waveform": False,
+    }  # fmt: skip
+    return {
+        "time_format": "s", "project_date": today, "project_name": name, "project_description": coding.coder,
+        "project_format_version": "7.0", "subjects_conf": subjects, "behaviors_conf": behaviours,
+        "observations": {name: observation}, "behavioral_categories": [], "independent_variables": {},
+        "coding_map": {}, "behaviors_coding_map": [], "converters": {},
+    }  # fmt: skip
+
+
+def _modifier_set(code: str, seen: set[str]) -> dict:
+    """Return what a coder can choose: letters and sides, or the classes."""
+    sides = ("", "left ", "right ")
+    values = (
+        [f"{side}{letter}" for side in sides for letter in LETTERS] if code.startswith("AU") else sorted(seen)
+    )
+    return {"0": {"name": "", "type": 0, "values": values, "description": ""}} if values else {}

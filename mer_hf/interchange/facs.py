@@ -1,0 +1,100 @@
+"""Score sheets of the Facial Action Coding System: a CSV row per event, with a code such as `4B+L12C`."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from mer_hf.face.action_units import PRESENT
+from mer_hf.labels import parse_action_units
+from mer_hf.utils.files import write_text
+from mer_hf.utils.untrusted import read_records, read_text, separator
+
+from .coding import Coding, Event, Units
+
+LETTERS = "ABCDE"
+UNSCORED = 0.75
+"""Strength of an action unit that is coded as present without a letter."""
+COLUMNS = ("video", "person", "onset_s", "apex_s", "offset_s", "kind", "label", "probability", "facs")
+
+
+def letter_of(strength: float) -> str:
+    """Return the letter of a strength that is present: 0.5 to 0.6 is A, and so on, 0.9 to 1 is E."""
+    place = int((strength - PRESENT) / (1 - PRESENT) * len(LETTERS) + 1e-9)
+    return LETTERS[min(max(place, 0), len(LETTERS) - 1)]
+
+
+def strength_of(letter: str) -> float:
+    """Return the middle of a letter's range."""
+    if not letter:
+        return UNSCORED
+    return PRESENT + (1 - PRESENT) * (LETTERS.index(letter) + 0.5) / len(LETTERS)
+
+
+def code_of(units: Units) -> str:
+    """Write action units as coders do: `4B+L12C`, and `L12B+R12D` where the sides differ in their letters."""
+    parts = []
+    for name, (left, right) in units.items():
+        number, most = name.removeprefix("AU"), max(left, right)
+        if min(left, right) < 0.5 * most:
+            parts.append(f"{'L' if left > right else 'R'}{number}{letter_of(most)}")
+        elif letter_of(left) == letter_of(right):
+            parts.append(f"{number}{letter_of(most)}")
+        else:
+            parts += [f"L{number}{letter_of(left)}", f"R{number}{letter_of(right)}"]
+    return "+".join(parts)
+
+
+def units_of(code: str) -> tuple[Units, tuple[str, ...]]:
+    """Read a code; also return notes on what it does not say clearly."""
+    units: Units = {}
+    coded, notes = parse_action_units(code)
+    for unit in coded:
+        strength, (left, right) = strength_of(unit.intensity), units.get(f"AU{unit.number}", (0.0, 0.0))
+        left = left if unit.side == "right" else strength
+        right = right if unit.side == "left" else strength
+        units[f"AU{unit.number}"] = (left, right)
+    return units, notes
+
+
+def write(path: str | os.PathLike, coding: Coding) -> None:
+    """Write the events of a coding that nobody rejected."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for event in coding.kept:
+        times_s = [_number(each) for each in (event.onset_s, event.apex_s, event.offset_s)]
+        code = code_of(event.action_units)
+        named = [event.kind, event.label, _number(event.probability), code]
+        writer.writerow([coding.video, event.person, *times_s, *named])
+    write_text(path, file.getvalue())
+
+
+def read(path: str | os.PathLike) -> Coding:
+    """Read a score sheet; only onset, offset and code are needed."""
+    text = read_text(path)
+    rows = read_records(Path(path), ("onset_s", "offset_s", "facs"), separator(text), text)
+    videos = {row.get("video", "") for _, row in rows} or {""}
+    if len(videos) > 1:
+        raise ValueError(f"it is of {len(videos)} videos. Write one sheet for each.")
+    events = tuple(_event(row, line) for line, row in rows)
+    return Coding(video=videos.pop(), events=events)
+
+
+def _event(row: dict[str, str], line: int) -> Event:
+    try:
+        times_s = [float(row.get(name) or "nan") for name in ("onset_s", "apex_s", "offset_s")]
+        likely = row.get("probability")
+        units, notes = units_of(row["facs"])
+        if notes:
+            raise ValueError(f"facs {row['facs']!r}: {'; '.join(notes)}")
+        apex_s = None if times_s[1] != times_s[1] else times_s[1]
+        label, person = (row.get("label") or "").strip(), int(row.get("person") or 1)
+        probability = float(likely) if likely else None
+        return Event(times_s[0], apex_s, times_s[2], row.get("kind") or "", label, probability, units, person)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"line {line}: {error}") from error
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

@@ -1,0 +1,50 @@
+"""Write and read a coding in any format, by the ending of its file."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mer_hf.utils.untrusted import in_one_line
+
+from . import boris, elan, facs, openface
+from .coding import Coding
+
+WRITERS: dict[str, Callable[[Path, Coding], None]] = {
+    "coding": lambda path, coding: coding.save(path),
+    "eaf": elan.write,
+    "boris": boris.write,
+    "facs": facs.write,
+}
+
+SUFFIXES = {"coding": ".json", "eaf": ".eaf", "boris": ".boris", "facs": ".csv"}
+"""Of the files that a bulk run writes."""
+READERS: dict[str, Callable[[Path], Coding]] = {
+    ".json": Coding.load,
+    ".eaf": elan.read,
+    ".boris": boris.read,
+    ".tsv": boris.read,
+    ".csv": lambda path: (openface if _is_openface(path) else facs).read(path),
+}
+
+
+def _is_openface(path: Path) -> bool:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        return "timestamp" in file.readline()
+
+
+def read_coding(path: str | os.PathLike) -> Coding:
+    """Read a coding: our JSON, ELAN, BORIS, The Observer's table, a FACS score sheet, or OpenFace's table.
+
+    Raises:
+        ValueError: If the file is none of these, or damaged.
+    """
+    path = Path(path)
+    read = READERS.get(path.suffix.lower())
+    if read is None or not path.is_file():
+        what = "is no file" if read else f"is of no known kind; known: {', '.join(READERS)}"
+        raise ValueError(f"{path} {what}.")
+    try:
+        return read(path)
+    except Exception as error:  # the readers of other people's formats raise exceptions of every kind
+        reason = in_one_line(error).replace(f"{path}: ", "").replace(str(path), "it")
+        raise ValueError(f"{path} cannot be read as a coding: {reason.rstrip('.')}.") from error
