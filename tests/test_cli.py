@@ -341,7 +341,7 @@ def test_spot_lists_what_is_taken_for_no_expression_on_request():
 def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
     from mer_hf.inference.long_video import Interval, LongVideo
 
-    def spot_long(path, pipeline, window_s, overlap_s, progress, face):
+    def spot_long(path, pipeline, window_s, overlap_s, progress, face, frame_units):
         assert (path, window_s, overlap_s) == (Path("any.mp4"), 1.5, 0.75)
         progress(1.0, 4.0)
         interval = Interval(0.8, 0.9, 1.0, 2.0, 0.2)
