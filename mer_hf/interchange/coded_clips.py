@@ -11,7 +11,7 @@ from mer_hf.video.container import VIDEO_SUFFIXES
 
 from .coding import KINDS, Coding, Event
 from .facs import code_of
-from .formats import READERS, read_coding
+from .formats import READERS, first_line, read_coding
 
 UNLABELLED = "others"
 """Label of an event that is coded without a class."""
@@ -21,8 +21,7 @@ def is_coding(path: Path) -> bool:
     """Return whether a path is a coding, or a folder of codings, and not a table with a row per clip."""
     if path.suffix.lower() != ".csv" or path.is_dir():
         return path.is_dir() or path.suffix.lower() in READERS
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        columns = file.readline().lower()
+    columns = first_line(path).lower()
     return "path" not in columns and ("facs" in columns or "timestamp" in columns)
 
 

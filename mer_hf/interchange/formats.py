@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from mer_hf.utils.untrusted import in_one_line
+from mer_hf.utils.untrusted import in_one_line, open_regular
 
 from . import boris, elan, facs, openface
 from .coding import Coding
@@ -23,13 +23,14 @@ READERS: dict[str, Callable[[Path], Coding]] = {
     ".eaf": elan.read,
     ".boris": boris.read,
     ".tsv": boris.read,
-    ".csv": lambda path: (openface if _is_openface(path) else facs).read(path),
+    ".csv": lambda path: (openface if "timestamp" in first_line(path) else facs).read(path),
 }
 
 
-def _is_openface(path: Path) -> bool:
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        return "timestamp" in file.readline()
+def first_line(path: Path) -> str:
+    """Return the first line of a text file, of bounded length."""
+    with open_regular(path) as file:
+        return file.readline(10_000).decode("utf-8-sig", "replace")
 
 
 def read_coding(path: str | os.PathLike) -> Coding:
