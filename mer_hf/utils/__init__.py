@@ -1,1 +1,1 @@
-"""Files, provenance and work queues: helpers that know nothing of faces."""
+"""Files, provenance, work queues, and what strangers made: helpers that know nothing of faces."""
