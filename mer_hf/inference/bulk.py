@@ -399,9 +399,10 @@ def predict_row(
 def _export(answer: Prediction, path: Path, exports: Mapping[str, Path]) -> str:
     """Write files for other programs; return why that cannot be, or `""`."""
     try:
+        coding = Coding.of(answer, path) if exports else None
         for kind, file in exports.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            WRITERS[kind](file, Coding.of(answer, path))
+            WRITERS[kind](file, coding)
     except ValueError as error:
         return f"nothing was exported: {error}"
     return ""

@@ -7,7 +7,6 @@ coding = coding.changed(0, "Ana", label="negative", onset_s=1.24)
 coding.save("clip.coding.json")
 """
 
-import hashlib
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from typing import Any
 from mer_hf.face.action_units import VOCABULARY, present_units
 from mer_hf.face.spotting import LONGEST_S
 from mer_hf.utils.files import write_text
+from mer_hf.utils.provenance import sha256_of
 from mer_hf.utils.untrusted import read_json
 
 FORMAT = "mer_hf coding 1"
@@ -119,7 +119,7 @@ class Coding:
         convert = _of_long_video if hasattr(answer, "intervals") else _of_prediction
         events, found = convert(answer)
         path = Path(video)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        sha256 = sha256_of(path) if path.is_file() else ""
         return cls(str(video), sha256, coder=answer.model or "", events=events, answers=events, **found)
 
     def changed(self, event: int, who: str, **values: Any) -> "Coding":
@@ -223,7 +223,7 @@ def _of_long_video(answer: Any) -> tuple[tuple[Event, ...], dict]:
     events = tuple(
         Event(
             one.onset_s, one.apex_s, one.offset_s, one.outcome, one.label or "", one.scores.get(one.label),
-            present_units(one.action_units),
+            one.action_units,
         )
         for one in answer.intervals
     )  # fmt: skip

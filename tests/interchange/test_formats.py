@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pympi.Elan import Eaf
 
+from mer_hf.inference.long_video import Gap, Interval, LongVideo
 from mer_hf.interchange import boris, elan, facs, openface
 from mer_hf.interchange.coding import Coding, Event, Span
 from mer_hf.interchange.formats import read_coding
@@ -138,6 +139,17 @@ def test_openface_rows_have_its_columns_and_give_events(tmp_path):
     (event,) = read_coding(tmp_path / "a.csv").events
     assert (event.apex_s, event.person) == (0.8, 2) and set(event.action_units) == {"AU4"}
     assert (event.onset_s, event.offset_s) == (0.6, 1.0)
+
+
+def test_a_long_video_becomes_a_coding(tmp_path):
+    units = {"AU12": (0.9, 0.8)}
+    found = Interval(1.0, 1.2, 1.4, 2.0, 0.36, "micro_expression", "positive", {"positive": 0.8}, 0.7, units)
+    gaps = (Gap(5.0, 6.0, "no face was found"),)
+    video = LongVideo(9.0, (found,), gaps, ((2.0, 2.2),), np.zeros(1), np.zeros(1), model="htnet")
+    elan.write(tmp_path / "a.eaf", Coding.of(video))
+    coding = read_coding(tmp_path / "a.eaf")
+    assert coding.events == (Event(1.0, 1.2, 1.4, "micro_expression", "positive", 0.8, units),)
+    assert coding.blinks == (Span(2.0, 2.2),) and coding.gaps == (Span(5.0, 6.0, "no face was found"),)
 
 
 def test_letters_are_tenths_of_what_is_present():
