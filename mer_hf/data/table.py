@@ -60,9 +60,7 @@ class ClipTable:
 
     def digest(self) -> str:
         """Return the SHA-256 of keys, subjects and labels, sorted by key: equal for the same task."""
-        columns = (column[np.argsort(self.keys)] for column in (self.keys, self.subjects, self.label_names))
-        text = "\n".join(map("\t".join, zip(*columns, strict=True)))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return task_digest(self.keys, self.subjects, self.label_names)
 
     def to_csv(self) -> str:
         """Return the table as CSV text, with labels as class names."""
@@ -72,6 +70,13 @@ class ClipTable:
         writer.writerow(COLUMNS)
         writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
         return text.getvalue()
+
+
+def task_digest(keys: np.ndarray, subjects: np.ndarray, label_names: np.ndarray) -> str:
+    """Return the SHA-256 of clips with their subjects and labels, sorted by key."""
+    columns = (column[np.argsort(keys)] for column in (keys, subjects, label_names))
+    text = "\n".join(map("\t".join, zip(*columns, strict=True)))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def joined(tables: list[ClipTable]) -> ClipTable:

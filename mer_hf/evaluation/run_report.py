@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import yaml
 
+from mer_hf.data.table import task_digest
 from mer_hf.utils.files import write_text
 from mer_hf.utils.provenance import sha256_of
 from mer_hf.utils.rendering import render
@@ -21,7 +22,7 @@ from mer_hf.utils.untrusted import check_kinds, read_json
 from mer_hf.visualization.figures import confusion_picture
 
 from . import metrics
-from .fold_log import FoldLog, read_log, read_rows, read_split
+from .fold_log import SPLIT, FoldLog, read_log, read_rows, read_split
 
 FOLDER = Path(__file__).parent
 TEST_SELECTED = "test-selected"
@@ -141,15 +142,30 @@ def _read_run(path: Path) -> tuple[dict[str, Any], FoldLog]:
     if setting["num_seeds"] > MOST_SEEDS:
         raise ValueError(f"{record}: num_seeds must be at most {MOST_SEEDS}, got {setting['num_seeds']}.")
     seeds = range(setting["seed"], setting["seed"] + setting["num_seeds"])
-    read_split(path / "splits.json", read_rows(table), seeds)
+    split = read_split(path / "splits.json", read_rows(table), seeds)
     if sha256_of(path / "splits.json") != setting["splits_sha256"]:
         raise ValueError(f"{path / 'splits.json'} is not the split that the run was trained with.")
+    check_log(log, split, setting, table)
+    return setting, log
+
+
+def check_log(log: FoldLog, split: SPLIT, record: dict[str, Any], path: Path) -> None:
+    """Raise `ValueError` if a log does not fit the record of its run: classes, labels, choice of an epoch.
+
+    Labels are compared where the split tests every clip; else the record does not tell.
+    """
     selections = sorted(set(log.selections.tolist()))
     if len(selections) > 1 or selections[0] not in RULES:
-        raise ValueError(f"{table} mixes ways to choose an epoch: {', '.join(selections)}.")
-    if tuple(setting["class_names"]) != log.class_names:
-        raise ValueError(f"{table} has the classes {', '.join(log.class_names)}, the run has others.")
-    return setting, log
+        raise ValueError(f"{path} mixes ways to choose an epoch: {', '.join(selections)}.")
+    if tuple(record["class_names"]) != log.class_names:
+        raise ValueError(f"{path} has the classes {', '.join(log.class_names)}, the run has others.")
+    if {key for sides in split.values() for side in sides.values() for key in side} > set(log.keys.tolist()):
+        return
+    for seed in np.unique(log.seeds):
+        part = log.of(log.seeds == seed)
+        labels = np.array(log.class_names)[part.labels]
+        if task_digest(part.keys, part.subjects, labels) != record["clips_sha256"]:
+            raise ValueError(f"{path}: subjects or labels are not those of the clips that the run had.")
 
 
 def _collect(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mer_hf.data import splits
 from mer_hf.data.splits import Fold
 from mer_hf.data.table import ClipTable
 from mer_hf.evaluation.fold_log import PROBABILITY, log_of, read_rows, read_split, rows_of, training_name
-from mer_hf.evaluation.run_report import PROTOCOLS, RECORD_KINDS, read_report
+from mer_hf.evaluation.run_report import PROTOCOLS, RECORD_KINDS, check_log, read_report
 from mer_hf.loading import load, snapshot
 from mer_hf.training.config import TrainingConfig, read_record
 from mer_hf.training.recorded import Recorded, read_recorded
@@ -120,6 +120,16 @@ def check_data(table: ClipTable, published: PublishedRun, data: str) -> list[Fol
     return splits.from_keys(table, published.splits)
 
 
+def _check_rows(published: PublishedRun, table: ClipTable) -> None:
+    """Check the published log, which has no labels on the Hub, with those of the user's table."""
+    labels = dict(zip(table.keys.tolist(), table.label_names.tolist(), strict=True))
+    rows, path = (
+        [{"label": labels[row["key"]], **row} for row in published.rows],
+        published.path / PREDICTIONS,
+    )
+    check_log(log_of(rows, path), published.splits, published.record, path)
+
+
 def reproduce(
     source: str,
     data: str,
@@ -152,6 +162,7 @@ def reproduce(
     processor = load(published.fold(next(iter(published.splits)), report["seeds"][0]))[1]
     recorded = read_recorded(config, processor, show=show)
     folds = check_data(recorded.table, published, data)
+    _check_rows(published, recorded.table)
     rows = _predict(published, recorded, folds, progress)
     recomputed = numbers_of(log_of(rows, published.path))
     if not set(recomputed) <= set(report):
@@ -211,11 +222,7 @@ def _compare(published: PublishedRun, rows: list[dict]) -> list[dict]:
     for row in rows:
         old = logged[row["seed"], row["key"]]
         names = [name for name in row if name.startswith(PROBABILITY)]
-        before, now = (np.array([float(log.get(name) or "nan") for name in names]) for log in (old, row))
-        if not np.isfinite(before).all():
-            raise ValueError(
-                f"{published.name}: {PREDICTIONS}: a probability of {row['key']} is not a number."
-            )
+        before, now = (np.array([float(log[name]) for name in names]) for log in (old, row))
         # Weights that predict NaN are as far off as can be.
         difference = float(np.nan_to_num(np.abs(now - before), nan=1.0).max())
         answers = {"published": old["prediction"], "recomputed": row["prediction"]}

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio_client.utils import is_file_obj_with_meta, traverse
 
 from . import analyse, api, compare, examples, explain, long_video
 from .engine import Engine, Refusal
 from .files import DELETE_CACHE
+from .uploads import check_uploaded
 from .visitors import MOST_WAITING, SharedQueue
 
 TITLE = "Micro-expression recognition"
@@ -30,10 +32,11 @@ class Page(gr.Blocks):
         self._queue.__class__ = SharedQueue
         return self
 
-    async def preprocess_data(self, *args, **kwargs):
+    async def preprocess_data(self, block_fn, inputs, *args, **kwargs):
         """Check and convert the inputs of an event."""
         try:
-            return await super().preprocess_data(*args, **kwargs)
+            traverse(inputs, check_uploaded, is_file_obj_with_meta)
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
         except gr.Error:
             raise
         except Exception as error:

@@ -189,6 +189,8 @@ class Engine:
         with one_line(path):
             progress(0.0, "Checking the file")
             check_file(path, CLIP)
+            if not all(isinstance(model, str) for model in models):  # a program may send anything
+                raise ValueError("a network is asked for by its name, as text.")
             status = os.stat(path)
             sha256, survey = _look_once(str(path), status.st_mtime_ns, status.st_size)
             progress(0.1, "Loading the networks")

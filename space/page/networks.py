@@ -110,7 +110,7 @@ class Networks:
             if model in bundled_models():
                 pipeline = MicroExpressionPipeline.from_pretrained(loading.bundled(model), self.device)
             else:
-                pipeline = self._from_hub(model or "")
+                pipeline = self._from_hub(model)
         except ValueError as error:
             # The sentences after the first are advice for a command line.
             raise ValueError(re.split(r"(?<=\.) (?=[A-Z])", str(error))[0]) from error

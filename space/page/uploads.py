@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder, is_static_file
 
+from mer_hf.utils.untrusted import shown
 from mer_hf.video.container import ClipError, VideoInfo, survey_video
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,14 @@ def check(path: str | os.PathLike | None, limits: Limits = CLIP) -> VideoInfo:
         if exceeds:
             raise ClipError(f"{Path(path).name}: {what}; the limit is {limit}. {advice}")
     return survey
+
+
+def check_uploaded(file: dict) -> dict:
+    """Return a file that a call names; raise `ValueError` unless it was uploaded, or is one of the page's."""
+    path, folder = Path(file["path"]), Path(get_upload_folder())
+    if not is_static_file(path) and not (path.is_file() and path.resolve().is_relative_to(folder.resolve())):
+        raise ValueError(f"{shown(file['path'])} is no upload.")
+    return file
 
 
 def check_file(path: str | os.PathLike | None, limits: Limits) -> None:

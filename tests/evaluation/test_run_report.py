@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mer_hf.data.table import task_digest
 from mer_hf.evaluation import metrics
 from mer_hf.evaluation.fold_log import read_log, read_rows, rows_of, write_rows
 from mer_hf.evaluation.run_report import score, write_report
@@ -22,7 +23,9 @@ SETTING = {
 
 def write_split(folder, sides):
     (folder / "splits.json").write_text(json.dumps(sides))
-    setting = SETTING | {"splits_sha256": sha256_of(folder / "splits.json")}
+    log = read_log(folder / "predictions.csv")
+    clips_sha256 = task_digest(log.keys, log.subjects, np.array(CLASSES)[log.labels])
+    setting = SETTING | {"clips_sha256": clips_sha256, "splits_sha256": sha256_of(folder / "splits.json")}
     (folder / "train_config.json").write_text(json.dumps(setting))
 
 

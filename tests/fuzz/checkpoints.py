@@ -144,7 +144,8 @@ def _tensor(head: dict, at: int) -> dict:
 
 def _number(value: float, at: int) -> Callable[[dict, bytes], bytes]:
     def change(head: dict, body: bytes) -> bytes:
-        first, last = _tensor(head, at)["data_offsets"]
+        floats = {name: each for name, each in head.items() if each.get("dtype", "").startswith("F")}
+        first, last = _tensor(floats, at)["data_offsets"]
         changed = bytearray(body)
         struct.pack_into("<f", changed, first + (last - first) // 8 * 4, value)
         return joined(head, bytes(changed))

@@ -127,10 +127,11 @@ class Page:
         import sys
 
         sys.path.insert(0, str(Path(__file__).parents[2] / "space"))
+        from app import LAUNCH
         from page.demo import build_demo
         from page.engine import Engine
 
-        self.seeds, self._build, self._engine = seeds, build_demo, Engine("cpu")
+        self.seeds, self._build, self._engine, self._launch = seeds, build_demo, Engine("cpu"), LAUNCH
 
     def ask(self, folder: Path, kind: str, *what: Any) -> tuple[int, str]:
         """Return what a program would: 0 and an answer, or 2 and the reason of a refusal."""
@@ -143,9 +144,10 @@ class Page:
         os.environ["GRADIO_TEMP_DIR"] = str(folder)
         demo = self._build(self._engine, ["htnet-synthetic"], {"smile": self.seeds / "face.mp4"})
         demo.queue()
-        demo.show_error = False
-        demo.max_file_size = 50_000_000
-        with TestClient(App.create_app(demo), raise_server_exceptions=False) as client:
+        demo.show_error, demo.max_file_size = self._launch["show_error"], self._launch["max_file_size"]
+        demo.has_launched = True  # only then Gradio checks what is asked for
+        page = App.create_app(demo, app_kwargs=self._launch["app_kwargs"])
+        with TestClient(page, raise_server_exceptions=False) as client:
             client.get(f"{API}/startup-events")
             if kind == "request":
                 method, path, options = what

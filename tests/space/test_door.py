@@ -53,7 +53,7 @@ def test_an_upload_that_takes_too_long_is_ended(address, visitors_folder, monkey
     before = names(visitors_folder)
     with break_off(address, 1000) as connection:
         assert b"took longer than" in connection.recv(10_000)
-    assert wait_until(lambda: not new_names(visitors_folder, before))
+    assert wait_until(lambda: not new_names(visitors_folder, before)), new_names(visitors_folder, before)
 
 
 def test_an_upload_holds_one_file(address, visitors_folder):

@@ -176,13 +176,16 @@ def read_layout(layout: Layout, root: Path, sheet: Path | None = None) -> Findin
     findings = Findings(sheet=path.name, notes=list(layout.notes))
     for row in rows:
         cells = {name: row[column_name] for name, column_name in names.items()} | {"row": row}
-        if cells["clip"] and cells["subject"]:
+        missing = [name for name in ("subject", "clip") if not cells[name]]
+        if not missing:
             _add_row(layout, root, cells, findings)
-    if findings.excluded and not findings.annotations:
-        raise ValueError(
-            f"none of the {len(findings.excluded)} clips of {path.name} can be read from {root}: "
-            f"{findings.excluded[0][1]}. Is it the right folder?"
-        )
+        elif len(missing) == 1:  # a row without both is a remark
+            key = f"{layout.name}/{cells['subject'] or '?'}/{cells['clip'] or '?'}"
+            findings.excluded.append((key, f"the sheet has no {missing[0]} for it"))
+    if not findings.annotations:
+        count, reasons = len(findings.excluded), [reason for _, reason in findings.excluded]
+        reason = f"{reasons[0]}. Is it the right folder?" if reasons else "the sheet names none."
+        raise ValueError(f"none of the {count} clips of {path.name} can be read from {root}: {reason}")
     return findings
 
 
