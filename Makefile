@@ -1,11 +1,13 @@
 # make demo    serve the page on http://127.0.0.1:7860 (PORT=... for another port)
 # make test    runs the tests (ARGS="-k htnet" selects some); make test-slow runs those that train or start processes
+# make audit   compares the tested versions of all libraries with the published faults (needs the network)
+# make dist    builds the wheel and the source archive into dist/ (VERSION=... refuses another one)
 # make fuzz    gives malformed input to every door; the counts go to benchmarks/results (ARGS="--only videos" selects some)
 # Each target creates its environment in .venv on first use: about 2 GB, a few minutes.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
 #   make PYTHON=/path/to/python3.13 demo                          chooses the interpreter
 
-.PHONY: help demo test test-slow fuzz lint bench checkpoints clean
+.PHONY: help demo test test-slow fuzz audit dist space lint bench checkpoints clean
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SHELLFLAGS := -eu -c
@@ -14,6 +16,7 @@ PORT ?= 7860
 TORCH_INDEX ?=
 PYTHON ?=
 ARGS ?=
+VERSION ?=
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -34,6 +37,27 @@ test-slow: $(STAMP)
 
 fuzz: $(STAMP)
 	@$(PY) -m tests.fuzz $(ARGS)
+
+RELEASE := .venv/.release
+$(RELEASE): $(STAMP)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[release]"
+	touch $@
+
+audit: $(RELEASE)
+	@$(PY) -m pip_audit --requirement constraints.txt --no-deps --disable-pip
+
+dist: $(RELEASE)
+	@found=$$($(PY) -c 'import mer_hf; print(mer_hf.__version__)')
+	if [ "$(VERSION)" ] && [ "$(VERSION)" != "$$found" ]; then
+		echo "mer_hf: the tag says version $(VERSION), the package $$found" >&2
+		exit 1
+	fi
+	rm -rf dist
+	$(PY) -m build
+	$(PY) -m twine check --strict dist/*
+
+space: $(STAMP)
+	@$(PY) -m mer_hf deploy-space "$${SPACE:?give SPACE=owner/name}"
 
 lint: $(STAMP)
 	@$(PY) -m ruff check .
