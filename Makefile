@@ -2,12 +2,13 @@
 # make test    runs the tests (ARGS="-k htnet" selects some); make test-slow runs those that train or start processes
 # make audit   compares the tested versions of all libraries with the published faults (needs the network)
 # make dist    builds the wheel and the source archive into dist/ (VERSION=... refuses another one)
+# make docs    builds the documentation into build/site/
 # make fuzz    gives malformed input to every door; the counts go to benchmarks/results (ARGS="--only videos" selects some)
 # Each target creates its environment in .venv on first use: about 2 GB, a few minutes.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
 #   make PYTHON=/path/to/python3.13 demo                          chooses the interpreter
 
-.PHONY: help demo test test-slow fuzz audit dist space lint bench checkpoints clean
+.PHONY: help demo test test-slow fuzz audit dist docs space lint bench checkpoints clean
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SHELLFLAGS := -eu -c
@@ -44,7 +45,7 @@ $(RELEASE): $(STAMP)
 	touch $@
 
 audit: $(RELEASE)
-	@$(PY) -m pip_audit --requirement constraints.txt --no-deps --disable-pip
+	@$(PY) -m pip_audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 dist: $(RELEASE)
 	@found=$$($(PY) -c 'import mer_hf; print(mer_hf.__version__)')
@@ -55,6 +56,10 @@ dist: $(RELEASE)
 	rm -rf dist
 	$(PY) -m build
 	$(PY) -m twine check --strict dist/*
+
+docs: $(RELEASE)
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	echo "build/site/index.html"
 
 space: $(STAMP)
 	@$(PY) -m mer_hf deploy-space "$${SPACE:?give SPACE=owner/name}"
