@@ -23,5 +23,5 @@ def write_exports(analysis: Analysis, name: str) -> dict[str, Path]:
     write_curve_csv(files["CSV"], prediction)
     with TURNS.turn(len(analysis.track.frames) > LONG_FRAMES):
         write_replay(files["Replay"], analysis.track, prediction)
-        html_report(files["Report"], prediction, files["Replay"])
+        html_report(files["Report"], prediction, files["Replay"], name, analysis.clip_sha256)
     return files
