@@ -12,7 +12,8 @@ from mer_hf.inference.pipeline import PHASE_NAMES, Prediction
 
 from . import coding, motion, view
 from .engine import SPOTTED, Analysis, Engine, Refusal
-from .exports import LABELS, write_exports
+from .exports import LABELS, write_exports, write_openface
+from .visitors import NETWORK
 
 CONSENT = """A face is biometric data. Upload only clips of yourself or of people who agreed. A clip goes
 to the computer that serves this page and to no other, only for your answer. It is deleted within an hour."""
@@ -21,10 +22,7 @@ RELEVANCE = "**Relevance** (with {model}): {relevance_by}."
 READ = """**Motion** is drawn larger than it is. The dotted line of the curve is what counts as motion in this
 clip; gray stretches are blinks. The network is asked with each of the small dots as apex, and its answers are
 averaged. **Action units** are estimates from the same motion. **Probabilities** are calibrated on synthetic
-clips only."""
-
-NETWORK = {"concurrency_limit": None}
-"""Of every event that needs turns: who does the work gives them, and a clip in memory waits for none."""
+clips only. OpenFace's table here is motion against the same face at rest in this clip."""
 
 
 class Tab(NamedTuple):
@@ -119,6 +117,12 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
         ready = (gr.DownloadButton(value=str(files[label]), interactive=True) for label in LABELS)
         return (str(files["Replay"]), *ready)
 
+    def frame_table(path: str | None, name: str, number: int | None, frames: tuple | None) -> str:
+        """Write the action units of each frame, for pipelines that read OpenFace's table."""
+        return write_openface(engine.analyse(path, name, *(frames or SPOTTED), face=number), Path(path).stem)
+
+    editor.add_file("OpenFace (.csv)", frame_table, [clip, model, face, phases])
+
     def code(
         path: str | None, name: str, number: int | None, frames: tuple | None, held: str | None
     ) -> str | dict | None:
@@ -138,7 +142,7 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
             function, [clip, model, face], outputs, show_progress_on=card, **NETWORK, **private
         )
         inputs = [clip, model, face, phases]
-        answered.success(code, [*inputs, editor], editor, **NETWORK, **private)
+        answered.success(code, [*inputs, editor.coding], editor.coding, **NETWORK, **private)
         answered.success(keep, inputs, kept, show_progress_on=replay, **NETWORK, **private)
 
     connect(partial(gr.on, [clip.upload, clip.stop_recording]))
@@ -150,7 +154,7 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
     def clear() -> tuple:
         return (view.idle(), *_nothing_shown(), None, *_nothing_kept(), None)
 
-    clip.clear(clear, outputs=[*answers, phases, *kept, editor], api_visibility="private", queue=False)
+    clip.clear(clear, outputs=[*answers, phases, *kept, editor.coding], api_visibility="private", queue=False)
     return Tab(clip, connect)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import gradio as gr
 
 from . import coding, long_video
-from .analyse import NETWORK
 from .compare import agreement, common_scores, says
 from .engine import Analysis, Engine, Refusal
-from .exports import write_exports
+from .exports import write_exports, write_openface
 from .uploads import one_line
+from .visitors import NETWORK
 
 
 def build(engine: Engine, models: list[str]) -> None:
@@ -40,8 +40,10 @@ def build(engine: Engine, models: list[str]) -> None:
         return tuple(str(path) for path in write_exports(analysis, Path(clip).stem).values())
 
     def export_coding(clip: str, model: str = models[0], format: str = "coding") -> str:
-        """The answer as a file for people who code faces: coding (JSON), eaf (ELAN), boris or facs (CSV)."""
+        """The answer as a file: coding (JSON), eaf (ELAN), boris, facs or openface (a row per frame)."""
         analysis = engine.analyse(clip, model)
+        if format == "openface":
+            return write_openface(analysis, Path(clip).stem)
         with one_line(clip):
             return coding.write(format, coding.of_clip(analysis, clip))
 
@@ -54,7 +56,7 @@ def build(engine: Engine, models: list[str]) -> None:
         model = gr.Dropdown(models, value=models[0], label="model", allow_custom_value=True)
         bundled = gr.Dropdown(models, value=models[0], label="model")
         frames = [gr.Number(label=name, precision=0) for name in ("onset", "apex", "offset")]
-        format = gr.Dropdown(list(coding.LABELS), value="coding", label="format")
+        format = gr.Dropdown([*coding.LABELS, "openface"], value="coding", label="format")
         result, coded = gr.JSON(label="result"), gr.File(label="coding")
         files = [gr.File(label=name) for name in ("prediction", "curve", "replay", "report")]
         call = gr.Button()

@@ -1,9 +1,11 @@
 """A coding of a clip or video: corrected in the browser, written for other programs, and loaded again."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import gradio as gr
@@ -17,6 +19,7 @@ from mer_hf.visualization.report import editor_script
 from .engine import Analysis
 from .files import new
 from .uploads import Limits, check_file, one_line
+from .visitors import NETWORK
 
 LABELS = {"coding": "Coding (.json)", "eaf": "ELAN (.eaf)", "boris": "BORIS (.boris)", "facs": "FACS (.csv)"}
 SHOW = """() => {
@@ -27,26 +30,39 @@ SHOW = """() => {
 CODING = Limits(5_000_000, 0.0, 0, (0, 0), "Split the coding.")
 
 
-def build(elem_id: str, has_curve: bool = False) -> gr.HTML:
-    """Lay out the editor; its value is a coding as JSON, or None.
+class Editor(NamedTuple):
+    """A coding as JSON, or None, and `add_file(label, function, inputs)`, which adds a button for a file."""
+
+    coding: gr.HTML
+    add_file: Callable
+
+
+def build(elem_id: str, has_curve: bool = False) -> Editor:
+    """Lay out the editor.
 
     With `has_curve` the sliders of the curve move its phases, and it is hidden until `SHOW` is run.
     """
     script = editor_script() + Path(__file__).with_suffix(".js").read_text()
     private = {"api_visibility": "private"}
     with gr.Column(elem_id=elem_id, elem_classes="correct"):
-        editor = gr.HTML(
+        coding = gr.HTML(
             None, html_template="", js_on_load=script, apply_default_css=False, has_curve=has_curve
         )
-        with gr.Row(elem_classes="downloads"):
-            buttons = [gr.Button(label, size="sm", min_width=60) for label in LABELS.values()]
+        with gr.Row(elem_classes="downloads") as row:
             upload = gr.UploadButton("Load a coding", file_types=list(READERS), size="sm", min_width=60)
             file = gr.DownloadButton(visible="hidden", elem_id=f"{elem_id}-file")
-    for name, button in zip(LABELS, buttons, strict=True):
-        written = button.click(partial(save, name), editor, file, **private)
+    upload.upload(load, [upload, coding], coding, **private)
+
+    def add_file(label: str, function: Callable, inputs: list) -> None:
+        """Add a button; `function` returns the path of a file, which the browser then fetches."""
+        with row:
+            button = gr.Button(label, size="sm", min_width=60)
+        written = button.click(function, inputs, file, show_progress_on=coding, **NETWORK, **private)
         written.success(None, js=f"() => document.getElementById('{elem_id}-file').click()")
-    upload.upload(load, [upload, editor], editor, **private)
-    return editor
+
+    for name, label in LABELS.items():
+        add_file(label, partial(save, name), [coding])
+    return Editor(coding, add_file)
 
 
 def as_text(coding: Coding) -> str:

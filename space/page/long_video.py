@@ -11,10 +11,10 @@ from mer_hf.interchange.coding import Coding
 from mer_hf.visualization.report import TITLES
 
 from . import coding, view
-from .analyse import NETWORK, Tab
+from .analyse import Tab
 from .files import new
 from .uploads import LONG_VIDEO, Refusal, check, duration, one_line
-from .visitors import Turns
+from .visitors import NETWORK, Turns
 
 EXPERIMENTAL = """**Experimental.** Finding micro-expressions in minutes of video is unsolved: on the
 field's own benchmarks published methods reach an F1 between 0.01 and 0.29, and finding and naming together
@@ -66,8 +66,8 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
         return str(clip), gr.Tabs(selected="analyse")
 
     private = {"api_visibility": "private"}
-    events, inputs, outputs = [button.click, video.upload], [video, model, editor], [line, moments, editor]
-    gr.on(events, run, inputs, outputs, show_progress_on=line, **NETWORK, **private)
+    inputs, outputs = [video, model, editor.coding], [line, moments, editor.coding]
+    gr.on([button.click, video.upload], run, inputs, outputs, show_progress_on=line, **NETWORK, **private)
     opened = line.open(open_moment, [video, moments], [analyse_tab.clip, tabs], **private)
     analyse_tab.connect(opened.success)
     video.clear(lambda: (NOTHING_YET, [], None), outputs=outputs, **private)

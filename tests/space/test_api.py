@@ -64,6 +64,12 @@ def test_a_coding_is_exported(client, clip, name):
     assert event.kind == "micro_expression" and 0 < event.onset_s < event.offset_s < 2
 
 
+def test_the_action_units_of_each_frame_are_exported(client, clip):
+    path = Path(client.predict(clip, "htnet-synthetic", "openface", api_name="/export_coding"))
+    lines = path.read_text().splitlines()
+    assert path.name == "positive-openface.csv" and len(lines) == 61 and "AU12_r" in lines[0]
+
+
 def test_a_long_video_is_searched(client, clip):
     found = client.predict(clip, "htnet-synthetic", api_name="/spot_long")
     assert len(found["intervals"]) == 1 and found["duration_s"] == pytest.approx(2.0, abs=0.1)

@@ -17,6 +17,7 @@ SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the page was not opened in a browser")
 FILES = {"Coding (.json)": "json", "ELAN (.eaf)": "eaf", "BORIS (.boris)": "boris", "FACS (.csv)": "csv"}
+FRAMES = "OpenFace (.csv)"
 
 
 @pytest.fixture
@@ -81,6 +82,8 @@ def test_a_coder_corrects_saves_exports_trains_and_compares(page, example_file, 
     events = [read_coding(file).events[0] for file in files.values()]
     assert {event.label for event in events} == {"negative"}
     assert {round(event.apex_s, 3) for event in events} == {round(events[0].apex_s, 3)}
+
+    assert "AU12_r" in save(page, FRAMES, tmp_path / "frames.csv").read_text()
 
     page.locator("#coding").get_by_role("button", name="Start over").click()
     page.locator("#coding input[type=file]").set_input_files(str(files["json"]))
