@@ -28,6 +28,8 @@ from page.uploads import LONG_VIDEO
 from page.visitors import MOST_AT_WORK
 from starlette.middleware import Middleware
 
+from mer_hf.visualization.report import TEMPLATES
+
 LAUNCH = {
     "theme": gr.themes.Soft(
         primary_hue="blue",
@@ -36,7 +38,7 @@ LAUNCH = {
         spacing_size="sm",
         text_size="sm",
     ),
-    "css_paths": [Path(__file__).parent / "page" / "style.css"],
+    "css_paths": [Path(__file__).parent / "page" / "style.css", TEMPLATES / "coding.css"],
     "max_file_size": LONG_VIDEO.size_bytes,
     "max_threads": MOST_AT_WORK,
     "enable_monitoring": False,  # it shows everybody's requests to everybody

@@ -159,6 +159,7 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
 
         write_curve_csv(args.curve, prediction)
     if args.replay or args.report:
+        from mer_hf.utils.provenance import sha256_of
         from mer_hf.visualization.replay import write_replay
         from mer_hf.visualization.report import html_report
 
@@ -166,7 +167,8 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
             replay = args.replay or Path(folder) / "replay.mp4"
             write_replay(replay, track, prediction)
             if args.report:
-                html_report(args.report, prediction, replay, source=args.clip.resolve().name)
+                sha256 = sha256_of(args.clip) if args.clip.is_file() else ""
+                html_report(args.report, prediction, replay, args.clip.resolve().name, sha256)
 
 
 def _predict_many(args: argparse.Namespace) -> str:

@@ -120,7 +120,7 @@ def _project(coding: Coding, name: str, rows: list[Row]) -> dict:
         "close_behaviors_between_videos": False, "visualize_spectrogram": False, "visualize_waveform": False,
     }  # fmt: skip
     return {
-        "time_format": "s", "project_date": today, "project_name": name, "project_description": coding.coder,
+        "time_format": "s", "project_date": today, "project_name": name, "project_description": coding.author,
         "project_format_version": "7.0", "subjects_conf": subjects, "behaviors_conf": behaviours,
         "observations": {name: observation}, "behavioral_categories": [], "independent_variables": {},
         "coding_map": {}, "behaviors_coding_map": [], "converters": {},

@@ -128,7 +128,8 @@ class Coding:
         Args:
             event (`int`): Index in `events`.
             who (`str`): The coder.
-            **values: New values of `CHANGEABLE`; `status` is `corrected` unless given.
+            **values: New values of `CHANGEABLE`; `status` is `corrected` unless given. A new label has no
+                probability.
 
         Raises:
             ValueError: If there is no such event, or a value cannot be.
@@ -139,7 +140,8 @@ class Coding:
             raise ValueError(f"{', '.join(unknown)} cannot be changed. Choose from {', '.join(CHANGEABLE)}.")
         old = self.events[event]
         status = "added" if old.status == "added" else "corrected"
-        new = replace(old, **{"status": status, **values})
+        likely = old.probability if values.get("label", old.label) == old.label else None
+        new = replace(old, **{"status": status, "probability": likely, **values})
         events = (*self.events[:event], new, *self.events[event + 1 :])
         return replace(self, events=events, changes=(*self.changes, _change(event, who, values)))
 
@@ -154,6 +156,11 @@ class Coding:
         """Return the events that nobody rejected, in order of time."""
         kept = [event for event in self.events if event.status != "rejected"]
         return tuple(sorted(kept, key=lambda event: (event.person, event.onset_s)))
+
+    @property
+    def author(self) -> str:
+        """Return who coded it last: a person who changed it, or the `coder`."""
+        return self.changes[-1]["who"] if self.changes else self.coder
 
     def to_dict(self) -> dict:
         """Return everything, as values that JSON has."""
@@ -173,8 +180,12 @@ class Coding:
         try:
             for name, kind in parts.items():
                 given[name] = tuple(kind(**each) for each in given.get(name, ()))
-            return cls(**given | {"changes": tuple(given.get("changes", ()))})
-        except (TypeError, AttributeError) as error:
+            coding = cls(**given | {"changes": tuple(given.get("changes", ()))})
+            names = (coding.video, coding.sha256, coding.subject, coding.coder)
+            if not all(isinstance(name, str) for name in (*names, *(each["who"] for each in coding.changes))):
+                raise TypeError("a name is not text")
+            return coding
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"it does not have the expected form ({error})") from error
 
     def save(self, path: str | os.PathLike) -> None:

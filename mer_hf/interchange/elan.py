@@ -20,21 +20,18 @@ _MIME = {".mp4": "video/mp4", ".mpg": "video/mpeg", ".mpeg": "video/mpeg", ".mov
 
 def write(path: str | os.PathLike, coding: Coding) -> None:
     """Write a file that ELAN opens beside the video."""
-    eaf = Eaf(author=coding.coder or "mer_hf")
+    eaf = Eaf(author=coding.author or "mer_hf")
     eaf.remove_tier("default")
     if coding.video:
-        video = Path(coding.video)
-        beside = os.path.relpath(video.absolute(), Path(path).absolute().parent)
-        eaf.add_linked_file(
-            video.absolute().as_uri(), Path(beside).as_posix(), _MIME.get(video.suffix.lower(), "video/*")
-        )
+        link, beside = _links(Path(coding.video), Path(path))
+        eaf.add_linked_file(link, beside, _MIME.get(Path(coding.video).suffix.lower(), "video/*"))
     for name, value in (("fps", coding.fps), ("duration_s", coding.duration_s), ("sha256", coding.sha256)):
         if value:
             eaf.add_property(f"mer_hf:{name}", str(value))
     for mark in marks_of(coding.kept, coding.blinks, coding.gaps):
         tier, value = _tier_and_value(mark)
         if tier not in eaf.get_tier_names():
-            eaf.add_tier(tier, part=f"person {mark.person}", ann=coding.coder)
+            eaf.add_tier(tier, part=f"person {mark.person}", ann=coding.author)
         start = round(1000 * mark.start_s)
         eaf.add_annotation(tier, start, max(round(1000 * mark.end_s), start + 1), value)
     with replacing(path) as temporary:
@@ -60,6 +57,14 @@ def read(path: str | os.PathLike) -> Coding:
         **numbers,
         **from_marks(marks, 1 / numbers["fps"] if numbers.get("fps") else 0.0),
     )
+
+
+def _links(video: Path, path: Path) -> tuple[str, str]:
+    """Return where the video is, and where from the file: beside it if only a name is known."""
+    if len(video.parts) == 1 and not video.exists():
+        return f"./{video.name}", f"./{video.name}"
+    beside = os.path.relpath(video.absolute(), path.absolute().parent)
+    return video.absolute().as_uri(), Path(beside).as_posix()
 
 
 def _tier_and_value(mark: Mark) -> tuple[str, str]:

@@ -9,8 +9,10 @@ html_report("report.html", prediction, replay="replay.mp4")
 import base64
 import csv
 import io
+import json
 import os
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,14 +22,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from mer_hf import __version__
-from mer_hf.face.action_units import PRESENT
+from mer_hf.face.action_units import PRESENT, VOCABULARY
 from mer_hf.face.flow import optical_flow
+from mer_hf.face.spotting import LONGEST_S
 from mer_hf.inference.pipeline import (
     PHASE_NAMES,
     Prediction,
     note_on,
 )
-from mer_hf.labels import ACTION_UNITS
+from mer_hf.interchange.coding import Coding
+from mer_hf.labels import ACTION_UNITS, TO_COMPOSITE3
 from mer_hf.utils.files import replacing
 from mer_hf.visualization import figures
 
@@ -43,6 +47,7 @@ TITLES = {
     "no_motion": "No motion",
     "blink": "Only a blink",
 }
+TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = ("torch", "transformers", "opencv-contrib-python", "mediapipe")
 
 
@@ -75,21 +80,25 @@ def html_report(
     prediction: Prediction,
     replay: str | os.PathLike | bytes | None = None,
     source: str | None = None,
+    sha256: str = "",
 ) -> None:
     """Write the result as one HTML file that holds its pictures and video and opens without a network.
+
+    The answer can be corrected in it and saved as a coding, unless the times of the frames are unknown.
 
     Args:
         path (`str` or `os.PathLike`): The file to write; a failure leaves what was there.
         prediction ([`Prediction`]): A prediction of the pipeline.
         replay (`str`, `os.PathLike` or `bytes`, *optional*): The mp4 of
             [`~mer_hf.visualization.replay.write_replay`], or its bytes. Without it the report has no video.
-        source (`str`, *optional*): Name of the clip, for the title.
+        source (`str`, *optional*): Name of the clip, for the title and the coding.
+        sha256 (`str`, *optional*): Of the clip's bytes, for the coding.
 
     Raises:
         OSError: If the replay cannot be read or the report cannot be written.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
@@ -99,9 +108,16 @@ def html_report(
         video = replay if isinstance(replay, bytes) else Path(replay).read_bytes()
         replay = _data_uri("video/mp4", video)
     template = environment.get_template("prediction.html.j2")
-    page = template.render(_report_values(prediction), prediction=prediction, source=source, replay=replay)
+    values = _report_values(prediction) | {"coding": _coding(prediction, source or "", sha256)}
+    page = template.render(values, prediction=prediction, source=source, replay=replay)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def editor_script() -> str:
+    """Return the JavaScript of `codingEditor`, which corrects a coding in a browser."""
+    settings = {"classes": list(TO_COMPOSITE3), "units": VOCABULARY, "longest_s": LONGEST_S}
+    return f"const SETTINGS = {json.dumps(settings)};\n{(TEMPLATES / 'coding.js').read_text()}"
 
 
 def split_warnings(prediction: Prediction) -> tuple[str, list[str]]:
@@ -161,8 +177,16 @@ def _report_values(prediction: Prediction) -> dict:
         "curve": _png(curve),
         "action_units": _png(bars),
         "versions": {"mer_hf": __version__, **packages, "Python": platform.python_version()},
+        "editor": editor_script(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def _coding(prediction: Prediction, source: str, sha256: str) -> dict | None:
+    """Return the answer as a coding; None where the times of the frames are unknown."""
+    if not np.isfinite(prediction.timestamps_s).all():
+        return None
+    return replace(Coding.of(prediction), video=source, sha256=sha256).to_dict()
 
 
 def _present(prediction: Prediction) -> list[tuple[str, str, str, float]]:
@@ -216,4 +240,11 @@ def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-__all__ = ["CURVE_COLUMNS", "describe_motion", "html_report", "split_warnings", "write_curve_csv"]
+__all__ = [
+    "CURVE_COLUMNS",
+    "describe_motion",
+    "editor_script",
+    "html_report",
+    "split_warnings",
+    "write_curve_csv",
+]

@@ -10,9 +10,10 @@ import gradio as gr
 from mer_hf import registry
 from mer_hf.inference.pipeline import PHASE_NAMES, Prediction
 
-from . import motion, view
+from . import coding, motion, view
 from .engine import SPOTTED, Analysis, Engine, Refusal
-from .exports import LABELS, write_exports
+from .exports import LABELS, write_exports, write_openface
+from .visitors import NETWORK
 
 CONSENT = """A face is biometric data. Upload only clips of yourself or of people who agreed. A clip goes
 to the computer that serves this page and to no other, only for your answer. It is deleted within an hour."""
@@ -21,10 +22,7 @@ RELEVANCE = "**Relevance** (with {model}): {relevance_by}."
 READ = """**Motion** is drawn larger than it is. The dotted line of the curve is what counts as motion in this
 clip; gray stretches are blinks. The network is asked with each of the small dots as apex, and its answers are
 averaged. **Action units** are estimates from the same motion. **Probabilities** are calibrated on synthetic
-clips only."""
-
-NETWORK = {"concurrency_limit": None}
-"""Of every event that needs turns: who does the work gives them, and a clip in memory waits for none."""
+clips only. OpenFace's table here is motion against the same face at rest in this clip."""
 
 
 class Tab(NamedTuple):
@@ -58,6 +56,7 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
                 downloads = [
                     gr.DownloadButton(label, interactive=False, size="sm", min_width=60) for label in LABELS
                 ]
+            correct = gr.Button("Correct, save for ELAN, BORIS, FACS", size="sm")
             with gr.Accordion("How to read it", open=False):
                 how_to_read = gr.Markdown(READ, elem_classes="note")
         with gr.Column(elem_classes="result"):
@@ -75,6 +74,8 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
                 )
             faces = gr.HTML("", elem_id="faces", padding=False)
             curve = gr.HTML(motion.NOTHING_YET, js_on_load=motion.SCRIPT, elem_id="motion", padding=False)
+            editor = coding.build("coding", has_curve=True)
+    correct.click(None, js=coding.SHOW, api_visibility="private")
     answers = [card, units, faces, curve, how_to_read, face]
     kept = [replay, *downloads]
     phases = gr.State(None)  # as set for the clip that has an answer; None where there is none
@@ -116,14 +117,32 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
         ready = (gr.DownloadButton(value=str(files[label]), interactive=True) for label in LABELS)
         return (str(files["Replay"]), *ready)
 
+    def frame_table(path: str | None, name: str, number: int | None, frames: tuple | None) -> str:
+        """Write the action units of each frame, for pipelines that read OpenFace's table."""
+        return write_openface(engine.analyse(path, name, *(frames or SPOTTED), face=number), Path(path).stem)
+
+    editor.add_file("OpenFace (.csv)", frame_table, [clip, model, face, phases])
+
+    def code(
+        path: str | None, name: str, number: int | None, frames: tuple | None, held: str | None
+    ) -> str | dict | None:
+        """Return what is to be corrected: the network's answer, or the corrections of this clip so far."""
+        if frames is None or path is None:
+            return coding.unanswered(path, held)
+        try:
+            return coding.begin(held, coding.of_clip(engine.analyse(path, name, face=number), path))
+        except Refusal:
+            return gr.skip()
+
     def connect(listener: Callable, function: Callable = run_anew) -> None:
-        """Let an event give an answer; then come the replay and the files."""
+        """Let an event give an answer; then come the replay, the files and what can be corrected."""
         private = {"api_visibility": "private", "trigger_mode": "always_last"}
         outputs = [*answers, phases, *kept]
         answered = listener(
             function, [clip, model, face], outputs, show_progress_on=card, **NETWORK, **private
         )
         inputs = [clip, model, face, phases]
+        answered.success(code, [*inputs, editor.coding], editor.coding, **NETWORK, **private)
         answered.success(keep, inputs, kept, show_progress_on=replay, **NETWORK, **private)
 
     connect(partial(gr.on, [clip.upload, clip.stop_recording]))
@@ -133,9 +152,9 @@ def build(engine: Engine, models: list[str], paths: dict[str, Path]) -> Tab:
     connect(curve.release, run_with_phases)
 
     def clear() -> tuple:
-        return (view.idle(), *_nothing_shown(), None, *_nothing_kept())
+        return (view.idle(), *_nothing_shown(), None, *_nothing_kept(), None)
 
-    clip.clear(clear, outputs=[*answers, phases, *kept], api_visibility="private", queue=False)
+    clip.clear(clear, outputs=[*answers, phases, *kept, editor.coding], api_visibility="private", queue=False)
     return Tab(clip, connect)
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from . import long_video
-from .analyse import NETWORK
+from . import coding, long_video
 from .compare import agreement, common_scores, says
 from .engine import Analysis, Engine, Refusal
-from .exports import write_exports
+from .exports import write_exports, write_openface
+from .uploads import one_line
+from .visitors import NETWORK
 
 
 def build(engine: Engine, models: list[str]) -> None:
@@ -38,6 +39,14 @@ def build(engine: Engine, models: list[str]) -> None:
         analysis = engine.analyse(clip, model)
         return tuple(str(path) for path in write_exports(analysis, Path(clip).stem).values())
 
+    def export_coding(clip: str, model: str = models[0], format: str = "coding") -> str:
+        """The answer as a file: coding (JSON), eaf (ELAN), boris, facs or openface (a row per frame)."""
+        analysis = engine.analyse(clip, model)
+        if format == "openface":
+            return write_openface(analysis, Path(clip).stem)
+        with one_line(clip):
+            return coding.write(format, coding.of_clip(analysis, clip))
+
     def spot_long(video: str, model: str = models[0], progress=gr.Progress()) -> dict:  # noqa: B008
         """Minutes of video: every brief motion, and what it may be. Experimental."""
         return long_video.search(video, model, progress).to_dict()
@@ -47,13 +56,15 @@ def build(engine: Engine, models: list[str]) -> None:
         model = gr.Dropdown(models, value=models[0], label="model", allow_custom_value=True)
         bundled = gr.Dropdown(models, value=models[0], label="model")
         frames = [gr.Number(label=name, precision=0) for name in ("onset", "apex", "offset")]
-        result = gr.JSON(label="result")
+        format = gr.Dropdown([*coding.LABELS, "openface"], value="coding", label="format")
+        result, coded = gr.JSON(label="result"), gr.File(label="coding")
         files = [gr.File(label=name) for name in ("prediction", "curve", "replay", "report")]
         call = gr.Button()
     call.click(analyse, [clip, model], result, api_name="analyse", **NETWORK)
     call.click(classify, [clip, model, *frames], result, api_name="classify", **NETWORK)
     call.click(compare, clip, result, api_name="compare", **NETWORK)
     call.click(export, [clip, model], files, api_name="export", **NETWORK)
+    call.click(export_coding, [clip, model, format], coded, api_name="export_coding", **NETWORK)
     call.click(spot_long, [video, bundled], result, api_name="spot_long", **NETWORK)
 
 

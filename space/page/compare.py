@@ -9,8 +9,9 @@ from mer_hf.labels import TO_COMPOSITE3
 from mer_hf.visualization.report import TITLES, describe_motion
 
 from . import view
-from .analyse import NETWORK, Tab
+from .analyse import Tab
 from .engine import Analysis, Engine, Refusal
+from .visitors import NETWORK
 
 ABOUT = """Each network sees the same clip in its own way. Agreement proves nothing: all four were trained
 on the same kind of synthetic motion, so they can be wrong together."""

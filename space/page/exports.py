@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mer_hf.interchange import openface
 from mer_hf.visualization.replay import write_replay
 from mer_hf.visualization.report import html_report, write_curve_csv
 
@@ -23,5 +24,13 @@ def write_exports(analysis: Analysis, name: str) -> dict[str, Path]:
     write_curve_csv(files["CSV"], prediction)
     with TURNS.turn(len(analysis.track.frames) > LONG_FRAMES):
         write_replay(files["Replay"], analysis.track, prediction)
-        html_report(files["Report"], prediction, files["Replay"])
+        html_report(files["Report"], prediction, files["Replay"], name, analysis.clip_sha256)
     return files
+
+
+def write_openface(analysis: Analysis, name: str) -> str:
+    """Write OpenFace's table, the action units of each frame; return its path."""
+    path = new(".csv", f"{name}-openface")
+    with TURNS.turn(len(analysis.track.frames) > LONG_FRAMES):
+        openface.write(path, openface.rows_of(analysis.prediction, analysis.track))
+    return str(path)

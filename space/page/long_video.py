@@ -1,18 +1,20 @@
 """The tab of minutes of video: where a face moves briefly, on a time line; each moment opens in Analyse."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 
 from mer_hf.inference.long_video import LongVideo, cut, spot_long
 from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.interchange.coding import Coding
 from mer_hf.visualization.report import TITLES
 
-from . import view
-from .analyse import NETWORK, Tab
+from . import coding, view
+from .analyse import Tab
 from .files import new
 from .uploads import LONG_VIDEO, Refusal, check, duration, one_line
-from .visitors import Turns
+from .visitors import NETWORK, Turns
 
 EXPERIMENTAL = """**Experimental.** Finding micro-expressions in minutes of video is unsolved: on the
 field's own benchmarks published methods reach an F1 between 0.01 and 0.29, and finding and naming together
@@ -45,14 +47,17 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
         with gr.Column(elem_classes="result"):
             gr.Markdown(EXPERIMENTAL, elem_classes="note", elem_id="experimental")
             line = gr.HTML(NOTHING_YET, js_on_load=SCRIPT, elem_id="found", padding=False)
+            editor = coding.build("long-coding")
     moments = gr.State([])
 
-    def run(path: str | None, name: str, progress=gr.Progress()) -> tuple:  # noqa: B008
+    def run(path: str | None, name: str, held: str | None, progress=gr.Progress()) -> tuple:  # noqa: B008
         try:
             result = search(path, name, progress)
+            coded = coding.begin(held, replace(Coding.of(result, path), video=Path(path).name))
         except Refusal as refusal:
-            return view.refused(str(refusal)), []
-        return time_line(result), [(interval.onset_s, interval.offset_s) for interval in result.intervals]
+            return view.refused(str(refusal)), [], gr.skip()
+        moments_s = [(interval.onset_s, interval.offset_s) for interval in result.intervals]
+        return time_line(result), moments_s, coded
 
     def open_moment(path: str | None, intervals: list, event: gr.EventData) -> tuple:
         onset_s, offset_s = intervals[int(event._data["at"])]
@@ -61,11 +66,11 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
         return str(clip), gr.Tabs(selected="analyse")
 
     private = {"api_visibility": "private"}
-    events, inputs, outputs = [button.click, video.upload], [video, model], [line, moments]
-    gr.on(events, run, inputs, outputs, show_progress_on=line, **NETWORK, **private)
+    inputs, outputs = [video, model, editor.coding], [line, moments, editor.coding]
+    gr.on([button.click, video.upload], run, inputs, outputs, show_progress_on=line, **NETWORK, **private)
     opened = line.open(open_moment, [video, moments], [analyse_tab.clip, tabs], **private)
     analyse_tab.connect(opened.success)
-    video.clear(lambda: (NOTHING_YET, []), outputs=outputs, **private)
+    video.clear(lambda: (NOTHING_YET, [], None), outputs=outputs, **private)
 
 
 def search(path: str | None, model: str, progress: gr.Progress) -> LongVideo:

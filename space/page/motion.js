@@ -36,11 +36,31 @@ element.addEventListener('change', (event) => {
   if (!inputs().includes(event.target)) return;
   focused = document.activeElement === event.target ? event.target.name : null;
   const [onset, apex, offset] = inputs().map((input) => Number(input.value));
+  tell(onset, apex, offset);
   trigger('release', { onset, apex, offset });
 });
 
 element.addEventListener('click', (event) => {
-  if (event.target.matches('.back')) trigger('spotted');
+  if (!event.target.matches('.back')) return;
+  document.dispatchEvent(new CustomEvent('phases-moved', { detail: null }));
+  trigger('spotted');
+});
+
+// The coding under the curve takes the phases that are set here, and the sliders go to the event chosen there.
+const seconds = () => (element.querySelector('.motion')?.dataset.seconds || '').split(' ').filter(Boolean).map(Number);
+
+function tell(...frames) {
+  const [onset_s, apex_s, offset_s] = frames.map((frame) => seconds()[frame]);
+  if (offset_s !== undefined) document.dispatchEvent(new CustomEvent('phases-moved', { detail: { onset_s, apex_s, offset_s } }));
+}
+
+document.addEventListener('event-chosen', ({ detail: { onset_s, apex_s, offset_s } }) => {
+  const times_s = [onset_s, apex_s ?? (onset_s + offset_s) / 2, offset_s];
+  inputs().forEach((input, at) => {
+    const far = seconds().map((time_s) => Math.abs(time_s - times_s[at]));
+    if (far.length) input.value = far.indexOf(Math.min(...far));
+  });
+  if (inputs().length) draw();
 });
 
 // A new answer: sliders that were moved keep their place in a page that is only patched, so they are told theirs.

@@ -18,6 +18,8 @@ MOST_AT_WORK = 128
 MOST_WAITING = 256
 """Further requests, in Gradio's queue; visitors beyond that are told that it is full."""
 MOST_REMEMBERED = 1000
+NETWORK = {"concurrency_limit": None}
+"""Of every event that needs turns: who does the work gives them, and a clip in memory waits for none."""
 
 
 class Visitor(NamedTuple):

@@ -166,10 +166,11 @@ def test_a_change_is_kept_with_its_author():
     moved = coding.changed(0, "Ana", onset_s=0.01, label="happiness").changed(1, "Ana", status="rejected")
     moved = moved.added("Ben", onset_s=28.0, apex_s=28.2, offset_s=28.4, label="surprise")
     assert moved.answers == coding.events and moved.events[0] == replace(
-        first, onset_s=0.01, label="happiness", status="corrected"
+        first, onset_s=0.01, label="happiness", status="corrected", probability=None
     )
     assert moved.events[-1].kind == "micro_expression" and moved.events[-1].status == "added"
-    assert len(moved.kept) == len(coding.events)
+    assert moved.events[1].probability == coding.events[1].probability  # its class was not changed
+    assert (coding.author, moved.author) == ("htnet", "Ben") and len(moved.kept) == len(coding.events)
     assert [(change["who"], change["event"]) for change in moved.changes][:2] == [("Ana", 0), ("Ana", 1)]
     with pytest.raises(ValueError, match="there is no event 99"):
         coding.changed(99, "Ana", label="x")

@@ -2,7 +2,7 @@
 
     python -m tests.space.browser docs
 
-analyses a generated example with the bundled networks and writes demo.png and compare.png.
+analyses a generated example with the bundled networks and writes demo.png, corrections.png and compare.png.
 """
 
 import importlib.util
@@ -81,18 +81,18 @@ def wait_for_comparison(page) -> None:
     page.wait_for_function("document.querySelectorAll('.columns section').length == 4")
 
 
-def small(page, path: Path) -> None:
+def small(page, path: Path, **options) -> None:
     """A screenshot of 256 colours: a third of the bytes."""
     from PIL import Image
 
-    page.screenshot(path=path)
+    page.screenshot(path=path, **options)
     Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(
         path, optimize=True
     )
 
 
 def main() -> None:
-    """Writes the two pictures of the README."""
+    """Writes the pictures of the README and of `interchange.md`, the latter without a face."""
     folder = Path(sys.argv[1])
     app = load_app()
     with app.open_folder(), served(app) as url, opened(url, find_chromium()) as page:
@@ -100,6 +100,15 @@ def main() -> None:
         wait_for_answer(page)
         page.wait_for_timeout(2500)  # the replay shows the magnified motion
         small(page, folder / "demo.png")
+        page.set_viewport_size({"width": 1366, "height": 1100})
+        page.get_by_role("button", name="Correct, save").click()
+        page.get_by_label("Coder").first.fill("Ana")
+        page.get_by_label("class").first.fill("surprise")
+        page.get_by_label("class").first.blur()
+        (top, bottom) = (page.locator(name).bounding_box() for name in ("#motion", "#coding"))
+        height = bottom["y"] + bottom["height"] - top["y"]
+        small(page, folder / "corrections.png", clip={**top, "height": height})
+        page.set_viewport_size({"width": 1366, "height": 768})
         page.get_by_role("tab", name="Compare").click()
         page.get_by_role("button", name="Take the clip").click()
         wait_for_comparison(page)

@@ -9,6 +9,8 @@ pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from mer_hf.interchange.formats import SUFFIXES, read_coding
+
 
 @pytest.fixture(scope="module")
 def client(url):
@@ -22,7 +24,8 @@ def clip(example_file):
 
 def test_nothing_else_is_an_endpoint(client):
     named = client.view_api(return_format="dict")
-    assert set(named["named_endpoints"]) == {"/analyse", "/classify", "/compare", "/export", "/spot_long"}
+    expected = ("analyse", "classify", "compare", "export", "export_coding", "spot_long")
+    assert set(named["named_endpoints"]) == {f"/{name}" for name in expected}
     assert not named["unnamed_endpoints"]
     parameters = [
         parameter["parameter_name"] for parameter in named["named_endpoints"]["/classify"]["parameters"]
@@ -51,6 +54,20 @@ def test_files_are_exported(client, clip):
     names = [Path(path).name for path in files]
     assert names == ["positive.json", "positive.csv", "positive-replay.mp4", "positive.html"]
     assert all(Path(path).stat().st_size > 100 for path in files)
+
+
+@pytest.mark.parametrize("name", ["coding", "eaf", "boris", "facs"])
+def test_a_coding_is_exported(client, clip, name):
+    path = Path(client.predict(clip, "htnet-synthetic", name, api_name="/export_coding"))
+    assert path.name == f"positive{SUFFIXES[name]}"
+    (event,) = read_coding(path).events
+    assert event.kind == "micro_expression" and 0 < event.onset_s < event.offset_s < 2
+
+
+def test_the_action_units_of_each_frame_are_exported(client, clip):
+    path = Path(client.predict(clip, "htnet-synthetic", "openface", api_name="/export_coding"))
+    lines = path.read_text().splitlines()
+    assert path.name == "positive-openface.csv" and len(lines) == 61 and "AU12_r" in lines[0]
 
 
 def test_a_long_video_is_searched(client, clip):

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-hf[space]")
 pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
 
+from mer_hf.interchange.coding import Coding
 from mer_hf.video.clip import write_clip
 from tests.space.browser import find_chromium, opened, wait_for_answer, wait_for_comparison
 
@@ -209,7 +210,12 @@ def test_a_moment_of_a_long_video_opens_in_analyse(page, example, tmp_path):
     assert page.get_by_text("Experimental").is_visible()
     upload(page, tmp_path / "long.mp4", "#long-video")
     page.locator(".intervals button").first.wait_for()
+    page.locator("#long-coding").get_by_role("button", name="Reject").first.click()
     page.screenshot(path=SCREENSHOTS / "long-video.png")
+    with page.expect_download() as download:
+        page.locator("#long-coding").get_by_role("button", name="Coding (.json)").click()
+    (event,) = Coding.load(download.value.path()).events
+    assert event.status == "rejected" and download.value.suggested_filename == "long.json"
     page.locator(".intervals button").first.click()
     page.locator("#verdict .verdict.found").wait_for()
     assert page.get_by_role("tab", name="Analyse").get_attribute("aria-selected") == "true"
