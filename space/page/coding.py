@@ -13,7 +13,7 @@ import gradio as gr
 from mer_hf.interchange.coding import Coding, joined
 from mer_hf.interchange.formats import READERS, SUFFIXES, WRITERS, read_coding
 from mer_hf.utils.provenance import sha256_of
-from mer_hf.utils.untrusted import parse_json
+from mer_hf.utils.untrusted import parse_json, shown
 from mer_hf.visualization.report import editor_script
 
 from .engine import Analysis
@@ -108,8 +108,8 @@ def begin(value: str | None, coding: Coding) -> str | dict:
 
 def write(name: str, coding: Coding) -> str:
     """Write a coding in one of the formats; return the path of the file."""
-    if name not in WRITERS:
-        raise ValueError(f"format must be one of {', '.join(WRITERS)}, got {name!r}.")
+    if name not in list(WRITERS):  # a program may send anything, also what has no hash
+        raise ValueError(f"format must be one of {', '.join(WRITERS)}, got {shown(name)}.")
     path = new(SUFFIXES[name], Path(coding.video).stem)
     WRITERS[name](path, coding)
     return str(path)

@@ -36,6 +36,10 @@ MODELS: dict[str, Any] = {
     "a repository": "owner/name", "with a revision": "owner/name@../x", "NUL": "a\0b", "long": "a" * 100_000,
     "a terminal's name": "\x1b[2J", "a template": "{{7*7}}",
 }  # fmt: skip
+FORMATS: dict[str, Any] = {
+    "text": "x", "null": None, "a number": 5, "a list": ["eaf"], "an object": {}, "above": "../eaf",
+    "empty": "",
+}  # fmt: skip
 FRAMES: dict[str, Any] = {
     "text": "x", "null": None, "huge": 1e300, "below zero": -1, "half": 1.5, "a list": [1], "yes": True,
     "2^63": 2**63, "behind the end": 1000, "empty": "", "an object": {},
@@ -90,12 +94,15 @@ def _request(seeds: Path, folder: Path, method: str, path: str, options: dict) -
 
 def cases() -> Iterator[Case]:
     for at, (kind, clip) in enumerate(CLIPS.items()):
-        for name in {CALLS[at % 5], CALLS[(at + 2) % 5]} - {"classify"}:
-            data = [clip] if name == "compare" else [clip, "htnet-synthetic"]
+        for name in sorted({CALLS[at % 5], CALLS[(at + 2) % 5], "export_coding"} - {"classify"}):
+            data = [clip, "htnet-synthetic", "eaf"][: {"compare": 1, "export_coding": 3}.get(name, 2)]
             yield Case("page", "clips", f"{name}: {kind}", partial(_call, name=name, data=data))
     for at, (kind, model) in enumerate(MODELS.items()):
         for name in (("analyse", "export", "spot_long")[at % 3], "analyse"):
             yield Case("page", "networks", f"{name}: {kind}", partial(_call, name=name, data=[FILE, model]))
+    for kind, format in FORMATS.items():
+        data = [FILE, "htnet-synthetic", format]
+        yield Case("page", "formats", kind, partial(_call, name="export_coding", data=data))
     for at, (kind, frame) in enumerate(FRAMES.items()):
         data: list = [FILE, "htnet-synthetic", 1, 5, 9]
         data[2 + at % 3] = frame
