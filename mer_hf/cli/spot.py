@@ -11,7 +11,7 @@ from .exports import ARGUMENTS, check_exports, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
-    from mer_hf.inference.long_video import LongVideo
+    from mer_hf.inference.long_video import Interval, LongVideo
 
 
 @command(
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     *MODEL,
     argument("--window", "S", "seconds that are searched together", type=number(float, bounds.WINDOW_S)),
     FACE,
+    argument("--faces", "all", "follow every face, each as a person of its own", choices=["all"]),
     flag("--all", "list motions that are not expressions as well"),
     JSON,
     argument("--plot", "FILE", "write a picture of the time line", type=Path),
@@ -30,6 +31,8 @@ def spot(args: argparse.Namespace) -> str:
     check_output(args.plot, IMAGE_SUFFIXES)
     check_output(args.csv, (".csv",))
     check_exports(args)
+    if args.face and args.faces:
+        raise ValueError("--face is for one face, --faces for all. Leave one of them out.")
     from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long, write_intervals_csv
     from mer_hf.inference.pipeline import MicroExpressionPipeline
 
@@ -43,7 +46,7 @@ def spot(args: argparse.Namespace) -> str:
             window_s,
             overlap_s,
             progress=lambda *seconds: show(*map(round, seconds)),
-            face=args.face,
+            face=args.faces or args.face,
             frame_units=args.openface is not None,
         )
     _export(args, video)
@@ -57,11 +60,8 @@ def spot(args: argparse.Namespace) -> str:
 def _export(args: argparse.Namespace, video: "LongVideo") -> None:
     """Write the answer for other programs."""
     from mer_hf.interchange.coding import Coding
-    from mer_hf.interchange.openface import FrameUnits
 
-    each = enumerate(sorted(video.frame_units.items(), key=lambda item: item[0]))
-    rows = (FrameUnits(frame, time_s, units, args.face or 1) for frame, (time_s, units) in each)
-    write_exports(args, lambda: Coding.of(video, args.video), rows)
+    write_exports(args, lambda: Coding.of(video, args.video), video.frame_units)
 
 
 def _write_plot(path: Path, video: "LongVideo") -> None:
@@ -69,11 +69,10 @@ def _write_plot(path: Path, video: "LongVideo") -> None:
 
     from mer_hf.visualization.figures import timeline_picture
 
-    intervals = [(interval.onset_s, interval.offset_s, interval.label) for interval in video.intervals]
-    gaps = [(gap.start_s, gap.end_s) for gap in video.gaps]
-    picture = timeline_picture(
-        video.curve_s, video.curve, intervals, video.labels, video.duration_s, gaps, video.blinks
-    )
+    intervals = [(one.onset_s, one.offset_s, one.label, one.person) for one in video.intervals]
+    gaps = [(gap.start_s, gap.end_s) for gap in video.gaps if len(video.people) < 2]
+    parts = (video.labels, video.duration_s, gaps, video.blinks, video.people)
+    picture = timeline_picture(video.curve_s, video.curve, intervals, *parts)
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary)
 
@@ -87,24 +86,32 @@ def summary(video: "LongVideo", every: bool = False) -> str:
     brief = sum(interval.outcome == REPORTED[0] for interval in expressions)
     listed = video.intervals if every else expressions
     rest = "" if len(listed) == len(video.intervals) else " --all lists the others."
+    several = len(video.people) > 1
+    of = f" of {len(video.people)} people" if several else ""
     lines = [
-        f"{len(expressions)} of {len(video.intervals)} motions in {_clock(video.duration_s)} look like "
+        f"{len(expressions)} of {len(video.intervals)} motions{of} in {_clock(video.duration_s)} look like "
         f"expressions to {video.model} (micro-expressions: {brief}, longer: {len(expressions) - brief}); "
         f"{len(video.blinks)} blinks.{rest}"
     ]
     if listed:
-        lines.append(f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}")
-    for interval in listed:
-        seconds = (interval.onset_s, interval.apex_s, interval.offset_s)
-        probability = interval.expression_probability
-        number = "-" if probability is None else f"{probability:.2f}"
-        label = interval.label or interval.outcome.replace("_", " ")
-        lasts = f"{interval.duration_s:6.2f} s"
-        lines.append("".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}")
+        head = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}"
+        lines.append(f"{'person':>6}{head}" if several else head)
+    lines += [(f"{one.person:>6}" if several else "") + _line(one) for one in listed]
     gaps = [gap for gap in video.gaps if gap.end_s - gap.start_s >= 0.5]  # shorter ones are in the JSON
-    lines += [f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {gap.reason}" for gap in gaps]
+    for gap in gaps:
+        who = f"person {gap.person}: " if several else ""
+        lines.append(f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {who}{gap.reason}")
     lines += [f"warning  {warning}" for warning in video.warnings]
     return "\n".join([*lines, LEVEL_OF_THE_ART])
+
+
+def _line(interval: "Interval") -> str:
+    seconds = (interval.onset_s, interval.apex_s, interval.offset_s)
+    probability = interval.expression_probability
+    number = "-" if probability is None else f"{probability:.2f}"
+    label = interval.label or interval.outcome.replace("_", " ")
+    lasts = f"{interval.duration_s:6.2f} s"
+    return "".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}"
 
 
 def _clock(at_s: float) -> str:

@@ -38,14 +38,20 @@ def build(engine: Engine, models: list[str]) -> None:
         analysis = engine.analyse(clip, model)
         return tuple(str(path) for path in write_exports(analysis, Path(clip).stem).values())
 
-    def spot_long(video: str, model: str = models[0], progress=gr.Progress()) -> dict:  # noqa: B008
-        """Minutes of video: every brief motion, and what it may be. Experimental."""
-        return long_video.search(video, model, progress).to_dict()
+    def spot_long(
+        video: str,
+        model: str = models[0],
+        everyone: bool = False,
+        progress=gr.Progress(),  # noqa: B008
+    ) -> dict:
+        """Minutes of video: every brief motion of a face, or of all, and what it may be. Experimental."""
+        return long_video.search(video, model, everyone, progress).to_dict()
 
     with gr.Group(visible=False):
         clip, video = gr.Video(label="clip"), gr.Video(label="video")
         model = gr.Dropdown(models, value=models[0], label="model", allow_custom_value=True)
         bundled = gr.Dropdown(models, value=models[0], label="model")
+        everyone = gr.Checkbox(label="everyone")
         frames = [gr.Number(label=name, precision=0) for name in ("onset", "apex", "offset")]
         result = gr.JSON(label="result")
         files = [gr.File(label=name) for name in ("prediction", "curve", "replay", "report")]
@@ -54,7 +60,7 @@ def build(engine: Engine, models: list[str]) -> None:
     call.click(classify, [clip, model, *frames], result, api_name="classify", **NETWORK)
     call.click(compare, clip, result, api_name="compare", **NETWORK)
     call.click(export, [clip, model], files, api_name="export", **NETWORK)
-    call.click(spot_long, [video, bundled], result, api_name="spot_long", **NETWORK)
+    call.click(spot_long, [video, bundled, everyone], result, api_name="spot_long", **NETWORK)
 
 
 def _details(analysis: Analysis) -> dict:

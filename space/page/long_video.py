@@ -41,15 +41,16 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
             gr.Markdown(LIMITS, elem_classes="note")
             video = gr.Video(label="Video", sources=["upload"], height=190, buttons=[], elem_id="long-video")
             model = gr.Dropdown(models, value=models[0], label="Network")
+            everyone = gr.Checkbox(label="Follow every face", elem_id="every-face")
             button = gr.Button("Search", variant="primary")
         with gr.Column(elem_classes="result"):
             gr.Markdown(EXPERIMENTAL, elem_classes="note", elem_id="experimental")
             line = gr.HTML(NOTHING_YET, js_on_load=SCRIPT, elem_id="found", padding=False)
     moments = gr.State([])
 
-    def run(path: str | None, name: str, progress=gr.Progress()) -> tuple:  # noqa: B008
+    def run(path: str | None, name: str, everyone: bool, progress=gr.Progress()) -> tuple:  # noqa: B008
         try:
-            result = search(path, name, progress)
+            result = search(path, name, everyone, progress)
         except Refusal as refusal:
             return view.refused(str(refusal)), []
         return time_line(result), [(interval.onset_s, interval.offset_s) for interval in result.intervals]
@@ -61,15 +62,16 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
         return str(clip), gr.Tabs(selected="analyse")
 
     private = {"api_visibility": "private"}
-    events, inputs, outputs = [button.click, video.upload], [video, model], [line, moments]
+    events, inputs, outputs = [button.click, video.upload], [video, model, everyone], [line, moments]
     gr.on(events, run, inputs, outputs, show_progress_on=line, **NETWORK, **private)
     opened = line.open(open_moment, [video, moments], [analyse_tab.clip, tabs], **private)
     analyse_tab.connect(opened.success)
     video.clear(lambda: (NOTHING_YET, []), outputs=outputs, **private)
 
 
-def search(path: str | None, model: str, progress: gr.Progress) -> LongVideo:
+def search(path: str | None, model: str, everyone: bool, progress: gr.Progress) -> LongVideo:
     """Search an upload with a network of its own, so that nobody else waits; raise `Refusal` in one line."""
+    face = "all" if everyone else None
 
     def report(done_s: float, all_s: float) -> None:
         progress(min(done_s / max(all_s, 1e-6), 1.0), f"{duration(done_s)} of {duration(all_s)} searched")
@@ -77,11 +79,11 @@ def search(path: str | None, model: str, progress: gr.Progress) -> LongVideo:
     with one_line(path):
         check(path, LONG_VIDEO)
         with TURNS.turn():
-            return spot_long(path, MicroExpressionPipeline.from_pretrained(model), progress=report)
+            return spot_long(path, MicroExpressionPipeline.from_pretrained(model), progress=report, face=face)
 
 
 def time_line(result: LongVideo) -> str:
-    """Draw the video as a bar with a mark for each interval, and a table of the intervals."""
+    """Draw the video as a bar for each person with a mark for each interval, and a table of the intervals."""
     lasts_s = max(result.duration_s, 1e-6)
     return view.render(
         "long_video.html",
@@ -89,6 +91,7 @@ def time_line(result: LongVideo) -> str:
         titles=TITLES,
         signs=view.SIGNS,
         gaps=result.gaps,
+        people=result.people or (1,),
         lasts_s=lasts_s,
         lasts=duration(result.duration_s),
         ticks=[duration(lasts_s * share / 4) for share in range(5)],
