@@ -1,13 +1,15 @@
 """`mer-hf spot`: the expressions in minutes of video."""
 
 import argparse
+import contextlib
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
-from .exports import ARGUMENTS, check_exports, write_exports
+from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @command(
-    argument("video", "VIDEO", "a video file of any length", type=Path),
+    argument("video", "VIDEO", "a video file of any length; with --out a folder of them", type=Path),
     *MODEL,
     argument("--window", "S", "seconds that are searched together", type=number(float, bounds.WINDOW_S)),
     FACE,
@@ -24,15 +26,22 @@ if TYPE_CHECKING:
     JSON,
     argument("--plot", "FILE", "write a picture of the time line", type=Path),
     argument("--csv", "FILE", "write a row for each interval", type=Path),
+    argument("--report", "FILE", "write a page beside the video that opens each moment in it", type=Path),
     *ARGUMENTS,
+    *MANY,
 )
 def spot(args: argparse.Namespace) -> str:
-    """Search a long video for expressions (experimental)."""
+    """Search a long video, or all of a folder, for expressions (experimental)."""
+    if args.face and args.faces:
+        raise ValueError("--face is for one face, --faces for all. Leave one of them out.")
+    check_output(args.report, (".html", ".htm"))
+    if args.out or args.overwrite:
+        return _spot_many(args)
     check_output(args.plot, IMAGE_SUFFIXES)
     check_output(args.csv, (".csv",))
     check_exports(args)
-    if args.face and args.faces:
-        raise ValueError("--face is for one face, --faces for all. Leave one of them out.")
+    if args.video.is_dir():
+        raise ValueError(f"{args.video} is a folder. Add --out events.parquet (or .csv), or name a video.")
     from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long, write_intervals_csv
     from mer_hf.inference.pipeline import MicroExpressionPipeline
 
@@ -52,9 +61,38 @@ def spot(args: argparse.Namespace) -> str:
     _export(args, video)
     if args.csv:
         write_intervals_csv(args.csv, video)
+    if args.report:
+        from mer_hf.visualization.report import SearchedVideo, time_line_report
+
+        time_line_report(args.report, [SearchedVideo.of(args.video, video)])
     if args.plot:
         _write_plot(args.plot, video)
     return video.to_json() if args.json else summary(video, args.all)
+
+
+def _spot_many(args: argparse.Namespace) -> str:
+    """Search every video of a folder; a second bar shows how far the present one is."""
+    settings = check_many(args, ("plot", "csv"))
+    from mer_hf.inference.bulk import RANK
+    from mer_hf.inference.bulk_spot import SpotRun
+    from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S
+
+    window_s = args.window or WINDOW_S
+    options = {"window_s": window_s, "overlap_s": min(OVERLAP_S, window_s / 2)}
+    options["face"] = args.faces or args.face
+    run = SpotRun(args.video, args.out, options=options, **settings)
+    with bar("this video", "s") if RANK == 0 else contextlib.nullcontext() as show:
+        run.progress = show and (lambda *seconds: show(*map(round, seconds)))
+        summary = run_many(args, run, "searching")
+    if args.report and run.rows:
+        from mer_hf.visualization.report import SearchedVideo, time_line_report
+
+        videos = [
+            SearchedVideo.of_rows(run.path_of(name), name, list(rows))
+            for name, rows in groupby(run.rows, key=lambda row: row["path"])
+        ]
+        time_line_report(args.report, videos)
+    return summary
 
 
 def _export(args: argparse.Namespace, video: "LongVideo") -> None:
