@@ -336,6 +336,11 @@ def test_spot_lists_what_is_taken_for_no_expression_on_request():
     assert lines[4:6] == ["gap      1:20.00 to 1:30.00: no face was found", "warning  a warning."]
     every = summary(found, every=True)
     assert "other motion" in every and "--all" not in every
+    both = replace(found, intervals=(one, replace(longer, person=2)), people=(1, 2))
+    lines = summary(both).splitlines()
+    assert lines[0].startswith("2 of 2 motions of 2 people in 1:40.00")
+    assert [line.split()[0] for line in lines[1:4]] == ["person", "1", "2"]
+    assert "1:30.00: person 1: no face" in lines[4]
 
 
 def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
@@ -354,6 +359,8 @@ def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
     assert answer["model"] == str(checkpoint)
 
 
-@pytest.mark.parametrize("option", [["--csv", "a.txt"], ["--plot", "no.txt"], ["--window", "0"]])
+@pytest.mark.parametrize(
+    "option", [["--csv", "a.txt"], ["--plot", "no.txt"], ["--window", "0"], ["--face", "1", "--faces", "all"]]
+)
 def test_spot_refuses_before_it_works(two_examples, option, capfd):
     assert option[-1] in refused(capfd, "spot", two_examples, *option)

@@ -1,13 +1,17 @@
-"""The files in which other programs take an answer: flags that `predict` and `spot` share."""
+"""Flags that `predict` and `spot` share: files for other programs, and runs over many clips."""
 
 import argparse
+import contextlib
+import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .terminal import argument, check_output
+from .terminal import argument, bar, check_output, flag
 
 if TYPE_CHECKING:
+    from mer_hf.inference.bulk import BulkRun
     from mer_hf.interchange.coding import Coding
     from mer_hf.interchange.openface import FrameUnits
 
@@ -23,10 +27,19 @@ OPENFACE = {
 EXPORTS = CODINGS | OPENFACE
 """Flag of a file -> its suffixes and its contents."""
 ARGUMENTS = [argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in EXPORTS.items()]
+MANY = [
+    argument("--out", "FILE", "take all of a folder, into a .parquet or .csv table", type=Path),
+    flag("--overwrite", "replace the table of --out"),
+    argument("--export-dir", "DIR", "with --out: write a file for each clip", type=Path),
+    argument("--export", "KIND", "of these kinds (default: eaf)", nargs="+", choices=list(CODINGS)),
+]
+"""Flags of a run over a folder, which [`run_many`] reads."""
 
 
 def check_exports(args: argparse.Namespace) -> None:
-    """Refuse files that cannot be written before the work for them is done."""
+    """Refuse files that cannot be written before the work for them is done, and flags of many clips."""
+    if args.export_dir or args.export:
+        raise ValueError("--export-dir and --export are for many clips. Add --out FILE, or give --eaf FILE.")
     for name, (suffixes, _) in EXPORTS.items():
         check_output(getattr(args, name), suffixes)
 
@@ -44,3 +57,31 @@ def write_exports(
         WRITERS[name](path, made)
     if args.openface:
         openface.write(args.openface, rows)
+
+
+def check_many(args: argparse.Namespace, single: Iterable[str]) -> dict:
+    """Refuse `single`, the flags of one clip; return the settings of a bulk run that are the same for all."""
+    for name in (*single, *EXPORTS):
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
+    if args.out is None:
+        raise ValueError("--overwrite is for the table of --out FILE.")
+    if args.export and not args.export_dir:
+        raise ValueError("--export needs --export-dir DIR.")
+    check_output(args.out, (".parquet", ".csv"))
+    names = ("model", "overwrite", "trust_remote_code", "export_dir")
+    return {name: getattr(args, name) for name in names} | {"export": args.export or ["eaf"]}
+
+
+def run_many(args: argparse.Namespace, run: "BulkRun", title: str) -> str:
+    """Do this process's share of a bulk run; return its summary where it was the last."""
+    from mer_hf.inference.bulk import RANK, OtherProcessFailed, format_summary
+
+    try:
+        with bar(title, "clip") if RANK == 0 else contextlib.nullcontext() as progress:
+            counts = run.work(progress)
+    except OtherProcessFailed:
+        sys.exit(2)
+    if counts is None:
+        return ""
+    return json.dumps(counts) if args.json else f"{format_summary(counts)}\nWritten to {args.out}."

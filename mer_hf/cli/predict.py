@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
-from .exports import ARGUMENTS, CODINGS, EXPORTS, check_exports, write_exports
+from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ OUTPUTS = {
 
 @command(
     argument("clip", "CLIP", "a video or a folder of frames; with --out a folder of clips", type=Path),
-    argument("--out", "FILE", "predict every clip in CLIP into a .parquet or .csv table", type=Path),
-    flag("--overwrite", "replace the table of --out"),
     *MODEL,
     *(argument(f"--{name}", "FRAME", "0-based index, or a frame's file name") for name in PHASES),
     argument(
@@ -50,8 +47,7 @@ OUTPUTS = {
     JSON,
     *(argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in OUTPUTS.items()),
     *ARGUMENTS,
-    argument("--export-dir", "DIR", "with --out: write a file for each clip", type=Path),
-    argument("--export", "KIND", "of these kinds (default: eaf)", nargs="+", choices=list(CODINGS)),
+    *MANY,
 )
 def predict(args: argparse.Namespace) -> str:
     """Analyse a clip of a face, or all clips of a folder."""
@@ -60,8 +56,6 @@ def predict(args: argparse.Namespace) -> str:
     for name, (suffixes, _) in OUTPUTS.items():
         check_output(getattr(args, name), suffixes)
     check_exports(args)
-    if args.export_dir or args.export:
-        raise ValueError("--export-dir and --export are for many clips. Add --out FILE, or give --eaf FILE.")
     from mer_hf.inference.bulk import find_clips
     from mer_hf.inference.pipeline import MicroExpressionPipeline
 
@@ -172,27 +166,11 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
 
 
 def _predict_many(args: argparse.Namespace) -> str:
-    for name in (*PHASES, "face", "faces", *OUTPUTS, *EXPORTS):
-        if getattr(args, name) is not None:
-            raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
-    if args.out is None:
-        raise ValueError("--overwrite is for the table of --out FILE.")
-    if args.export and not args.export_dir:
-        raise ValueError("--export needs --export-dir DIR.")
-    check_output(args.out, (".parquet", ".csv"))
-    from mer_hf.inference.bulk import RANK, BulkRun, OtherProcessFailed, format_summary
+    settings = check_many(args, (*PHASES, "face", "faces", *OUTPUTS))
+    from mer_hf.inference.bulk import BulkRun
 
     options = {"fps": args.fps, "action_units": _action_units(args.action_units)}
-    settings = (args.overwrite, args.trust_remote_code, args.export_dir, args.export or ["eaf"])
-    run = BulkRun(args.clip, args.out, args.model, options, *settings)
-    try:
-        with bar("predicting", "clip") if RANK == 0 else contextlib.nullcontext() as progress:
-            counts = run.work(progress)
-    except OtherProcessFailed:
-        sys.exit(2)
-    if counts is None:
-        return ""
-    return json.dumps(counts) if args.json else f"{format_summary(counts)}\nWritten to {args.out}."
+    return run_many(args, BulkRun(args.clip, args.out, options=options, **settings), "predicting")
 
 
 def _action_units(text: str) -> str | list[str] | None:

@@ -126,6 +126,8 @@ def bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     with visible_stderr() as file, tqdm(desc=title, unit=unit, file=file, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
+            if done < bar.n:
+                bar.reset()
             bar.total = total
             bar.update(done - bar.n)
 

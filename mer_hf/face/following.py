@@ -1,8 +1,10 @@
-"""Follow one face through a video of large frames, and keep of each frame only what lies around it.
+"""Follow faces through a video, one or all of them, and keep of each frame only what lies around them.
 
 The face is looked for on small copies of a few frames a second. What is kept of each frame is cut out at full
 size, or averaged over blocks of pixels where that is more than the aligned face needs or memory holds. So 8K
 takes no more memory than a small clip.
+
+Of several faces each is known by its place and size. A cut makes all of them new.
 """
 
 import contextlib
@@ -13,11 +15,23 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from mer_hf.video.container import Frame
 
 from .parts import FaceClip, FramePart
-from .tracking import FaceError, detect, find_faces, overlap, started, turned_back
+from .registration import apply, invert
+from .tracking import (
+    FaceError,
+    detect,
+    detect_in_tiles,
+    distinct,
+    find_faces,
+    mesh_agrees,
+    overlap,
+    started,
+    turned_back,
+)
 
 _LOOK_S, _LOST_S = 0.25, 1.0
 """Time between two looks at a face, and after it was lost between two searches for one."""
@@ -31,6 +45,15 @@ that in the aligned face."""
 _M_MMAP_THRESHOLD = -3
 _GROWTH = 1.25
 """A face that grows or shrinks by more is kept in another scale from then on."""
+
+MOST_FACES = 8
+"""That are followed at a time."""
+_REMEMBERED_S = 10.0
+"""A face that comes back so soon, to its place and in its size, is the same."""
+_SAME = 0.15
+"""Common part of two boxes of one face, over all that they cover."""
+_ALIKE, _CUT_LEVELS = 0.8, 6.0
+"""Two small copies that correlate less, and differ by more grey levels, have a cut between them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +96,7 @@ class _Run:
     def clip(self, frames: tuple[FramePart, ...], times_s: np.ndarray, names: tuple, source: str) -> FaceClip:
         """Make a clip of kept frames."""
         if self.box is None:
-            return FaceClip(frames, times_s, names, source)
+            return FaceClip(frames, times_s, names, source, face=self.number)
         boxes = np.stack([part.face for part in frames])
         box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
         back = turned_back(self.turn, self.shape)
@@ -121,6 +144,155 @@ def follow_face(
             yield frame._replace(image=run.keep(frame.image, box), run=run)
 
 
+def follow_faces(
+    frames: Iterator[Frame], most_bytes: float, face: int | None = None
+) -> Iterator[dict[int, Frame]]:
+    """Yield for each frame what lies around every face: the face's number -> a frame, each with its run.
+
+    Faces are numbered as they appear, from 1, those that appear together from the left.
+
+    Args:
+        frames (`Iterator[Frame]`): Whole frames of one size.
+        most_bytes (`float`): The most that may be kept of a frame for two faces together. Of more faces each
+            gets its part.
+        face (`int`, *optional*): The number of the only face that is kept.
+
+    Yields:
+        `dict[int, Frame]`: A frame of which nothing is kept has the number 0, where there is no such face.
+    """
+    _return_large_blocks()
+    nothing, shot = None, None
+    with started("FaceDetector", "face_detector.tflite") as detector:
+        crowd = _Crowd(detector, most_bytes)
+        for place, frame in enumerate(frames):
+            before, shot = shot, _tiny(frame.image)
+            if before is not None and _is_cut(before, shot):
+                crowd.forget()
+            crowd.look(frame.image, place / 30 if math.isnan(frame.time_s) else frame.time_s)
+            nothing = nothing or _Run(frame.image.shape, number=0)
+            kept = {
+                one.run.number: frame._replace(image=one.run.keep(frame.image, one.box), run=one.run)
+                for one in crowd.faces
+                if face in (None, one.run.number)
+            }
+            yield kept or {0: frame._replace(image=nothing.keep(frame.image, None), run=nothing)}
+
+
+@dataclass
+class _Followed:
+    """A face that is followed: its run, where it was seen last (in pixels of the turned frame), and when."""
+
+    run: _Run
+    box: np.ndarray
+    seen_s: float
+
+
+class _Crowd:
+    """The faces in the picture, and those that were lost a short time ago."""
+
+    def __init__(self, detector: Callable, most_bytes: float) -> None:
+        self.detector, self.most_bytes, self.count = detector, most_bytes, 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with a picture that has nothing to do with the one before."""
+        self.faces: list[_Followed] = []
+        self.lost: list[_Followed] = []
+        self.next_look_s = self.next_search_s = -math.inf
+
+    def look(self, frame: np.ndarray, now_s: float) -> None:
+        """Look where the faces are now, and whether there are new ones; several times a second."""
+        if now_s < self.next_look_s:
+            return
+        self.next_look_s = now_s + _LOOK_S
+        small, factor = _small(frame)
+        seen, searched = detect(self.detector, small), now_s < self.next_search_s
+        if not searched:
+            self.next_search_s = now_s + _LOST_S
+            seen = np.concatenate([seen, detect_in_tiles(self.detector, small)])
+        rest = self._move(frame, distinct(seen)[:, :4] * factor, now_s)
+        if not searched and len(self.faces) < MOST_FACES:
+            self._add(small, factor, rest, frame.shape, now_s)
+
+    def _move(self, frame: np.ndarray, seen: np.ndarray, now_s: float) -> np.ndarray:
+        """Move the faces to where they are seen; return what is seen of others."""
+        upright = [face for face in self.faces if not face.run.turn]
+        pairs = _pairs([face.box for face in upright], seen)
+        for i, j in pairs.items():
+            self._see(upright[i], seen[j], now_s)
+        for face in self.faces:
+            if face.seen_s < now_s:
+                box = _seen_again(self.detector, np.rot90(frame, face.run.turn), face.box)
+                others = [other.box for other in self.faces if other is not face]
+                if box is not None and not _pairs(others, box[None]):
+                    self._see(face, box, now_s)
+        self.lost += [face for face in self.faces if now_s - face.seen_s >= _LOST_S]
+        self.lost = [face for face in self.lost if now_s - face.seen_s < _REMEMBERED_S]
+        self.faces = [face for face in self.faces if now_s - face.seen_s < _LOST_S]
+        rest = np.delete(seen, list(pairs.values()), axis=0)
+        again = _pairs([face.box for face in self.faces], rest)
+        return np.delete(rest, list(again.values()), axis=0)
+
+    def _see(self, face: _Followed, box: np.ndarray, now_s: float) -> None:
+        face.box, face.seen_s = box, now_s
+        if not face.run.fits(box):
+            face.run = self._scaled(face.run, box)
+
+    def _scaled(self, run: _Run, box: np.ndarray) -> _Run:
+        return _scaled(run, box, self.most_bytes / max(2, len(self.faces)))
+
+    def _add(
+        self, small: np.ndarray, factor: int, rest: np.ndarray, shape: tuple[int, ...], now_s: float
+    ) -> None:
+        """Add the faces that are new, from the left, or back again."""
+        turn, places = 0, [box for box in rest if mesh_agrees(small[None], {0: box / factor})]
+        if not places and not self.faces:  # it may be upside down, or lie on its side
+            try:
+                turn, _, places, _ = find_faces(small[None], None)
+                places = list(places * factor)
+            except FaceError:
+                return
+        places = np.array(sorted(places, key=lambda box: box[0] + box[2])).reshape(-1, 4)
+        corners = apply(invert(turned_back(turn, (1, *shape))), places.reshape(-1, 2, 2))
+        boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
+        back = {j: i for i, j in _pairs([face.box for face in self.lost], boxes).items()}
+        added = []
+        for j, box in enumerate(boxes[: MOST_FACES - len(self.faces)]):
+            self.count += j not in back
+            number = self.lost[back[j]].run.number if j in back else self.count
+            added.append(_Followed(_Run((1, *shape), box, turn, places[[j]], number), box, now_s))
+        self.faces += added
+        for face in added:
+            face.run = self._scaled(face.run, face.box)
+        self.lost = [face for i, face in enumerate(self.lost) if i not in back.values()]
+
+
+def _pairs(boxes: list[np.ndarray], seen: np.ndarray) -> dict[int, int]:
+    """Pair the boxes with those seen that are about as large and at the same place, one to one."""
+    if not boxes or not len(seen):
+        return {}
+    one, other = np.array(boxes)[:, None], seen[None]
+    sides = np.minimum(one[..., 2:4], other[..., 2:4]) - np.maximum(one[..., :2], other[..., :2])
+    common = np.prod(np.clip(sides, 0, None), axis=-1)
+    areas = [np.prod(each[..., 2:4] - each[..., :2], axis=-1) for each in (one, other)]
+    shares = common / (sum(areas) - common)
+    pairs = zip(*linear_sum_assignment(-shares), strict=True)
+    return {int(i): int(j) for i, j in pairs if shares[i, j] > _SAME}
+
+
+def _tiny(frame: np.ndarray) -> np.ndarray:
+    """Return a copy of a few pixels, in grey levels without their mean."""
+    step = max(1, min(frame.shape[:2]) // 144)
+    tiny = cv2.resize(frame[::step, ::step, 1], (64, 36), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return tiny - tiny.mean()
+
+
+def _is_cut(before: np.ndarray, now: np.ndarray) -> bool:
+    """Tell whether a picture shows something else than the one before; light alone may change."""
+    alike = _ALIKE * float(np.sqrt(np.var(before) * np.var(now)))
+    return bool(np.var(before - now) > _CUT_LEVELS**2 and (before * now).mean() < alike)
+
+
 def _return_large_blocks() -> None:
     """Let glibc give memory of whole frames back at once: what is kept would lie between its holes."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # elsewhere there is no such function
@@ -138,11 +310,7 @@ def _seen_again(detector: Callable, frame: np.ndarray, box: np.ndarray) -> np.nd
 
 def _search(frame: np.ndarray, face: int | None, near: np.ndarray | None, refuse: bool) -> _Run | None:
     """Look for a face in a small copy of a frame."""
-    factor = max(1, min(frame.shape[:2]) // _SMALL_SIDE_PX)
-    height, width = frame.shape[0] // factor, frame.shape[1] // factor
-    small = frame[: height * factor, : width * factor]
-    if factor > 1:
-        small = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)
+    small, factor = _small(frame)
     try:
         if near is not None:
             face = int(overlap(near / factor, find_faces(small[None], None)[2]).argmax()) + 1
@@ -152,6 +320,16 @@ def _search(frame: np.ndarray, face: int | None, near: np.ndarray | None, refuse
             raise
         return None
     return _Run((1, *frame.shape), box * factor, turn, faces * factor, number)
+
+
+def _small(frame: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a copy in which blocks of pixels are averaged, and the side of a block."""
+    factor = max(1, min(frame.shape[:2]) // _SMALL_SIDE_PX)
+    height, width = frame.shape[0] // factor, frame.shape[1] // factor
+    small = frame[: height * factor, : width * factor]
+    if factor > 1:
+        small = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)
+    return small, factor
 
 
 def _scaled(run: _Run, box: np.ndarray, most_bytes: float) -> _Run:

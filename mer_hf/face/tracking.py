@@ -270,7 +270,7 @@ def detect(detector: Callable, picture: np.ndarray) -> np.ndarray:
     return np.array(rows, dtype=np.float64).reshape(-1, 6)
 
 
-def _detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
+def detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
     """Look again in overlapping tiles: the detector misses faces under about a tenth of the picture."""
     height, width = picture.shape[:2]
     for side in (int(0.6 * min(height, width)), int(0.35 * min(height, width))):
@@ -285,7 +285,7 @@ def _detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
             for y in rows
             for x in columns
         ]
-        boxes = _distinct(np.concatenate(tiles))
+        boxes = distinct(np.concatenate(tiles))
         if len(boxes):
             return boxes
     return np.empty((0, 6))
@@ -302,7 +302,7 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return common / np.maximum(np.minimum(_area(box), _area(boxes)), 1e-9)
 
 
-def _distinct(boxes: np.ndarray) -> np.ndarray:
+def distinct(boxes: np.ndarray) -> np.ndarray:
     """Sort boxes by size, and drop those that mostly lie in a larger one."""
     kept: list[np.ndarray] = []
     for box in boxes[np.argsort(-_area(boxes), kind="stable")]:
@@ -349,9 +349,9 @@ def _same_faces(detector: Callable, pictures: np.ndarray, in_tiles: bool = True)
     Of several, a face counts if it is seen in half of the pictures in which one is, and the face mesh agrees:
     the detector takes a hand or a pattern for a face now and then.
     """
-    per_picture = [_distinct(detect(detector, picture)) for picture in pictures]
+    per_picture = [distinct(detect(detector, picture)) for picture in pictures]
     if in_tiles and not any(map(len, per_picture)):
-        per_picture = [_detect_in_tiles(detector, picture) for picture in pictures]
+        per_picture = [detect_in_tiles(detector, picture) for picture in pictures]
     shown = [k for k, boxes in enumerate(per_picture) if len(boxes)]
     left, faces = {k: per_picture[k] for k in shown}, []
     while left:
@@ -363,11 +363,11 @@ def _same_faces(detector: Callable, pictures: np.ndarray, in_tiles: bool = True)
         left = {k: boxes for k, boxes in left.items() if len(boxes)}
     if len(faces) > 1:
         lasting = [face for face in faces if len(face) >= len(shown) / 2]
-        faces = [face for face in lasting if _mesh_agrees(pictures, face)] or faces[:1]
+        faces = [face for face in lasting if mesh_agrees(pictures, face)] or faces[:1]
     return [np.array(list(face.values())) for face in faces]
 
 
-def _mesh_agrees(pictures: np.ndarray, face: dict[int, np.ndarray]) -> bool:
+def mesh_agrees(pictures: np.ndarray, face: dict[int, np.ndarray]) -> bool:
     """Tell whether the face mesh sees a face at most of the places where the detector does."""
     boxes = np.stack(list(face.values()))
     centres = _mesh_in_window(pictures, np.array(list(face)), _joined(boxes), 3.0).mean(1)

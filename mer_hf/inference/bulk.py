@@ -43,6 +43,7 @@ from mer_hf.utils.provenance import Note
 from mer_hf.utils.untrusted import MOST_TEXT_BYTES, read_json
 from mer_hf.video.container import PICTURE_SUFFIXES, UNREAD_SUFFIXES, VIDEO_SUFFIXES
 
+from .long_video import LongVideo
 from .pipeline import ESTIMATED, PHASE_NAMES, MicroExpressionPipeline, Prediction
 
 REASONS_SHOWN = 3
@@ -50,6 +51,12 @@ OLD_OUTCOMES = {"no_micro_expression": "other_motion"}
 """Name in tables of earlier versions -> name."""
 MOVEMENT = ("duration_s", "size_px")
 """Columns that measure the movement."""
+SAME_COLUMNS = {
+    **dict.fromkeys(("warnings", "model", "weights_sha256", "mer_hf"), "string"),
+    "seconds": "float64",
+    "process": "string",
+}
+"""The last columns of every table."""
 RANK, WORLD_SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """Number of this process in its launch, and how many there are; set by torchrun and accelerate."""
 
@@ -89,6 +96,7 @@ class BulkRun:
         self.parts = self.out.with_name(f"{self.out.name}.parts")
         self.run_file = self.parts / "run.json"
         self.done = self.out.with_name(f".{self.out.name}.done")
+        self.rows: list[dict[str, Any]] = []
 
     @cached_property
     def pipeline(self) -> MicroExpressionPipeline:
@@ -153,10 +161,11 @@ class BulkRun:
             "mer_hf": __version__,
             "clips": str(self.root.resolve()),
         }
-        fingerprints = {clip: _fingerprint(self._path(clip)) for clip in clips}
+        fingerprints = {clip: _fingerprint(self.path_of(clip)) for clip in clips}
         return {"settings": settings, "clips": fingerprints, "left_out": left_out}
 
-    def _path(self, clip: str) -> Path:
+    def path_of(self, clip: str) -> Path:
+        """Return the file or folder of a clip."""
         return self.root if self.root.is_file() else self.root / clip
 
     def work(self, progress: Callable[[int, int], None] | None = None) -> dict[str, Any] | None:
@@ -180,7 +189,7 @@ class BulkRun:
         started, done_before = time.perf_counter(), len(self._rows())
         mine = range(RANK, len(clips), WORLD_SIZE)
         for done, number in enumerate(mine, 1):
-            self._predict(number, self._path(clips[number]), run["settings"]["model"])
+            self._predict(number, self.path_of(clips[number]), run["settings"]["model"])
             if progress:
                 progress(done, len(mine))
         try:
@@ -191,7 +200,8 @@ class BulkRun:
             shutil.rmtree(self.done)
         except FileNotFoundError:  # another process has joined the rows
             return None
-        return summarize(rows, len(rows) - done_before, time.perf_counter() - started, run["left_out"])
+        self.rows = rows
+        return summarize(rows, len(clips) - done_before, time.perf_counter() - started, run["left_out"])
 
     def _begin_together(self) -> dict[str, Any]:
         """Begin in the first process of a launch, then in the others.
@@ -227,14 +237,28 @@ class BulkRun:
             return
         if begun.exists():
             # By the name that is pinned to a commit: a branch on the Hub may have moved since.
-            alone = (part, model, self.trust_remote_code, self.options, self._exports(path))
+            alone = (part, self._function(), model, self.trust_remote_code, self.options, self._exports(path))
             if row := run_alone(_predict_alone, path, *alone):
                 write_text(part, json.dumps(row))
         else:
             begun.touch()
-            row = predict_row(self.pipeline, path, self.options, self._exports(path))
-            write_text(part, json.dumps(row, allow_nan=False))
+            write_text(part, json.dumps(self._part(path), allow_nan=False))
         begun.unlink(missing_ok=True)
+
+    def _function(self) -> Callable[..., dict[str, Any]]:
+        """Return the function that makes the part of a clip, here or in a process of its own."""
+        return predict_row
+
+    def _part(self, path: Path) -> dict[str, Any]:
+        return self._function()(self.pipeline, path, self.options, self._exports(path))
+
+    def _rows_of(self, part: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of the table that a clip has."""
+        return [part]
+
+    def _columns(self) -> dict[str, str]:
+        """Return the columns of the table and their types."""
+        return columns_of_predictions(list(self.pipeline.model.config.id2label.values()))
 
     def _exports(self, path: Path) -> dict[str, Path]:
         """Return the files to write for a clip: kind -> path, as the clips lie below `root`."""
@@ -246,11 +270,12 @@ class BulkRun:
     def _join(self, settings: dict[str, Any], clips: list[str]) -> list[dict[str, Any]]:
         same = {name: settings[name] for name in ("model", "weights_sha256", "mer_hf")}
         rows = [
-            {"path": printable(clip), **read_json(self.parts / f"{number:07d}.json"), **same}
+            {"path": printable(clip), **row, **same}
             for number, clip in enumerate(clips)
+            for row in self._rows_of(read_json(self.parts / f"{number:07d}.json", most_bytes=MOST_TEXT_BYTES))
         ]
         table = self.parts / self.out.name  # a killed process leaves what is unfinished among the parts
-        write_table(table, rows, list(self.pipeline.model.config.id2label.values()))
+        write_table(table, rows, self._columns())
         os.replace(table, self.out)
         return rows
 
@@ -384,11 +409,21 @@ def predict_row(
     The columns that are the same for all clips are missing. A failed clip has `status`, `reason`, `seconds`
     and `process` only.
     """
-    started = time.perf_counter()
-    try:
+
+    def answered() -> dict[str, Any]:
         answer = pipeline(path, **options)
         row = _answer_columns(answer.to_dict())
-        row["warnings"] = " | ".join(filter(None, (row["warnings"], _export(answer, path, exports))))
+        row["warnings"] = " | ".join(filter(None, (row["warnings"], export(answer, path, exports))))
+        return row
+
+    return attempt(path, answered)
+
+
+def attempt(path: Path, answered: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of a clip, or that of its failure, with the seconds that it took and the process."""
+    started = time.perf_counter()
+    try:
+        row = answered()
     except Exception as error:
         expected = isinstance(error, (ValueError, OSError)) and str(error)
         row = _failure(str(error) if expected else f"{type(error).__name__}: {error}", path)
@@ -396,7 +431,7 @@ def predict_row(
     return row | {"seconds": seconds, "process": f"{socket.gethostname()}:{os.getpid()}"}
 
 
-def _export(answer: Prediction, path: Path, exports: Mapping[str, Path]) -> str:
+def export(answer: Prediction | LongVideo, path: Path, exports: Mapping[str, Path]) -> str:
     """Write files for other programs; return why that cannot be, or `""`."""
     try:
         coding = Coding.of(answer, path) if exports else None
@@ -423,13 +458,14 @@ def run_alone(function: Callable, path: Path, *args: Any) -> dict[str, Any] | No
 def _predict_alone(
     path: Path,
     part: Path,
+    function: Callable[..., dict[str, Any]],
     model: str,
     trust_remote_code: bool,
     options: dict[str, Any],
     exports: dict[str, Path],
 ) -> None:
     pipeline = MicroExpressionPipeline.from_pretrained(model, trust_remote_code=trust_remote_code)
-    write_text(part, json.dumps(predict_row(pipeline, path, options, exports), allow_nan=False))
+    write_text(part, json.dumps(function(pipeline, path, options, exports), allow_nan=False))
 
 
 def _failure(reason: str, path: Path) -> dict[str, Any]:
@@ -458,19 +494,22 @@ def _answer_columns(answer: dict[str, Any]) -> dict[str, Any]:
 # --- the table ----------------------------------------------------------------------------------------------
 
 
-def write_table(out: Path, rows: list[dict[str, Any]], classes: list[str]) -> None:
-    """Write rows as parquet or CSV, whole or not at all; a column that a row lacks is empty."""
-    columns = {
+def columns_of_predictions(classes: list[str]) -> dict[str, str]:
+    """Return the columns of a table of predictions, and their types."""
+    return {
         **dict.fromkeys(("path", "status", "reason", "outcome", "label"), "string"),
         **dict.fromkeys(MOVEMENT, "float64"),
         **{f"score_{name}": "float64" for name in classes},
         **{key: kind for name in PHASE_NAMES for key, kind in ((name, "int64"), (f"{name}_s", "float64"))},
         "phases_source": "string",
         **dict.fromkeys(VOCABULARY, "float64"),
-        **dict.fromkeys(("action_units_source", "warnings", "model", "weights_sha256", "mer_hf"), "string"),
-        "seconds": "float64",
-        "process": "string",
+        "action_units_source": "string",
+        **SAME_COLUMNS,
     }
+
+
+def write_table(out: Path, rows: list[dict[str, Any]], columns: Mapping[str, str]) -> None:
+    """Write rows as parquet or CSV, whole or not at all; a column that a row lacks is empty."""
     with replacing(out) as temporary:
         if out.suffix.lower() == ".csv":
             with open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -493,10 +532,10 @@ def summarize(
     `left_out` are the files that look like videos and were not read. Outcomes of `OLD_OUTCOMES` are counted
     under their present names.
     """
-    outcomes = [row["outcome"] for row in rows if row["status"] == "ok"]
+    outcomes = [row["outcome"] for row in rows if row.get("outcome")]
     failed = {row["path"]: row["reason"] for row in rows if row["status"] == "failed"}
     return {
-        "clips": len(rows),
+        "clips": len({row["path"] for row in rows}),
         "failed": len(failed),
         "reasons": dict(list(failed.items())[:REASONS_SHOWN]),
         "outcomes": dict(Counter(OLD_OUTCOMES.get(name, name) for name in outcomes).most_common()),

@@ -20,19 +20,20 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from mer_hf.face.action_units import Intensities, present_units
-from mer_hf.face.following import follow_face
+from mer_hf.face.action_units import present_units
+from mer_hf.face.following import follow_face, follow_faces
 from mer_hf.face.frame_units import units_of_frames
 from mer_hf.face.parts import FaceClip
 from mer_hf.face.registration import apply
 from mer_hf.face.spotting import Phases, lasting_s, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
+from mer_hf.interchange.openface import FrameUnits
 from mer_hf.utils.files import replacing
-from mer_hf.video.clip import Clip, FrameSource, iter_clips, windows, write_clip
+from mer_hf.video.clip import Clip, FrameSource, Windows, iter_clips, windows, write_clip
 from mer_hf.video.container import CutShort, frames_between
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Interval:
             without a calibration.
         action_units (`dict[str, tuple[float, float]]`): Those present -> intensity on the person's left and
             right; empty where it was not classified.
+        person (`int`): Number of the face, where several are followed.
     """
 
     onset_s: float
@@ -88,6 +90,7 @@ class Interval:
     scores: dict[str, float] = field(default_factory=dict)
     expression_probability: float | None = None
     action_units: dict[str, tuple[float, float]] = field(default_factory=dict)
+    person: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,21 @@ class Gap:
     Attributes:
         start_s, end_s (`float`): Seconds from the beginning of the video.
         reason (`str`): A few words, such as `no face was found`.
+        person (`int`): Number of the face.
     """
 
     start_s: float
     end_s: float
     reason: str
+    person: int = 1
+
+
+class Blink(NamedTuple):
+    """A blink of a person, in seconds."""
+
+    start_s: float
+    end_s: float
+    person: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,27 +123,28 @@ class LongVideo:
 
     Attributes:
         duration_s (`float`): Length of the part that was searched, in seconds from the beginning.
-        intervals (`tuple[Interval, ...]`): In order of time; they do not overlap.
-        gaps (`tuple[Gap, ...]`): In order of time; they do not overlap.
-        blinks (`tuple[tuple[float, float], ...]`): Start and end of each, in seconds.
+        intervals (`tuple[Interval, ...]`): In order of time; those of a person do not overlap.
+        gaps (`tuple[Gap, ...]`): In order of time; those of a person do not overlap.
+        blinks (`tuple[Blink, ...]`): In order of time.
         curve (`np.ndarray` of shape `(N,)`): Largest motion in each of N stretches of equal length, in pixels
-            of the aligned face; NaN in gaps. N is at most `CURVE_POINTS`.
+            of the aligned face; NaN in gaps. N is at most `CURVE_POINTS`. Of several people `(P, N)`.
         curve_s (`np.ndarray` of shape `(N,)`): The middle of each stretch, in seconds.
         warnings (`tuple[str, ...]`): Reasons to doubt the result, one line each.
         model (`str` or `None`): The checkpoint that classified; None without one.
-        frame_units (`dict`): Seconds of each frame -> its action units, or None without a usable face; empty
-            unless asked for.
+        frame_units (`tuple[FrameUnits, ...]`): Action units of each frame and person; empty unless asked for.
+        people (`tuple[int, ...]`): Numbers of the faces, in the order of the curves.
     """
 
     duration_s: float
     intervals: tuple[Interval, ...]
     gaps: tuple[Gap, ...]
-    blinks: tuple[tuple[float, float], ...]
+    blinks: tuple[Blink, ...]
     curve: np.ndarray
     curve_s: np.ndarray
     warnings: tuple[str, ...] = ()
     model: str | None = None
-    frame_units: dict[float, Intensities | None] = field(default_factory=dict)
+    frame_units: tuple[FrameUnits, ...] = ()
+    people: tuple[int, ...] = (1,)
 
     def to_dict(self) -> dict:
         """Return everything but the curve, as values that JSON has."""
@@ -138,7 +152,8 @@ class LongVideo:
             "duration_s": round(self.duration_s, 4),
             "intervals": [_rounded(asdict(interval)) for interval in self.intervals],
             "gaps": [_rounded(asdict(gap)) for gap in self.gaps],
-            "blinks": [[round(a, 4), round(b, 4)] for a, b in self.blinks],
+            "blinks": [_rounded(blink._asdict()) for blink in self.blinks],
+            "people": list(self.people),
             "warnings": list(self.warnings),
             "model": self.model,
         }
@@ -160,10 +175,10 @@ def spot_long(
     overlap_s: float = OVERLAP_S,
     progress: Callable[[float, float], object] | None = None,
     max_bytes: int = MOST_BYTES,
-    face: int | None = None,
+    face: int | Literal["all"] | None = None,
     frame_units: bool = False,
 ) -> LongVideo:
-    """Find the motions of a face in a video of any length, and classify each.
+    """Find the motions of a face, or of all faces, in a video of any length, and classify each.
 
     The video is searched in windows that overlap. Of a motion that two windows saw, the result is taken from
     the window whose ends are farther away. Stretches without a usable face are reported as gaps.
@@ -179,8 +194,9 @@ def spot_long(
             is returned.
         max_bytes (`int`, *optional*, defaults to 600,000,000): Memory limit for the frames of a window. Of
             larger ones only what lies around the face is kept.
-        face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
-            largest.
+        face (`int` or `"all"`, *optional*): Which face, numbered as they appear, from 1, and from the left
+            those that appear together; or all, in one pass. A face keeps its number while it stays about
+            where it was; after a cut all are new. By default the largest of each window.
         frame_units (`bool`, *optional*, defaults to `False`): Whether to estimate the action units of each
             frame, in some hundredths of a second for each.
 
@@ -193,25 +209,31 @@ def spot_long(
     path = Path(path)
     source = FrameSource(path)
     notes = list(source.survey.doubts)
-    search = _Search(pipeline, overlap_s, face, frame_units)
-    clips = _face_windows(source, window_s, overlap_s, max_bytes, face)
+    searches: dict[int, _Search] = {}
+    clips = _windows_to_search(source, window_s, overlap_s, max_bytes, face)
+    end_s = 0.0
     try:
         for clip in clips:
-            search.add_window(clip)
+            person = 0 if face is None else clip.face
+            if person not in searches:
+                followed = None if face is None else person
+                searches[person] = _Search(pipeline, overlap_s, frame_units=frame_units, person=followed)
+            searches[person].add_window(clip)
             del clip  # while the next window is read
-            if progress and progress(search.end_s, max(source.duration_s, search.end_s)) is False:
-                notes.append(f"stopped at {search.end_s:.1f} s of {source.duration_s:.1f} s by the caller.")
+            end_s = max(end_s, searches[person].end_s)
+            if progress and progress(end_s, max(source.duration_s, end_s)) is False:
+                notes.append(f"stopped at {end_s:.1f} s of {source.duration_s:.1f} s by the caller.")
                 break
     except CutShort as damage:
-        if not search.end_s:
+        if not end_s:
             raise
         reason = str(damage).removeprefix(f"{path}: ").removeprefix("cut short or damaged: ").split(". ")[0]
-        notes.append(
-            f"the video breaks off at {search.end_s:.2f} s ({reason}); only the part before was searched."
-        )
+        notes.append(f"the video breaks off at {end_s:.2f} s ({reason}); only the part before was searched.")
     finally:
         clips.close()
-    return search.result(notes)
+    if isinstance(face, int) and face not in searches:
+        notes.append(f"there is no person {face}: people are numbered as they appear, from the left.")
+    return _result([searches[person] for person in sorted(searches)], notes)
 
 
 def cut(path: str | os.PathLike, start_s: float, end_s: float, out_mp4: str | os.PathLike) -> None:
@@ -254,12 +276,41 @@ def _rounded(values: dict) -> dict:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
+def _most_frames(source: FrameSource, window_s: float) -> int:
+    """Return how many frames a window may have: rates are not always steady."""
+    return min(len(source), math.ceil(1.25 * window_s * len(source) / max(source.duration_s, 1e-3)))
+
+
+def _windows_to_search(
+    source: FrameSource, window_s: float, overlap_s: float, max_bytes: int, face: int | str | None
+) -> Iterator[Clip | FaceClip]:
+    """Yield windows of the largest face, of one that is followed, or of all, each with its number."""
+    if face is None:
+        yield from _face_windows(source, window_s, overlap_s, max_bytes, None)
+        return
+    most_bytes, damage = max_bytes / 1.5 / _most_frames(source, window_s), None
+    held: dict[int, Windows] = {}
+    try:
+        for kept in follow_faces(source.frames(), most_bytes, None if face == "all" else face):
+            for person in held.keys() - kept.keys():
+                yield from held.pop(person).end()
+            for person, frame in kept.items():
+                if person not in held:
+                    held[person] = Windows(window_s, overlap_s, str(source.path), max_bytes)
+                yield from held[person].add(frame)
+    except CutShort as error:
+        damage = error
+    for person in sorted(held):
+        yield from held[person].end()
+    if damage:
+        raise damage
+
+
 def _face_windows(
     source: FrameSource, window_s: float, overlap_s: float, max_bytes: int, face: int | None
 ) -> Iterator[Clip | FaceClip]:
     """Yield windows: whole frames where they fit, otherwise what lies around the face."""
-    # A quarter more than the mean: rates are not always steady.
-    frames = min(len(source), math.ceil(1.25 * window_s * len(source) / max(source.duration_s, 1e-3)))
+    frames = _most_frames(source, window_s)
     options = {"max_bytes": max_bytes, "until_damage": True}
     if frames * source.frame_bytes > max_bytes:
         options["through"] = partial(follow_face, most_bytes=max_bytes / 3 / frames, face=face)
@@ -362,7 +413,7 @@ def _strongest(
         del clip  # while the next window is read
         if progress:
             progress(search.end_s, max(source.duration_s, search.end_s))
-    video = search.result([])
+    video = _result([search], [])
     if not search.searched:
         reasons = " and ".join(sorted({gap.reason for gap in video.gaps}))
         raise FaceError(f"{reasons} in {source.path}. Give a clip that shows one face from the front.")
@@ -407,12 +458,13 @@ class _Search:
         overlap_s: float,
         face: int | None = None,
         frame_units: bool = False,
+        person: int | None = None,
     ) -> None:
-        self.pipeline = pipeline
+        self.pipeline, self.person, self.follows = pipeline, person or 0, person is not None
         self.track = partial(pipeline.track if pipeline else track_face, face=face)
         self.overlap_s = overlap_s
         self.each_frame, self.frame_units = frame_units, {}
-        self.end_s = 0.0
+        self.begin_s, self.end_s = 0.0, 0.0
         self.sightings: list[_Sighting] = []
         self.blinks: list[Gap] = []
         self.covered: list[Gap] = []
@@ -425,8 +477,12 @@ class _Search:
         """Search one window."""
         times_s = clip.timestamps_s
         first = self.end_s == 0.0
-        if not first and times_s[0] - self.end_s > _PAUSE_S:
-            self.gaps.append(Gap(self.end_s, float(times_s[0]), _PAUSE))
+        if first:
+            self.begin_s = float(times_s[0])
+        elif times_s[0] - self.end_s > _PAUSE_S:
+            self.gaps.append(Gap(self.end_s, float(times_s[0]), _LOST if self.follows else _PAUSE))
+        if self.each_frame:
+            self.frame_units = dict.fromkeys(times_s.tolist()) | self.frame_units
         self._add_piece(clip, first)
         self.end_s = max(self.end_s, _end_s(times_s))
 
@@ -467,7 +523,8 @@ class _Search:
     def _classified(self, track: FaceTrack, phases: Phases, times_s: np.ndarray) -> Interval:
         seconds = [float(times_s[frame]) for frame in (phases.onset, phases.apex, phases.offset)]
         lasts_s = lasting_s((phases.onset, phases.apex, phases.offset), times_s)
-        interval = Interval(*seconds, float(phases.curve[phases.apex]), lasts_s or 0.0)
+        size_px = float(phases.curve[phases.apex])
+        interval = Interval(*seconds, size_px, lasts_s or 0.0, person=self.number)
         if self.pipeline is None:
             return interval
         answer = self.pipeline.classify(track, phases, times_s)
@@ -491,29 +548,72 @@ class _Search:
         for frame in np.flatnonzero(np.diff(times_s) > _PAUSE_S):
             self.gaps.append(Gap(float(times_s[frame]) + step_s, float(times_s[frame + 1]), _PAUSE))
 
-    def result(self, notes: list[str]) -> LongVideo:
-        """Put the windows together."""
-        gaps = _remaining_gaps(self.gaps, self.searched)
-        curve_s, curve = _thin_curve(self.curves, self.end_s, gaps)
-        if not self.searched:
-            notes = [*notes, "no usable face was found anywhere in the video."]
-        covered = _remaining_gaps(self.covered)
-        if covered:
+    @property
+    def number(self) -> int:
+        """Return the person's number for a reader, also where nobody is followed."""
+        return max(1, self.person)
+
+    def gaps_until(self, end_s: float) -> list[Gap]:
+        """Return what no window could search in a video that ends at `end_s`."""
+        gaps = list(self.gaps)
+        if self.follows:
+            absent = ((0.0, self.begin_s), (self.end_s, end_s))
+            gaps += [Gap(*span, _LOST) for span in absent if span[1] - span[0] > _PAUSE_S]
+        return [replace(gap, person=self.number) for gap in _remaining_gaps(gaps, self.searched)]
+
+    def warnings(self) -> list[str]:
+        """Return reasons to doubt the result."""
+        notes = list(self.notes)
+        if covered := _remaining_gaps(self.covered):
             places = ", ".join(clock(gap.start_s) for gap in covered[:_MOST_PLACES])
             more = f" and {rest} more times" if (rest := len(covered) - _MOST_PLACES) > 0 else ""
             seen = f"something passes in front of the face at {places}{more}"
-            notes = [*notes, f"{seen}: motion there was not looked at."]
-        return LongVideo(
-            duration_s=self.end_s,
-            intervals=_best(self.sightings, self.end_s, min(_LEAST_MARGIN_S, self.overlap_s / 2)),
-            gaps=tuple(gaps),
-            blinks=tuple((blink.start_s, blink.end_s) for blink in _remaining_gaps(self.blinks)),
-            curve=curve,
-            curve_s=curve_s,
-            warnings=(*notes, *self.notes),
-            model=self.pipeline.name if self.pipeline else None,
-            frame_units=self.frame_units,
-        )
+            notes.insert(0, f"{seen}: motion there was not looked at.")
+        return notes
+
+
+def _result(searches: list[_Search], notes: list[str]) -> LongVideo:
+    """Put the windows of all people together; who was never seen well enough is named and left out."""
+    end_s = max(search.end_s for search in searches)
+    people = [search for search in searches if search.searched]
+    for search in searches:
+        if people and search.person and not search.searched:
+            notes = [*notes, f"person {search.person} is left out: {search.gaps[0].reason}."]
+    if not people:
+        notes = [*notes, "no usable face was found anywhere in the video."]
+    names = {search.person: f"person {search.person}: " if len(people) > 1 else "" for search in people}
+    notes = [*notes, *(names[one.person] + note for one in people for note in one.warnings())]
+    shown = people or [searches[0]]
+    gaps = [search.gaps_until(end_s) for search in shown]
+    curve_s, curves = _thin_curves([search.curves for search in shown], end_s, gaps)
+    least_s = min(_LEAST_MARGIN_S, searches[0].overlap_s / 2)
+    intervals = [one for search in shown for one in _best(search.sightings, search.end_s, least_s)]
+    blinks = [
+        Blink(blink.start_s, blink.end_s, search.number)
+        for search in shown
+        for blink in _remaining_gaps(search.blinks)
+    ]
+    return LongVideo(
+        duration_s=end_s,
+        intervals=tuple(sorted(intervals, key=lambda interval: interval.apex_s)),
+        gaps=tuple(sorted((gap for each in gaps for gap in each), key=lambda gap: gap.start_s)),
+        blinks=tuple(sorted(blinks)),
+        curve=curves[0] if len(curves) == 1 else curves,
+        curve_s=curve_s,
+        warnings=tuple(notes),
+        model=searches[0].pipeline.name if searches[0].pipeline else None,
+        frame_units=tuple(_rows_of_frames(searches)),
+        people=tuple(search.number for search in people),
+    )
+
+
+def _rows_of_frames(searches: list[_Search]) -> Iterator[FrameUnits]:
+    """Yield the action units of each frame, of all people who are followed in it."""
+    times_s = sorted({time_s for search in searches for time_s in search.frame_units})
+    for frame, time_s in enumerate(times_s):
+        for search in searches:
+            if search.searched and time_s in search.frame_units:
+                yield FrameUnits(frame, time_s, search.frame_units[time_s], search.number)
 
 
 def _best(sightings: list[_Sighting], video_end_s: float, least_margin_s: float) -> tuple[Interval, ...]:
@@ -565,23 +665,29 @@ def _remaining_gaps(gaps: list[Gap], searched: Sequence[tuple[float, float]] = (
     return remaining
 
 
-def _thin_curve(
-    windows: list[tuple[np.ndarray, np.ndarray]], end_s: float, gaps: Sequence[Gap]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return middles and maxima of at most `CURVE_POINTS` stretches from 0 to `end_s`; NaN in gaps.
+Curve = tuple[np.ndarray, np.ndarray]
+"""Seconds and values of a window."""
 
-    The windows are pairs of times and values; where two overlap the later one counts.
+
+def _thin_curves(
+    people: Sequence[list[Curve]], end_s: float, gaps: Sequence[Sequence[Gap]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return middles of at most `CURVE_POINTS` stretches from 0 to `end_s`, and each person's maxima in them.
+
+    A stretch counts if it has a value, or lies in a gap, of anybody; NaN where a person has none. Where two
+    windows overlap the later one counts.
     """
     step_s = max(1 / 30, 1.001 * end_s / CURVE_POINTS)
     middles_s = (np.arange(int(end_s / step_s) + 1) + 0.5) * step_s
-    top = np.full(len(middles_s), np.nan, dtype=np.float32)
-    limit_s = math.inf
-    for times_s, values in reversed(windows):
-        kept = times_s < limit_s
-        stretches = (np.maximum(times_s[kept], 0.0) / step_s).astype(int)
-        np.fmax.at(top, stretches, values[kept].astype(np.float32))
-        limit_s = min([limit_s, *times_s[:1]])
-    shown = np.isfinite(top)
-    for gap in gaps:
+    tops = np.full((len(people), len(middles_s)), np.nan, dtype=np.float32)
+    for top, curves in zip(tops, people, strict=True):
+        limit_s = math.inf
+        for times_s, values in reversed(curves):
+            kept = times_s < limit_s
+            stretches = (np.maximum(times_s[kept], 0.0) / step_s).astype(int)
+            np.fmax.at(top, stretches, values[kept].astype(np.float32))
+            limit_s = min([limit_s, *times_s[:1]])
+    shown = np.isfinite(tops).any(0)
+    for gap in (gap for each in gaps for gap in each):
         shown |= (middles_s >= gap.start_s) & (middles_s <= gap.end_s)
-    return middles_s[shown], top[shown]
+    return middles_s[shown], tops[:, shown]

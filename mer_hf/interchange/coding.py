@@ -234,14 +234,14 @@ def _of_long_video(answer: Any) -> tuple[tuple[Event, ...], dict]:
     events = tuple(
         Event(
             one.onset_s, one.apex_s, one.offset_s, one.outcome, one.label or "", one.scores.get(one.label),
-            one.action_units,
+            one.action_units, one.person,
         )
         for one in answer.intervals
     )  # fmt: skip
     return events, {
         "duration_s": answer.duration_s,
-        "blinks": tuple(Span(start_s, end_s) for start_s, end_s in answer.blinks),
-        "gaps": tuple(Span(gap.start_s, gap.end_s, gap.reason) for gap in answer.gaps),
+        "blinks": tuple(Span(blink.start_s, blink.end_s, "", blink.person) for blink in answer.blinks),
+        "gaps": tuple(Span(gap.start_s, gap.end_s, gap.reason, gap.person) for gap in answer.gaps),
     }
 
 

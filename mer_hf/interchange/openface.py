@@ -67,11 +67,11 @@ def read(path: str | os.PathLike) -> Coding:
     codes = [code for code in codes if _name(code) in VOCABULARY and f"{code[:-1]}r" in rows[0]]
     events = []
     for person, own in groupby(
-        sorted(rows, key=lambda row: int(row.get("face_id") or 0)), lambda row: row.get("face_id")
+        sorted(rows, key=lambda row: float(row.get("face_id") or 0)), lambda row: row.get("face_id")
     ):
         for active, stretch in groupby(own, lambda row: any(float(row[code]) for code in codes)):
             if active:
-                events.append(_event(list(stretch), codes, int(person or 0) + 1))
+                events.append(_event(list(stretch), codes, int(float(person or 0)) + 1))
     return Coding(events=tuple(events))
 
 

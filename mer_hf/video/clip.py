@@ -424,53 +424,63 @@ def _collect(frames: Iterator[Frame], count: int, source: str, max_bytes: int) -
     return Clip(pixels, np.array(times, np.float64), tuple(names), source)
 
 
-def windows(
-    frames: Iterator[Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
-) -> Iterator[Any]:
-    """Yield overlapping windows of frames, as `iter_clips` does; the frames of another `run` begin a new one.
+class Windows:
+    """Overlapping windows of frames that come one by one; the frames of another `run` begin a new one.
 
     Without times there is one window of all frames, or as many as fit.
     """
-    held: deque[Frame] = deque()
-    start_s, fresh, yielded, damage, eps_s = None, 0, False, None, 1e-6
 
-    def until_damage() -> Iterator[Frame]:
-        nonlocal damage
-        try:
-            yield from frames
-        except CutShort as error:
-            damage = error
+    def __init__(self, window_s: float, overlap_s: float, source: str, max_bytes: int) -> None:
+        self.window_s, self.overlap_s, self.source, self.max_bytes = window_s, overlap_s, source, max_bytes
+        self.held: deque[Frame] = deque()
+        self.start_s, self.fresh = None, 0
 
-    for frame in until_damage():
-        if math.isnan(frame.time_s) and math.isfinite(window_s):
-            raise ClipError(f"{source}: the frames have no times, so no windows. Pass fps.")
-        start_s = frame.time_s if start_s is None else start_s
-        while frame.time_s >= start_s + window_s - eps_s:
-            if fresh:
-                yield _stack(held, source)
-                yielded = True
-            fresh, start_s = 0, start_s + window_s - overlap_s
-            while held and held[0].time_s < start_s - eps_s:
+    def add(self, frame: Frame) -> Iterator[Any]:
+        """Take a frame, and yield the windows that end before it."""
+        held, yielded, eps_s = self.held, False, 1e-6
+        if math.isnan(frame.time_s) and math.isfinite(self.window_s):
+            raise ClipError(f"{self.source}: the frames have no times, so no windows. Pass fps.")
+        self.start_s = frame.time_s if self.start_s is None else self.start_s
+        while frame.time_s >= self.start_s + self.window_s - eps_s:
+            yielded = yielded or bool(self.fresh)
+            yield from self.end()
+            self.start_s += self.window_s - self.overlap_s
+            while held and held[0].time_s < self.start_s - eps_s:
                 held.popleft()
-            if not held and frame.time_s >= start_s + window_s - eps_s:
-                start_s = frame.time_s
-        if held and (held[-1].run is not frame.run or (len(held) + 1) * frame.image.nbytes > max_bytes):
-            if fresh:
-                yield _stack(held, source)
+            if not held and frame.time_s >= self.start_s + self.window_s - eps_s:
+                self.start_s = frame.time_s
+        too_many = (len(held) + 1) * frame.image.nbytes > self.max_bytes
+        if held and (held[-1].run is not frame.run or too_many):
+            yield from self.end()
             held.clear()
-            fresh, start_s, yielded = 0, frame.time_s, False
-        if (
-            yielded and held and held[0].run is None
-        ):  # the frames held are views of the last window: copies let the rest of its memory go
-            held = deque(old._replace(image=old.image.copy()) for old in held)
-        yielded = False
+            self.start_s, yielded = frame.time_s, False
+        if yielded and held and held[0].run is None:
+            # the frames held are views of the last window: copies let the rest of its memory go
+            self.held = held = deque(old._replace(image=old.image.copy()) for old in held)
         held.append(frame)
-        fresh += 1
+        self.fresh += 1
         if held[0].image.shape != frame.image.shape:
             first, this = held[0].name or "one", frame.name or "a later one"
-            raise mixed_sizes(source, held[0].image.shape, first, frame.image.shape, this)
-    if fresh:
-        yield _stack(held, source)
+            raise mixed_sizes(self.source, held[0].image.shape, first, frame.image.shape, this)
+
+    def end(self) -> Iterator[Any]:
+        """Yield the window of the frames held, unless it was yielded before."""
+        if self.fresh:
+            self.fresh = 0
+            yield _stack(self.held, self.source)
+
+
+def windows(
+    frames: Iterator[Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
+) -> Iterator[Any]:
+    """Yield overlapping windows of frames, as `iter_clips` does; an error of a damaged file comes last."""
+    held, damage = Windows(window_s, overlap_s, source, max_bytes), None
+    try:
+        for frame in frames:
+            yield from held.add(frame)
+    except CutShort as error:
+        damage = error
+    yield from held.end()
     if damage:
         raise damage
 

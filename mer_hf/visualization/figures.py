@@ -282,23 +282,27 @@ def confusion_picture(counts: np.ndarray, names: tuple[str, ...], mark: str = ""
 def timeline_picture(
     curve_s: np.ndarray,
     curve: np.ndarray,
-    intervals: Sequence[tuple[float, float, str | None]],
+    intervals: Sequence[tuple[float, float, str | None, int]],
     labels: Sequence[str],
     duration_s: float,
     gaps: Sequence[tuple[float, float]] = (),
-    blinks: Sequence[tuple[float, float]] = (),
+    blinks: Sequence[tuple[float, float, int]] = (),
+    people: Sequence[int] = (1,),
 ) -> np.ndarray:
     """Draw minutes of video on one line of time: motion, what was found, gaps and blinks.
 
+    Colours stand for classes, or for people where there are several.
+
     Args:
         curve_s (`np.ndarray` of shape `(N,)`): Seconds of the curve's points.
-        curve (`np.ndarray` of shape `(N,)`): Motion in pixels; NaN leaves a gap.
-        intervals (`Sequence[tuple[float, float, str or None]]`): Start, end and class of each; None where it
-            has no class. Each is drawn at least three units wide.
+        curve (`np.ndarray` of shape `(N,)` or `(P, N)`): Motion in pixels, of each person; NaN leaves a gap.
+        intervals (`Sequence[tuple[float, float, str or None, int]]`): Start, end, class and person of each;
+            None where it has no class. Each is drawn at least three units wide.
         labels (`Sequence[str]`): The classes, each of which gets a row, from the top.
         duration_s (`float`): Length of the line.
         gaps (`Sequence[tuple[float, float]]`, *optional*): Start and end of what could not be searched.
-        blinks (`Sequence[tuple[float, float]]`, *optional*): Start and end of each.
+        blinks (`Sequence[tuple[float, float, int]]`, *optional*): Start, end and person of each.
+        people (`Sequence[int]`, *optional*): Number of each person.
 
     Returns:
         `np.ndarray` of shape `(600, 2200, 3)`: uint8, RGB.
@@ -309,13 +313,19 @@ def timeline_picture(
     axes.remove()
     ratios = {"height_ratios": (5, 1.1 * len(names)), "hspace": 0.02}
     axes, rows = figure.subplots(2, 1, sharex=True, gridspec_kw=ratios)
-    axes.plot(curve_s, curve, color=INK, linewidth=1.0, solid_joinstyle="round")
+    several = dict(zip(people, cycle(CLASS_COLORS))) if len(people) > 1 else {}
+    for person, line in zip(people or (1,), np.atleast_2d(curve), strict=True):
+        color, name = several.get(person, INK), f"person {person}"
+        axes.plot(curve_s, line, color=color, label=name, linewidth=1.0, solid_joinstyle="round")
+    if several:
+        place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.98)}
+        axes.legend(**place, fontsize=8, ncols=len(several), frameon=False)
     top = float(np.nanmax(curve)) if np.isfinite(curve).any() else 0.0
     axes.set_ylim(0.0, 1.08 * top or 1.0)
     axes.set_ylabel("motion (px)", color=GRAY)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y", color=LINE, linewidth=0.6)
-    _draw_intervals(rows, intervals, blinks, names, 3 * line_s / 1100)
+    _draw_intervals(rows, intervals, blinks, names, 3 * line_s / 1100, several)
     for part in (axes, rows):
         part.spines[["top", "right", "left"]].set_visible(False)
         part.spines["bottom"].set_color(LINE)
@@ -428,16 +438,30 @@ def _draw_flow_key(figure: Figure, max_px: float) -> None:
 
 
 def _draw_intervals(
-    rows: Axes, intervals: Sequence, blinks: Sequence, names: list[str], least_s: float
+    rows: Axes,
+    intervals: Sequence,
+    blinks: Sequence,
+    names: list[str],
+    least_s: float,
+    several: Mapping[int, str],
 ) -> None:
-    """Draw a row of bars per class, one for motion without a class, and one of ticks for the blinks."""
+    """Draw a row of bars per class, one for motion without a class, and one of ticks for the blinks.
+
+    Of several people each has a colour, and its own part of a row.
+    """
     colors = dict(zip(names, cycle(CLASS_COLORS), strict=False)) | {UNCLASSIFIED: UNCLASSIFIED_COLOR}
-    for start_s, end_s, label in intervals:
+    tracks = list(several) or [1]
+    height = 0.78 / len(tracks)
+    place = {person: (k + 0.5) * height - 0.39 for k, person in enumerate(tracks)}
+    for start_s, end_s, label, person in intervals:
         name, lasts_s = label or UNCLASSIFIED, max(end_s - start_s, least_s)
-        left_s = (start_s + end_s - lasts_s) / 2
-        rows.barh(names.index(name), lasts_s, left=left_s, height=0.78, color=colors[name])
-    middles_s = [(start_s + end_s) / 2 for start_s, end_s in blinks]
-    rows.vlines(middles_s, len(names) - 1.32, len(names) - 0.68, color=GRAY, linewidth=1.2)
+        left_s, row = (start_s + end_s - lasts_s) / 2, names.index(name) + place.get(person, 0.0)
+        color = several.get(person, colors[name])
+        rows.barh(row, lasts_s, left=left_s, height=height, color=color)
+    for start_s, end_s, person in blinks:
+        middle, half = len(names) - 1 + place.get(person, 0.0), 0.41 * height
+        color = several.get(person, GRAY)
+        rows.vlines((start_s + end_s) / 2, middle - half, middle + half, color=color, linewidth=1.2)
     rows.set_ylim(len(names) - 0.4, -0.6)
     rows.set_yticks(range(len(names)), names)
     rows.tick_params(axis="y", length=0)

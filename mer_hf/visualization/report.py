@@ -4,6 +4,8 @@ from mer_hf.visualization.report import html_report, write_curve_csv
 
 write_curve_csv("curve.csv", prediction)
 html_report("report.html", prediction, replay="replay.mp4")
+
+time_line_report("found.html", [SearchedVideo.of("interview.mp4", spot_long("interview.mp4", pipeline))])
 """
 
 import base64
@@ -12,10 +14,13 @@ import io
 import json
 import os
 import platform
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,11 +30,8 @@ from mer_hf import __version__
 from mer_hf.face.action_units import PRESENT, VOCABULARY
 from mer_hf.face.flow import optical_flow
 from mer_hf.face.spotting import LONGEST_S
-from mer_hf.inference.pipeline import (
-    PHASE_NAMES,
-    Prediction,
-    note_on,
-)
+from mer_hf.inference.long_video import LEVEL_OF_THE_ART, Gap, LongVideo
+from mer_hf.inference.pipeline import PHASE_NAMES, Prediction, note_on
 from mer_hf.interchange.coding import Coding
 from mer_hf.labels import ACTION_UNITS, TO_COMPOSITE3
 from mer_hf.utils.files import replacing
@@ -48,6 +50,8 @@ TITLES = {
     "blink": "Only a blink",
 }
 TEMPLATES = Path(__file__).parent / "templates"
+LEAD_S = 1.0
+"""A chosen moment opens so long before its onset: the face at rest is needed for comparison."""
 PACKAGES = ("torch", "transformers", "opencv-contrib-python", "mediapipe")
 
 
@@ -97,6 +101,76 @@ def html_report(
     Raises:
         OSError: If the replay cannot be read or the report cannot be written.
     """
+    if replay is not None:
+        video = replay if isinstance(replay, bytes) else Path(replay).read_bytes()
+        replay = _data_uri("video/mp4", video)
+    values = _report_values(prediction) | {"coding": _coding(prediction, source or "", sha256)}
+    _write_page(path, "prediction.html.j2", **values, prediction=prediction, source=source, replay=replay)
+
+
+@dataclass(frozen=True)
+class SearchedVideo:
+    """A long video, and what was found in it, for a time line.
+
+    Attributes:
+        file (`Path`): The video.
+        name (`str`): For the reader.
+        duration_s (`float`): Its length.
+        events (`Sequence[Mapping]`): Fields of an [`Interval`] each.
+        people (`Sequence[int]`): Numbers of the people, a line each.
+        gaps (`Sequence[Gap]`): What could not be searched.
+        warnings (`Sequence[str]`): One line each.
+    """
+
+    file: Path
+    name: str
+    duration_s: float
+    events: Sequence[Mapping[str, Any]]
+    people: Sequence[int] = (1,)
+    gaps: Sequence[Gap] = ()
+    warnings: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, file: str | os.PathLike, video: LongVideo) -> "SearchedVideo":
+        """Take the answer of `spot_long`."""
+        events = [asdict(interval) for interval in video.intervals]
+        people = video.people or (1,)
+        name = Path(file).resolve().name
+        return cls(Path(file), name, video.duration_s, events, people, video.gaps, video.warnings)
+
+    @classmethod
+    def of_rows(cls, file: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> "SearchedVideo":
+        """Take the rows that a table of a bulk search has for one video."""
+        events = [row for row in rows if row["status"] == "ok"]
+        people = sorted({row["person"] for row in events}) or (1,)
+        notes = [str(note) for note in (rows[0].get("reason"), rows[0].get("warnings")) if note]
+        return cls(file, name, rows[0].get("video_s") or 0.0, events, people, (), notes)
+
+
+def time_line_report(path: str | os.PathLike, videos: Sequence[SearchedVideo]) -> None:
+    """Write time lines and tables as one HTML file; a chosen moment opens in the video.
+
+    The videos are not copied: the file refers to them, from where it lies.
+
+    Args:
+        path (`str` or `os.PathLike`): The file to write; a failure leaves what was there.
+        videos (`Sequence[SearchedVideo]`): At least one.
+
+    Raises:
+        OSError: If the report cannot be written.
+    """
+    folder = Path(path).absolute().parent
+    shown = [{**vars(video), "address": _address(video.file, folder)} for video in videos]
+    values = {"videos": shown, "titles": TITLES | {"candidate": ""}, "lead_s": LEAD_S}
+    _write_page(path, "time_line.html.j2", **values, level=LEVEL_OF_THE_ART)
+
+
+def _address(file: Path, folder: Path) -> str:
+    """Return the address of a file for a page that lies in a folder."""
+    return quote(os.fsencode(Path(os.path.relpath(file.absolute(), folder)).as_posix()))
+
+
+def _write_page(path: str | os.PathLike, template: str, **values: Any) -> None:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -104,12 +178,8 @@ def html_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    if replay is not None:
-        video = replay if isinstance(replay, bytes) else Path(replay).read_bytes()
-        replay = _data_uri("video/mp4", video)
-    template = environment.get_template("prediction.html.j2")
-    values = _report_values(prediction) | {"coding": _coding(prediction, source or "", sha256)}
-    page = template.render(values, prediction=prediction, source=source, replay=replay)
+    environment.filters["clock"] = lambda at_s: f"{int(at_s // 60)}:{at_s % 60:05.2f}"
+    page = environment.get_template(template).render(values)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -47,14 +47,20 @@ def build(engine: Engine, models: list[str]) -> None:
         with one_line(clip):
             return coding.write(format, coding.of_clip(analysis, clip))
 
-    def spot_long(video: str, model: str = models[0], progress=gr.Progress()) -> dict:  # noqa: B008
-        """Minutes of video: every brief motion, and what it may be. Experimental."""
-        return long_video.search(video, model, progress).to_dict()
+    def spot_long(
+        video: str,
+        model: str = models[0],
+        everyone: bool = False,
+        progress=gr.Progress(),  # noqa: B008
+    ) -> dict:
+        """Minutes of video: every brief motion of a face, or of all, and what it may be. Experimental."""
+        return long_video.search(video, model, everyone, progress).to_dict()
 
     with gr.Group(visible=False):
         clip, video = gr.Video(label="clip"), gr.Video(label="video")
         model = gr.Dropdown(models, value=models[0], label="model", allow_custom_value=True)
         bundled = gr.Dropdown(models, value=models[0], label="model")
+        everyone = gr.Checkbox(label="everyone")
         frames = [gr.Number(label=name, precision=0) for name in ("onset", "apex", "offset")]
         format = gr.Dropdown([*coding.LABELS, "openface"], value="coding", label="format")
         result, coded = gr.JSON(label="result"), gr.File(label="coding")
@@ -65,7 +71,7 @@ def build(engine: Engine, models: list[str]) -> None:
     call.click(compare, clip, result, api_name="compare", **NETWORK)
     call.click(export, [clip, model], files, api_name="export", **NETWORK)
     call.click(export_coding, [clip, model, format], coded, api_name="export_coding", **NETWORK)
-    call.click(spot_long, [video, bundled], result, api_name="spot_long", **NETWORK)
+    call.click(spot_long, [video, bundled, everyone], result, api_name="spot_long", **NETWORK)
 
 
 def _details(analysis: Analysis) -> dict:

@@ -43,6 +43,7 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
             gr.Markdown(LIMITS, elem_classes="note")
             video = gr.Video(label="Video", sources=["upload"], height=190, buttons=[], elem_id="long-video")
             model = gr.Dropdown(models, value=models[0], label="Network")
+            everyone = gr.Checkbox(label="Follow every face", elem_id="every-face")
             button = gr.Button("Search", variant="primary")
         with gr.Column(elem_classes="result"):
             gr.Markdown(EXPERIMENTAL, elem_classes="note", elem_id="experimental")
@@ -50,9 +51,15 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
             editor = coding.build("long-coding")
     moments = gr.State([])
 
-    def run(path: str | None, name: str, held: str | None, progress=gr.Progress()) -> tuple:  # noqa: B008
+    def run(
+        path: str | None,
+        name: str,
+        everyone: bool,
+        held: str | None,
+        progress=gr.Progress(),  # noqa: B008
+    ) -> tuple:
         try:
-            result = search(path, name, progress)
+            result = search(path, name, everyone, progress)
             coded = coding.begin(held, replace(Coding.of(result, path), video=Path(path).name))
         except Refusal as refusal:
             return view.refused(str(refusal)), [], gr.skip()
@@ -66,15 +73,16 @@ def build(models: list[str], analyse_tab: Tab, tabs: gr.Tabs) -> None:
         return str(clip), gr.Tabs(selected="analyse")
 
     private = {"api_visibility": "private"}
-    inputs, outputs = [video, model, editor.coding], [line, moments, editor.coding]
+    inputs, outputs = [video, model, everyone, editor.coding], [line, moments, editor.coding]
     gr.on([button.click, video.upload], run, inputs, outputs, show_progress_on=line, **NETWORK, **private)
     opened = line.open(open_moment, [video, moments], [analyse_tab.clip, tabs], **private)
     analyse_tab.connect(opened.success)
     video.clear(lambda: (NOTHING_YET, [], None), outputs=outputs, **private)
 
 
-def search(path: str | None, model: str, progress: gr.Progress) -> LongVideo:
+def search(path: str | None, model: str, everyone: bool, progress: gr.Progress) -> LongVideo:
     """Search an upload with a network of its own, so that nobody else waits; raise `Refusal` in one line."""
+    face = "all" if everyone else None
 
     def report(done_s: float, all_s: float) -> None:
         progress(min(done_s / max(all_s, 1e-6), 1.0), f"{duration(done_s)} of {duration(all_s)} searched")
@@ -82,11 +90,11 @@ def search(path: str | None, model: str, progress: gr.Progress) -> LongVideo:
     with one_line(path):
         check(path, LONG_VIDEO)
         with TURNS.turn():
-            return spot_long(path, MicroExpressionPipeline.from_pretrained(model), progress=report)
+            return spot_long(path, MicroExpressionPipeline.from_pretrained(model), progress=report, face=face)
 
 
 def time_line(result: LongVideo) -> str:
-    """Draw the video as a bar with a mark for each interval, and a table of the intervals."""
+    """Draw the video as a bar for each person with a mark for each interval, and a table of the intervals."""
     lasts_s = max(result.duration_s, 1e-6)
     return view.render(
         "long_video.html",
@@ -94,6 +102,7 @@ def time_line(result: LongVideo) -> str:
         titles=TITLES,
         signs=view.SIGNS,
         gaps=result.gaps,
+        people=result.people or (1,),
         lasts_s=lasts_s,
         lasts=duration(result.duration_s),
         ticks=[duration(lasts_s * share / 4) for share in range(5)],

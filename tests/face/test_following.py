@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mer_hf.face.following import follow_face
+from mer_hf.face.following import follow_face, follow_faces
 from mer_hf.face.parts import FaceClip, FramePart
 from mer_hf.face.registration import apply
 from mer_hf.face.tracking import FaceError, track_face
@@ -84,3 +84,58 @@ def test_a_face_that_comes_or_grows_begins_a_new_clip():
         track_face(empty)
     assert 40 <= len(empty) + len(first) - 20 + 10 <= 60 and len(second) > 30
     assert second.frames[-1].nbytes > 1.5 * first.frames[0].nbytes
+
+
+def numbers(pictures, fps: float = FPS, **options) -> list[dict[int, int]]:
+    """Number of each face in each frame -> where it lies, in pixels from the left."""
+    stream = (Frame(frame, i / fps, None) for i, frame in enumerate(pictures))
+    kept = follow_faces(stream, 1e9, **options)
+    middles = lambda box: int(box[[0, 2]].mean())  # noqa: E731
+    return [
+        {number: middles(frame.image.face * frame.run.block) for number, frame in each.items() if number}
+        for each in kept
+    ]
+
+
+def room(*faces) -> np.ndarray:
+    """Faces before a wall that has light and shade, so that one of them is a small part of the picture."""
+    picture = on_canvas(*faces)
+    return np.where(picture == 120, np.linspace(0, 255, 640, dtype=np.uint8)[:, None], picture)
+
+
+def test_each_face_keeps_its_number_while_it_moves():
+    places = [(60 + 3 * k, 330 - 3 * k) for k in range(20)]
+    seen = numbers([on_canvas((0.9, left, 60), (0.9, right, 60)) for left, right in places], fps=10)
+    assert all(set(each) == {1, 2} for each in seen)
+    moved = [seen[-1][number] - seen[0][number] for number in (1, 2)]
+    assert 40 < moved[0] < 65 and -65 < moved[1] < -40
+
+
+def test_one_who_comes_back_is_known_by_place_and_size():
+    one = (0.9, 40, 60)
+    both, left, moved = room(one, (0.9, 290, 60)), room(one), room(one, (1.1, 365, 40))
+    seen = numbers([both] * 10 + [left] * 20 + [both] * 10 + [left] * 20 + [moved] * 10, fps=10)
+    assert set(seen[0]) == {1, 2} and set(seen[25]) == {1}
+    assert set(seen[38]) == {1, 2} and set(seen[-1]) == {1, 3}
+    assert all(set(each) <= {2} for each in numbers([both] * 4 + [left] * 20, fps=10, face=2))
+
+
+@pytest.mark.parametrize(("light", "after"), [(1.0, {3, 4}), (0.5, {1, 2})])
+def test_a_cut_makes_faces_new_and_light_does_not(light, after):
+    before = on_canvas((0.9, 40, 60), (0.9, 340, 60))
+    now = on_canvas((0.9, 60, 90), (0.9, 400, 40)) if light == 1 else (light * before).astype(np.uint8)
+    seen = numbers([before] * 8 + [now] * 12)
+    assert set(seen[7]) == {1, 2} and set(seen[-1]) == after
+
+
+def test_what_is_kept_of_several_faces_is_bounded():
+    picture = cv2.resize(on_canvas((1.2, 330, 40), (1.1, 40, 40)), None, fx=4, fy=4)
+    stream = (Frame(frame, i / FPS, None) for i, frame in enumerate([picture] * 3))
+    kept = next(follow_faces(stream, 400_000))
+    assert len(kept) == 2 and sum(frame.image.nbytes for frame in kept.values()) <= 400_000
+
+
+def test_a_face_that_moves_at_once_stays_one():
+    places = [40] * 11 + [111] * 10
+    seen = numbers([room((0.9, left, 60), (0.9, 400, 60)) for left in places], fps=10)
+    assert all(set(each) == {1, 2} for each in seen) and seen[-1][1] - seen[0][1] > 60

@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from pympi.Elan import Eaf
 
 from mer_hf.face.tracking import FaceError, FaceTrack
 from mer_hf.inference import long_video
@@ -24,13 +25,17 @@ from mer_hf.inference.long_video import (
     _best,
     _remaining_gaps,
     _Sighting,
-    _thin_curve,
+    _thin_curves,
     cut,
     spot_long,
     strongest_stretch,
     write_intervals_csv,
 )
 from mer_hf.inference.pipeline import MicroExpressionPipeline
+from mer_hf.interchange import boris, elan
+from mer_hf.interchange.coding import Coding
+from mer_hf.interchange.formats import read_coding
+from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
 from mer_hf.video.clip import Clip, read_clip, write_clip
 from mer_hf.video.container import ClipError
 from tests.moving_face import brow_raise, drift, raised_cosine, render, smile
@@ -245,6 +250,63 @@ def test_progress_counts_seconds_and_can_stop_the_search(tmp_path, quick_track):
     assert 5 <= stopped.duration_s < 7 and "stopped at" in stopped.warnings[0]
 
 
+# --- several people -----------------------------------------------------------------------------------------
+
+
+def person(number: int, label: str, apex_s: float, seconds: float) -> np.ndarray:
+    """A person of their own, with one expression."""
+    motion = Motion(EXAMPLES[label], 2.5, apex_s - 0.2, apex_s, apex_s + 0.25)
+    size = {"height": 300, "width": 320, "fps": FPS, "duration_s": seconds, "seed": number}
+    return render_clip(motion, name=f"person-{number}", **size).clip.frames
+
+
+def test_each_of_two_people_is_a_track_of_its_own(tmp_path):
+    people = [person(1, "positive", 1.0, 2.4), person(2, "negative", 1.6, 2.4)]
+    write_clip(tmp_path / "two.mp4", np.concatenate(people, axis=2), FPS)
+    found = spot_long(tmp_path / "two.mp4", face="all")
+    assert [(one.person, round(one.apex_s, 1)) for one in found.intervals] == [(1, 1.0), (2, 1.6)]
+    assert found.people == (1, 2) and found.gaps == () and found.warnings == ()
+    assert found.curve.shape == (2, len(found.curve_s))
+    answer = json.loads(found.to_json())
+    assert [one["person"] for one in answer["intervals"]] == [1, 2] == answer["people"]
+    second = spot_long(tmp_path / "two.mp4", face=2, frame_units=True)
+    assert second.people == (2,) and second.intervals == found.intervals[1:]
+    units = {row.frame: row for row in second.frame_units}
+    assert len(units) == 60 and {row.person for row in units.values()} == {2}
+    assert units[40].units["AU4"][2] > units[10].units["AU4"][2]
+
+
+@pytest.mark.slow
+def test_three_people_get_their_own_answers_and_a_cut_makes_all_of_them_new(tmp_path):
+    wanted = [("positive", 1.2), ("surprise", 1.8), ("negative", 2.4)]
+    before = [person(k, *each, 4.0) for k, each in zip((1, 3, 2), wanted, strict=True)]
+    after = [person(k, *each, 4.0) for k, each in zip((5, 4), (wanted[0], wanted[2]), strict=True)]
+    empty = np.full_like(after[0], 90)
+    frames = np.concatenate([np.concatenate(scene, 2) for scene in (before, [*after, empty])])
+    write_clip(tmp_path / "cut.mp4", frames, FPS)
+    found = spot_long(tmp_path / "cut.mp4", MicroExpressionPipeline.from_pretrained("htnet"), face="all")
+    assert found.people == (1, 2, 3, 4, 5)
+    seen = [(one.person, one.label, one.outcome) for one in found.intervals]
+    labels = ("positive", "surprise", "negative", "positive", "negative")
+    assert seen == [(k, label, "micro_expression") for k, label in enumerate(labels, 1)]
+    for one, apex_s in zip(found.intervals, (1.2, 1.8, 2.4, 5.2, 6.4), strict=True):
+        assert one.apex_s == pytest.approx(apex_s, abs=0.1)
+    absent = {(gap.person, round(gap.start_s), round(gap.end_s)) for gap in found.gaps}
+    assert absent == {(1, 4, 8), (2, 4, 8), (3, 4, 8), (4, 0, 4), (5, 0, 4)}
+    for name, write in (("a.eaf", elan.write), ("a.boris", boris.write)):
+        write(tmp_path / name, Coding.of(found, tmp_path / "cut.mp4"))
+        events = read_coding(tmp_path / name).events
+        assert sorted((one.person, one.label) for one in events) == list(enumerate(labels, 1))
+    assert "expression @5" in Eaf(str(tmp_path / "a.eaf")).get_tier_names()
+
+
+def test_who_is_asked_for_and_not_there_is_said(tmp_path):
+    write_clip(tmp_path / "a.mp4", [np.full((90, 120, 3), 90, np.uint8)] * 25, FPS)
+    found = spot_long(tmp_path / "a.mp4", face=3)
+    assert found.people == () and found.warnings[0].startswith("there is no person 3: ")
+    assert [gap.reason for gap in found.gaps] == ["no face was found"]
+
+
 # --- clips that are too large to keep -----------------------------------------------------------------------
 
 
@@ -365,9 +427,19 @@ def test_a_thin_curve_keeps_its_peaks_and_takes_what_the_later_window_saw(monkey
     values[5000] = 7.0
     windows = [(times_s[at : at + 100], values[at : at + 100]) for at in range(0, len(times_s), 100)]
     windows.insert(-1, (windows[-1][0], np.full_like(windows[-1][1], 9.0)))
-    middles_s, top = _thin_curve(windows, 300.0, [])
+    middles_s, (top,) = _thin_curves([windows], 300.0, [])
     assert 60 <= len(top) <= 64
     assert top.max() == 7.0 and middles_s[top.argmax()] == pytest.approx(200.0, abs=5)
+
+
+def test_curves_of_several_people_lie_on_one_line_of_time():
+    times_s = np.arange(0, 4, 0.1)
+    early, late = (times_s, np.ones(40)), (times_s + 6, np.full(40, 2.0))
+    gaps = [Gap(4, 10, "gone")], [Gap(0, 6, "not yet there", 2)]
+    middles_s, (one, other) = _thin_curves([[early], [late]], 10.0, gaps)
+    assert len(middles_s) == len(one) == len(other)
+    assert np.nanmax(middles_s[np.isfinite(one)]) < 4.1 and np.nanmin(middles_s[np.isfinite(other)]) > 5.9
+    assert set(other[np.isfinite(other)]) == {2.0}
 
 
 def test_a_table_has_a_column_for_each_class(tmp_path):
@@ -377,10 +449,10 @@ def test_a_table_has_a_column_for_each_class(tmp_path):
     found = LongVideo(9.0, (judged,), (), (), np.zeros(1), np.zeros(1))
     write_intervals_csv(tmp_path / "a.csv", found)
     head, row = (tmp_path / "a.csv").read_text().splitlines()
-    assert head.endswith("outcome,label,expression_probability,negative,positive")
-    assert row == "1.0,1.2,1.4,2.0,0.38,micro_expression,negative,0.8,0.9,0.1"
+    assert head.endswith("outcome,label,expression_probability,person,negative,positive")
+    assert row == "1.0,1.2,1.4,2.0,0.38,micro_expression,negative,0.8,1,0.9,0.1"
     write_intervals_csv(tmp_path / "b.csv", replace(found, intervals=(at(1.0, 2.0),)))
-    assert (tmp_path / "b.csv").read_text().splitlines()[1] == "1.0,1.5,2.0,1.0,1.0,candidate,,"
+    assert (tmp_path / "b.csv").read_text().splitlines()[1] == "1.0,1.5,2.0,1.0,1.0,candidate,,,1"
 
 
 # --- cutting ------------------------------------------------------------------------------------------------

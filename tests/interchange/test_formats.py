@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pympi.Elan import Eaf
 
-from mer_hf.inference.long_video import Gap, Interval, LongVideo
+from mer_hf.inference.long_video import Blink, Gap, Interval, LongVideo
 from mer_hf.interchange import boris, elan, facs, openface
 from mer_hf.interchange.coding import Coding, Event, Span
 from mer_hf.interchange.formats import read_coding
@@ -144,12 +144,18 @@ def test_openface_rows_have_its_columns_and_give_events(tmp_path):
 def test_a_long_video_becomes_a_coding(tmp_path):
     units = {"AU12": (0.9, 0.8)}
     found = Interval(1.0, 1.2, 1.4, 2.0, 0.36, "micro_expression", "positive", {"positive": 0.8}, 0.7, units)
-    gaps = (Gap(5.0, 6.0, "no face was found"),)
-    video = LongVideo(9.0, (found,), gaps, ((2.0, 2.2),), np.zeros(1), np.zeros(1), model="htnet")
+    other = replace(found, onset_s=1.1, person=2)
+    gaps = (Gap(5.0, 6.0, "no face was found", 2),)
+    blinks = (Blink(2.0, 2.2),)
+    video = LongVideo(9.0, (found, other), gaps, blinks, np.zeros(1), np.zeros(1), model="htnet")
     elan.write(tmp_path / "a.eaf", Coding.of(video))
     coding = read_coding(tmp_path / "a.eaf")
-    assert coding.events == (Event(1.0, 1.2, 1.4, "micro_expression", "positive", 0.8, units),)
-    assert coding.blinks == (Span(2.0, 2.2),) and coding.gaps == (Span(5.0, 6.0, "no face was found"),)
+    event = Event(1.0, 1.2, 1.4, "micro_expression", "positive", 0.8, units)
+    assert coding.events == (event, replace(event, onset_s=1.1, person=2))
+    assert coding.blinks == (Span(2.0, 2.2),) and coding.gaps == (Span(5.0, 6.0, "no face was found", 2),)
+    boris.write(tmp_path / "a.boris", coding)
+    (project,) = json.loads((tmp_path / "a.boris").read_text())["observations"].values()
+    assert {event[1] for event in project["events"]} == {"person 1", "person 2"}
 
 
 def test_letters_are_tenths_of_what_is_present():

@@ -192,6 +192,15 @@ def test_the_time_line_counts_longer_expressions_apart():
     assert "positive, 90% (longer than a micro-expression)" in shown and 'class="longer"' in shown
 
 
+def test_each_person_has_a_bar_and_a_number_in_the_table():
+    first = Interval(15.0, 15.4, 16.2, 1.0, 1.2, "expression", "positive", {"positive": 1.0})
+    shown = long_video.time_line(replace(long_of(first, replace(first, person=2)), people=(1, 2)))
+    assert shown.count('class="bar"') == 2 and shown.count("person 2, 15.40 s") == 3
+    second = shown.split(">person 2<")[1].split('class="ticks"')[0]
+    assert second.count('data-open="1"') == 1 and "gap" not in second and "<td>2</td>" in shown
+    assert "person" not in long_video.time_line(long_of(first))
+
+
 def test_a_video_without_motion_has_no_table():
     shown = long_video.time_line(long_of())
     assert "<table" not in shown and "<details" not in shown and "No micro-expression found in" in shown

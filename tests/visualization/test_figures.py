@@ -189,10 +189,12 @@ def test_a_confusion_picture_is_shaded_by_the_share_of_the_row_and_carries_its_m
 LABELS = ("negative", "positive", "surprise")
 
 
-def draw(intervals=(), gaps=(), blinks=(), duration_s=300.0) -> np.ndarray:
+def draw(intervals=(), gaps=(), blinks=(), duration_s=300.0, people=(1,)) -> np.ndarray:
     times_s = np.linspace(0, duration_s, 600)
-    rest = (intervals, LABELS, duration_s, gaps, blinks)
-    return figures.timeline_picture(times_s, np.ones(600), *rest)
+    intervals = [(*each, 1) if len(each) == 3 else each for each in intervals]
+    curve = np.ones((len(people), 600)) * np.arange(1, len(people) + 1)[:, None]
+    rest = (intervals, LABELS, duration_s, gaps, [(*blink, 1) for blink in blinks], people)
+    return figures.timeline_picture(times_s, curve, *rest)
 
 
 def test_a_short_interval_in_a_long_video_is_seen_in_the_row_and_at_the_time_of_its_own():
@@ -205,6 +207,14 @@ def test_a_short_interval_in_a_long_video_is_seen_in_the_row_and_at_the_time_of_
     line = np.argwhere(color_of(everything, figures.CLASS_COLORS[0]))[:, 1]
     share = (np.array([left, right]) - line.min()) / (line.max() - line.min())
     np.testing.assert_allclose(share, [0.25, 0.75], atol=0.01)
+
+
+def test_each_person_has_a_colour_and_a_part_of_the_row():
+    both = [(75.0, 95.0, "negative", 1), (225.0, 245.0, "negative", 4)]
+    first, second = (color_of(draw(both, people=(1, 4)), color) for color in figures.CLASS_COLORS[:2])
+    bars = [np.argwhere(each[270:]) for each in (first, second)]  # below the curves
+    assert bars[0][:, 0].max() < bars[1][:, 0].min() and bars[0][:, 1].max() < bars[1][:, 1].min()
+    assert first[:270].sum() > 500 and second[:270].sum() > 500
 
 
 def test_gaps_and_blinks_change_the_picture_where_they_are():
