@@ -6,7 +6,7 @@ import pytest
 
 from tests import size
 
-MAX_LINES = 16_300
+MAX_LINES = 16_700
 """Refusing hostile input took 600 of them, the formats of other programs 1,000."""
 MAX_FUNCTION = 60
 ENDS_OF_ONE_THING = {"training/cli.py", "training/data.py"}

@@ -23,16 +23,17 @@ OPENFACE = {
 EXPORTS = CODINGS | OPENFACE
 """Flag of a file -> its suffixes and its contents."""
 ARGUMENTS = [argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in EXPORTS.items()]
+CODING_ARGUMENTS = ARGUMENTS[: len(CODINGS)]
 
 
 def check_exports(args: argparse.Namespace) -> None:
     """Refuse files that cannot be written before the work for them is done."""
     for name, (suffixes, _) in EXPORTS.items():
-        check_output(getattr(args, name), suffixes)
+        check_output(getattr(args, name, None), suffixes)
 
 
 def write_exports(
-    args: argparse.Namespace, coding: "Callable[[], Coding]", rows: "Iterable[FrameUnits]"
+    args: argparse.Namespace, coding: "Callable[[], Coding]", rows: "Iterable[FrameUnits]" = ()
 ) -> None:
     """Write the files that were asked for; rows are read, and a coding made, only where one needs them."""
     from mer_hf.interchange import openface
@@ -42,5 +43,5 @@ def write_exports(
     made = coding() if wanted else None
     for name, path in wanted.items():
         WRITERS[name](path, made)
-    if args.openface:
+    if getattr(args, "openface", None):
         openface.write(args.openface, rows)

@@ -11,7 +11,9 @@ from .exports import ARGUMENTS, check_exports, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
 if TYPE_CHECKING:
-    from mer_hf.inference.long_video import LongVideo
+    from mer_hf.inference.long_video import Interval, LongVideo
+
+HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}"
 
 
 @command(
@@ -88,26 +90,30 @@ def summary(video: "LongVideo", every: bool = False) -> str:
     listed = video.intervals if every else expressions
     rest = "" if len(listed) == len(video.intervals) else " --all lists the others."
     lines = [
-        f"{len(expressions)} of {len(video.intervals)} motions in {_clock(video.duration_s)} look like "
+        f"{len(expressions)} of {len(video.intervals)} motions in {clock(video.duration_s)} look like "
         f"expressions to {video.model} (micro-expressions: {brief}, longer: {len(expressions) - brief}); "
         f"{len(video.blinks)} blinks.{rest}"
     ]
     if listed:
-        lines.append(f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}")
-    for interval in listed:
-        seconds = (interval.onset_s, interval.apex_s, interval.offset_s)
-        probability = interval.expression_probability
-        number = "-" if probability is None else f"{probability:.2f}"
-        label = interval.label or interval.outcome.replace("_", " ")
-        lasts = f"{interval.duration_s:6.2f} s"
-        lines.append("".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}")
+        lines.append(HEADER)
+    lines += map(row, listed)
     gaps = [gap for gap in video.gaps if gap.end_s - gap.start_s >= 0.5]  # shorter ones are in the JSON
-    lines += [f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {gap.reason}" for gap in gaps]
+    lines += [f"gap      {clock(gap.start_s)} to {clock(gap.end_s)}: {gap.reason}" for gap in gaps]
     lines += [f"warning  {warning}" for warning in video.warnings]
     return "\n".join([*lines, LEVEL_OF_THE_ART])
 
 
-def _clock(at_s: float) -> str:
+def row(interval: "Interval") -> str:
+    """Write an interval as a row below `HEADER`."""
+    seconds = (interval.onset_s, interval.apex_s, interval.offset_s)
+    probability = interval.expression_probability
+    number = "-" if probability is None else f"{probability:.2f}"
+    label = interval.label or interval.outcome.replace("_", " ")
+    lasts = f"{interval.duration_s:6.2f} s"
+    return "".join(f"{clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}"
+
+
+def clock(at_s: float) -> str:
     """Write minutes, seconds and hundredths."""
     hundredths = round(100 * at_s)
     return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

@@ -17,7 +17,18 @@ import numpy as np
 from mer_hf.video.container import Frame
 
 from .parts import FaceClip, FramePart
-from .tracking import FaceError, detect, find_faces, overlap, started, turned_back
+from .tracking import (
+    BUNDLE,
+    MESH_RATE_HZ,
+    FaceError,
+    detect,
+    find_faces,
+    mesh_near,
+    mesh_window,
+    overlap,
+    started,
+    turned_back,
+)
 
 _LOOK_S, _LOST_S = 0.25, 1.0
 """Time between two looks at a face, and after it was lost between two searches for one."""
@@ -119,6 +130,20 @@ def follow_face(
                 run = run or _Run(frame.image.shape)
                 next_s = now_s + (_LOOK_S if now_s - seen_s < _LOST_S else _LOST_S)
             yield frame._replace(image=run.keep(frame.image, box), run=run)
+
+
+def with_mesh(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Yield the frames of `follow_face`; measure the face mesh in as many of them as tracking asks for."""
+    next_s = -math.inf
+    with contextlib.closing(frames), started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
+        for frame in frames:
+            box = frame.image.face
+            if box is not None and frame.time_s >= next_s:
+                next_s = frame.time_s + 1 / MESH_RATE_HZ - 0.01  # of frames that come a little early too
+                window = mesh_window(box, 3.0, frame.image.shape)
+                mesh_xy = mesh_near(mesh, frame.image, window, (box[:2] + box[2:]) / 2)
+                frame = frame._replace(image=replace(frame.image, mesh_xy=mesh_xy))
+            yield frame
 
 
 def _return_large_blocks() -> None:

@@ -29,7 +29,7 @@ from mer_hf.face.following import follow_face
 from mer_hf.face.frame_units import units_of_frames
 from mer_hf.face.parts import FaceClip
 from mer_hf.face.registration import apply
-from mer_hf.face.spotting import Phases, lasting_s, spot, unusable
+from mer_hf.face.spotting import Phases, lasting_s, outcome_of, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
 from mer_hf.utils.files import replacing
 from mer_hf.video.clip import Clip, FrameSource, iter_clips, windows, write_clip
@@ -51,9 +51,9 @@ LEVEL_OF_THE_ART = (
 CANDIDATE = "candidate"
 """Outcome of an interval that was not classified."""
 
-_LEAST_MARGIN_S = 0.25
+LEAST_MARGIN_S = 0.25
 _SHORTEST_PIECE_S = 1.0
-_PAUSE_S = 0.5
+PAUSE_S = 0.5
 _MOST_PLACES = 5
 _PAUSE = "the video holds no pictures"
 _LOST, _SMALL, _FEWER = "no face was found", "the face is too small", "fewer faces were found"
@@ -88,6 +88,10 @@ class Interval:
     scores: dict[str, float] = field(default_factory=dict)
     expression_probability: float | None = None
     action_units: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        """Return everything as values that JSON has."""
+        return _rounded(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class LongVideo:
         """Return everything but the curve, as values that JSON has."""
         return {
             "duration_s": round(self.duration_s, 4),
-            "intervals": [_rounded(asdict(interval)) for interval in self.intervals],
+            "intervals": [interval.to_dict() for interval in self.intervals],
             "gaps": [_rounded(asdict(gap)) for gap in self.gaps],
             "blinks": [[round(a, 4), round(b, 4)] for a, b in self.blinks],
             "warnings": list(self.warnings),
@@ -193,7 +197,7 @@ def spot_long(
     path = Path(path)
     source = FrameSource(path)
     notes = list(source.survey.doubts)
-    search = _Search(pipeline, overlap_s, face, frame_units)
+    search = Search(pipeline, overlap_s, face, frame_units)
     clips = _face_windows(source, window_s, overlap_s, max_bytes, face)
     try:
         for clip in clips:
@@ -353,7 +357,7 @@ def _strongest(
     source: FrameSource, face: int | None, progress: Callable | None, max_bytes: int
 ) -> tuple[float, np.ndarray | None, tuple[str, ...]]:
     """Return when the strongest movement is, the box of its face where one was followed, and a note."""
-    search, boxes = _Search(None, OVERLAP_S, face), []
+    search, boxes = Search(None, OVERLAP_S, face), []
     for clip in _face_windows(source, WINDOW_S, OVERLAP_S, max_bytes, face):
         search.add_window(clip)
         if isinstance(clip, FaceClip) and clip.box is not None:
@@ -398,7 +402,7 @@ class _Sighting:
         return min(self.interval.apex_s - self.start_s, after_s)
 
 
-class _Search:
+class Search:
     """The state of a search after some windows; its size depends on what was found, not on the frames."""
 
     def __init__(
@@ -425,7 +429,7 @@ class _Search:
         """Search one window."""
         times_s = clip.timestamps_s
         first = self.end_s == 0.0
-        if not first and times_s[0] - self.end_s > _PAUSE_S:
+        if not first and times_s[0] - self.end_s > PAUSE_S:
             self.gaps.append(Gap(self.end_s, float(times_s[0]), _PAUSE))
         self._add_piece(clip, first)
         self.end_s = max(self.end_s, _end_s(times_s))
@@ -452,7 +456,8 @@ class _Search:
     def _add_phases(self, track: FaceTrack, phases: Phases, times_s: np.ndarray, first: bool) -> None:
         start_s, end_s = -math.inf if first else float(times_s[0]), _end_s(times_s)
         for onset, apex, offset in phases.candidates:
-            candidate = replace(phases, onset=onset, apex=apex, offset=offset)
+            outcome = outcome_of((onset, apex, offset), times_s)
+            candidate = replace(phases, onset=onset, apex=apex, offset=offset, outcome=outcome)
             self.sightings.append(_Sighting(self._classified(track, candidate, times_s), start_s, end_s))
         step_s = _step_s(times_s)
         self.blinks += [Gap(times_s[a], times_s[b] + step_s, "blink") for a, b in phases.blinks]
@@ -470,7 +475,7 @@ class _Search:
         interval = Interval(*seconds, float(phases.curve[phases.apex]), lasts_s or 0.0)
         if self.pipeline is None:
             return interval
-        answer = self.pipeline.classify(track, phases, times_s)
+        answer = self.pipeline.classify(track, phases, times_s, explain=False)
         names = ("outcome", "label", "scores", "expression_probability")
         units = present_units(answer.action_units)
         return replace(interval, action_units=units, **{name: getattr(answer, name) for name in names})
@@ -488,7 +493,7 @@ class _Search:
             else:
                 self.searched.append(span)
         step_s = _step_s(times_s)
-        for frame in np.flatnonzero(np.diff(times_s) > _PAUSE_S):
+        for frame in np.flatnonzero(np.diff(times_s) > PAUSE_S):
             self.gaps.append(Gap(float(times_s[frame]) + step_s, float(times_s[frame + 1]), _PAUSE))
 
     def result(self, notes: list[str]) -> LongVideo:
@@ -505,7 +510,7 @@ class _Search:
             notes = [*notes, f"{seen}: motion there was not looked at."]
         return LongVideo(
             duration_s=self.end_s,
-            intervals=_best(self.sightings, self.end_s, min(_LEAST_MARGIN_S, self.overlap_s / 2)),
+            intervals=_best(self.sightings, self.end_s, min(LEAST_MARGIN_S, self.overlap_s / 2)),
             gaps=tuple(gaps),
             blinks=tuple((blink.start_s, blink.end_s) for blink in _remaining_gaps(self.blinks)),
             curve=curve,
