@@ -43,7 +43,8 @@ REPLAY_S = 0.3
 FACE_FOUND, FACE_NEW = "followed", "a face is being looked for"
 _LATE_S = 0.3
 """By how much the end of a movement may move between two windows."""
-_MOST_HZ = 60
+_MOST_HZ, _LEAST_APART_S = 60, 0.0125
+"""Of a quicker camera every second or third frame is taken."""
 _MOST_KEPT = 10_000
 _MOST_WAITING_BYTES, _MOST_WAITING_S = 150_000_000, 2.0
 _BEHIND_S, _MOST_EVERY = 0.8, 10
@@ -123,7 +124,7 @@ class Live:
         if held and (frame.run is not held[-1].run or time_s - held[-1].time_s > PAUSE_S):
             held.clear()
         held.append(frame)
-        while held[0].time_s < time_s - self.window_s or len(held) > self.window_s * _MOST_HZ:
+        while held[0].time_s < time_s - self.window_s:
             held.popleft()
         if time_s < self._next_s:
             return None
@@ -172,7 +173,7 @@ class Live:
             duration_s=max(self._end_s, 0.0),
             intervals=tuple(self.events),
             gaps=tuple(self.gaps),
-            blinks=tuple((blink.start_s, blink.end_s) for blink in self.blinks),
+            blinks=tuple((blink.start_s, blink.end_s) for blink in self.blinks.copy()),
             curve=np.empty(0),
             curve_s=np.empty(0),
             model=self.pipeline.name if self.pipeline else None,
@@ -217,16 +218,16 @@ class Pace:
 
     def __init__(self) -> None:
         self.every, self.taken, self.dropped = 1, 0, 0
+        self._since = 0
 
-    def takes(self) -> bool:
+    def takes(self, has_room: bool = True) -> bool:
         """Count a frame, and tell whether it is taken."""
-        taken = (self.taken + self.dropped) % self.every == 0
+        self._since += 1
+        taken = self._since >= self.every and has_room
+        if taken:
+            self._since = 0
         self.taken, self.dropped = self.taken + taken, self.dropped + (not taken)
         return taken
-
-    def drop_taken(self) -> None:
-        """Note that there was no room for a frame that was taken."""
-        self.taken, self.dropped = self.taken - 1, self.dropped + 1
 
     def worked(self, busy_s: float, span_s: float, behind_s: float) -> None:
         """Learn from work on `span_s` of frames; it is `behind_s` behind the newest frame."""
@@ -251,29 +252,32 @@ class Background:
         self._news: deque[Update] = deque(maxlen=1000)
         self._changed = threading.Condition()
         self._closed, self._error = False, None
-        self._newest_s = 0.0
+        self._newest_s, self._taken_s = 0.0, -math.inf
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def offer(self, image: np.ndarray, time_s: float) -> None:
         """Take a frame, or leave it out and count it; this takes no time."""
         with self._changed:
-            self._newest_s = time_s
-            if not self.pace.takes():
-                return
-            waiting = self._waiting
+            waiting, self._newest_s = self._waiting, time_s
             full = len(waiting) * image.nbytes > _MOST_WAITING_BYTES
-            if waiting and (full or time_s - waiting[0][1] > _MOST_WAITING_S):
-                self.pace.drop_taken()
-                return
-            waiting.append((image, time_s))
-            self._changed.notify_all()
+            full = full or (waiting and time_s - waiting[0][1] > _MOST_WAITING_S)
+            if self.pace.takes(not full and time_s - self._taken_s > _LEAST_APART_S):
+                self._taken_s = time_s
+                waiting.append((image, time_s))
+                self._changed.notify_all()
 
     def news(self) -> list[Update]:
         """Return the updates since the last call; raise what went wrong in the thread."""
         if self._error:
             raise self._error
         return [self._news.popleft() for _ in range(len(self._news))]
+
+    @property
+    def behind_s(self) -> float:
+        """Return how much of what was offered still waits."""
+        with self._changed:
+            return self._newest_s - self._waiting[0][1] if self._waiting else 0.0
 
     def close(self) -> list[Update]:
         """Search what waits, end the thread, and return the last news."""

@@ -124,6 +124,17 @@ def test_a_slower_machine_takes_every_nth_frame_and_all_again_when_it_has_time()
     assert pace.every == 1
 
 
+def test_of_a_quick_camera_no_more_is_taken_than_is_looked_at():
+    live = SlowLive()
+    live.go.set()
+    work = Background(live)
+    for i in range(200):
+        work.offer(np.zeros((4, 4, 3), np.uint8), i / 200)
+    work.close()
+    assert (work.pace.taken, work.pace.dropped) == (67, 133)
+    assert np.diff(live.times_s) == pytest.approx(0.015)
+
+
 class SlowLive:
     """Takes no further frame until it is told to."""
 
