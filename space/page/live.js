@@ -134,6 +134,7 @@ async function start() {
 async function stop() {
   close();
   await sending;
+  skipped += held.splice(0).length;
   show(await server.stop({ session }));
 }
 
