@@ -6,8 +6,8 @@ import pytest
 
 from tests import size
 
-MAX_LINES = 16_600
-"""Refusing hostile input took 600 of them, other programs' formats 1,000, people and folders 300."""
+MAX_LINES = 17_000
+"""Refusing hostile input took 600 of them, other programs' formats 1,000, people, folders and cameras 700."""
 MAX_FUNCTION = 60
 ENDS_OF_ONE_THING = {"training/cli.py", "training/data.py"}
 """Modules that may be called like another room: the command line of `train.py`, and what a run trains on."""

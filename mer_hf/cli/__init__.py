@@ -10,7 +10,7 @@ import sys
 
 from mer_hf import __version__
 
-from . import coding, convert, data, evaluation, hub, predict, spot  # noqa: F401 (importing them registers commands)
+from . import coding, convert, data, evaluation, hub, predict, spot, watch  # noqa: F401 (importing registers them)
 from .terminal import COMMANDS, Parser, quiet
 
 

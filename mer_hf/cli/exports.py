@@ -27,6 +27,7 @@ OPENFACE = {
 EXPORTS = CODINGS | OPENFACE
 """Flag of a file -> its suffixes and its contents."""
 ARGUMENTS = [argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in EXPORTS.items()]
+CODING_ARGUMENTS = ARGUMENTS[: len(CODINGS)]
 MANY = [
     argument("--out", "FILE", "take all of a folder, into a .parquet or .csv table", type=Path),
     flag("--overwrite", "replace the table of --out"),
@@ -41,11 +42,11 @@ def check_exports(args: argparse.Namespace) -> None:
     if args.export_dir or args.export:
         raise ValueError("--export-dir and --export are for many clips. Add --out FILE, or give --eaf FILE.")
     for name, (suffixes, _) in EXPORTS.items():
-        check_output(getattr(args, name), suffixes)
+        check_output(getattr(args, name, None), suffixes)
 
 
 def write_exports(
-    args: argparse.Namespace, coding: "Callable[[], Coding]", rows: "Iterable[FrameUnits]"
+    args: argparse.Namespace, coding: "Callable[[], Coding]", rows: "Iterable[FrameUnits]" = ()
 ) -> None:
     """Write the files that were asked for; rows are read, and a coding made, only where one needs them."""
     from mer_hf.interchange import openface
@@ -55,7 +56,7 @@ def write_exports(
     made = coding() if wanted else None
     for name, path in wanted.items():
         WRITERS[name](path, made)
-    if args.openface:
+    if getattr(args, "openface", None):
         openface.write(args.openface, rows)
 
 

@@ -15,6 +15,8 @@ from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_ou
 if TYPE_CHECKING:
     from mer_hf.inference.long_video import Interval, LongVideo
 
+HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}"
+
 
 @command(
     argument("video", "VIDEO", "a video file of any length; with --out a folder of them", type=Path),
@@ -127,32 +129,32 @@ def summary(video: "LongVideo", every: bool = False) -> str:
     several = len(video.people) > 1
     of = f" of {len(video.people)} people" if several else ""
     lines = [
-        f"{len(expressions)} of {len(video.intervals)} motions{of} in {_clock(video.duration_s)} look like "
+        f"{len(expressions)} of {len(video.intervals)} motions{of} in {clock(video.duration_s)} look like "
         f"expressions to {video.model} (micro-expressions: {brief}, longer: {len(expressions) - brief}); "
         f"{len(video.blinks)} blinks.{rest}"
     ]
     if listed:
-        head = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}"
-        lines.append(f"{'person':>6}{head}" if several else head)
-    lines += [(f"{one.person:>6}" if several else "") + _line(one) for one in listed]
+        lines.append(f"{'person':>6}{HEADER}" if several else HEADER)
+    lines += [(f"{one.person:>6}" if several else "") + row(one) for one in listed]
     gaps = [gap for gap in video.gaps if gap.end_s - gap.start_s >= 0.5]  # shorter ones are in the JSON
     for gap in gaps:
         who = f"person {gap.person}: " if several else ""
-        lines.append(f"gap      {_clock(gap.start_s)} to {_clock(gap.end_s)}: {who}{gap.reason}")
+        lines.append(f"gap      {clock(gap.start_s)} to {clock(gap.end_s)}: {who}{gap.reason}")
     lines += [f"warning  {warning}" for warning in video.warnings]
     return "\n".join([*lines, LEVEL_OF_THE_ART])
 
 
-def _line(interval: "Interval") -> str:
+def row(interval: "Interval") -> str:
+    """Write an interval as a row below `HEADER`."""
     seconds = (interval.onset_s, interval.apex_s, interval.offset_s)
     probability = interval.expression_probability
     number = "-" if probability is None else f"{probability:.2f}"
     label = interval.label or interval.outcome.replace("_", " ")
     lasts = f"{interval.duration_s:6.2f} s"
-    return "".join(f"{_clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}"
+    return "".join(f"{clock(at_s):>10}" for at_s in seconds) + f"{lasts}  {label:<22}{number:>11}"
 
 
-def _clock(at_s: float) -> str:
+def clock(at_s: float) -> str:
     """Write minutes, seconds and hundredths."""
     hundredths = round(100 * at_s)
     return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

@@ -22,12 +22,16 @@ from mer_hf.video.container import Frame
 from .parts import FaceClip, FramePart
 from .registration import apply, invert
 from .tracking import (
+    BUNDLE,
+    MESH_RATE_HZ,
     FaceError,
     detect,
     detect_in_tiles,
     distinct,
     find_faces,
     mesh_agrees,
+    mesh_near,
+    mesh_window,
     overlap,
     started,
     turned_back,
@@ -291,6 +295,20 @@ def _is_cut(before: np.ndarray, now: np.ndarray) -> bool:
     """Tell whether a picture shows something else than the one before; light alone may change."""
     alike = _ALIKE * float(np.sqrt(np.var(before) * np.var(now)))
     return bool(np.var(before - now) > _CUT_LEVELS**2 and (before * now).mean() < alike)
+
+
+def with_mesh(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Yield the frames of `follow_face`; measure the face mesh in as many of them as tracking asks for."""
+    next_s = -math.inf
+    with contextlib.closing(frames), started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
+        for frame in frames:
+            box = frame.image.face
+            if box is not None and frame.time_s >= next_s:
+                next_s = frame.time_s + 1 / MESH_RATE_HZ - 0.01  # of frames that come a little early too
+                window = mesh_window(box, 3.0, frame.image.shape)
+                mesh_xy = mesh_near(mesh, frame.image, window, (box[:2] + box[2:]) / 2)
+                frame = frame._replace(image=replace(frame.image, mesh_xy=mesh_xy))
+            yield frame
 
 
 def _return_large_blocks() -> None:

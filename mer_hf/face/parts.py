@@ -16,12 +16,15 @@ class FramePart:
         top_left (`tuple[int, int]`): Row and column of the part in the whole frame.
         shape (`tuple[int, int, int]`): Of the whole frame.
         face (`np.ndarray` of shape `(4,)`, *optional*): Box of the face in the whole frame, as seen last.
+        mesh_xy (`np.ndarray` of shape `(478, 2)`, *optional*): The face mesh in the whole frame where it was
+            measured already; NaN where it saw no face.
     """
 
     pixels: np.ndarray
     top_left: tuple[int, int]
     shape: tuple[int, int, int]
     face: np.ndarray | None = None
+    mesh_xy: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:

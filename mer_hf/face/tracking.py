@@ -35,7 +35,7 @@ BUNDLE = "face_landmarker.task"
 
 _SURELY_UPRIGHT, _SURER = 0.85, 0.08
 """Scores of the face detector: 0.5 to 0.8 for a face that is upside down, above 0.8 for the same upright."""
-_MESH_RATE_HZ = 12.0
+MESH_RATE_HZ = 12.0
 _MESH_FRAMES_WITHOUT_TIMES = 32
 _stderr_lock = threading.Lock()
 
@@ -177,9 +177,12 @@ def track_face(
         upright, block_px = np.rot90(clip.frames, quarters, (1, 2)), 1
         to_original = turned_back(quarters, clip.frames.shape)
     notes = [*getattr(clip, "warnings", ()), *_face_notes(quarters, len(boxes), number, face)]
-    sampled = _mesh_frames(clip)
-    mesh_xy = _mesh_landmarks(upright, sampled, box)
+    known = {t: part.mesh_xy for t, part in enumerate(upright) if getattr(part, "mesh_xy", None) is not None}
+    sampled = np.array(list(known)) if known else _mesh_frames(clip)
+    mesh_xy = np.stack(list(known.values())) if known else _mesh_landmarks(upright, sampled, box)
     seen = np.isfinite(mesh_xy[:, 0, 0])
+    if not seen.any():
+        raise _no_face(upright)
     # A frame between two sampled ones counts as showing the face when both do.
     found = np.interp(np.arange(count), sampled, seen.astype(float)) > 0.999
     mesh_xy, sampled = mesh_xy[seen], sampled[seen]
@@ -451,7 +454,7 @@ def _smoothing_frames(clip: Clip | FaceClip) -> int:
 def _mesh_frames(clip: Clip | FaceClip) -> np.ndarray:
     """Choose the frames on which the mesh runs."""
     duration_s = _duration_s(clip)
-    wanted = duration_s * _MESH_RATE_HZ + 1 if np.isfinite(duration_s) else _MESH_FRAMES_WITHOUT_TIMES
+    wanted = duration_s * MESH_RATE_HZ + 1 if np.isfinite(duration_s) else _MESH_FRAMES_WITHOUT_TIMES
     return evenly(len(clip.frames), wanted)
 
 
@@ -460,31 +463,42 @@ def _mesh_landmarks(frames: Sequence, indices: np.ndarray, box: np.ndarray) -> n
     for widths in (3.0, 2.0, 5.0):  # now and then the mesh misses a face at one size and sees it at another
         landmarks_xy = _mesh_in_window(frames, indices, box, widths)
         if np.isfinite(landmarks_xy).any():
-            return landmarks_xy
-    raise _no_face(frames)
+            break
+    return landmarks_xy
 
 
 def _mesh_in_window(frames: Sequence, indices: np.ndarray, box: np.ndarray, widths: float) -> np.ndarray:
     """Run the mesh in a window some face widths wide: in a large picture it is several times less steady."""
-    side = widths * (box[2:] - box[:2]).max()
+    window = mesh_window(box, widths, frames[0].shape)
     anchor = (box[:2] + box[2:]) / 2
-    low = np.clip(np.floor(anchor - side / 2), 0, None).astype(int)
-    high = np.ceil(anchor + side / 2).astype(int)
-    scale = np.minimum(high, frames[0].shape[1::-1]) - low
-    shrink = max(1.0, scale.max() / 640)
-    size = tuple(round(n / shrink) for n in scale)
     result = np.full((len(indices), 478, 2), np.nan)
     with started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
         for k, t in enumerate(indices):
-            picture = frames[t][low[1] : low[1] + scale[1], low[0] : low[0] + scale[0]]
-            if shrink > 1:
-                picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            faces = mesh(picture).face_landmarks
-            faces = [np.array([(p.x, p.y) for p in face]) * scale + low - 0.5 for face in faces]
-            if faces:
-                result[k] = min(faces, key=lambda xy: np.hypot(*(xy.mean(0) - anchor)))
-                anchor = result[k].mean(0)
+            result[k] = mesh_near(mesh, frames[t], window, anchor)
+            anchor = result[k].mean(0) if np.isfinite(result[k]).all() else anchor
     return result
+
+
+def mesh_window(box: np.ndarray, widths: float, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corner and the size (x, y) of a window around a box, some of its widths wide."""
+    side = widths * (box[2:] - box[:2]).max()
+    middle = (box[:2] + box[2:]) / 2
+    low = np.clip(np.floor(middle - side / 2), 0, None).astype(int)
+    high = np.ceil(middle + side / 2).astype(int)
+    return low, np.minimum(high, shape[1::-1]) - low
+
+
+def mesh_near(mesh: Callable, frame, window: tuple[np.ndarray, np.ndarray], anchor: np.ndarray) -> np.ndarray:
+    """Return the landmarks `(478, 2)` of the face in a window that is nearest to a point; NaN without one."""
+    low, scale = window
+    shrink = max(1.0, scale.max() / 640)
+    picture = frame[low[1] : low[1] + scale[1], low[0] : low[0] + scale[0]]
+    if shrink > 1:
+        picture = cv2.resize(picture, tuple(round(n / shrink) for n in scale), interpolation=cv2.INTER_AREA)
+    faces = [
+        np.array([(p.x, p.y) for p in face]) * scale + low - 0.5 for face in mesh(picture).face_landmarks
+    ]
+    return min(faces, key=lambda xy: np.hypot(*(xy.mean(0) - anchor)), default=np.full((478, 2), np.nan))
 
 
 # --- what the reader of the result should know --------------------------------------------------------------

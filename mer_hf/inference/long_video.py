@@ -29,7 +29,7 @@ from mer_hf.face.following import follow_face, follow_faces
 from mer_hf.face.frame_units import units_of_frames
 from mer_hf.face.parts import FaceClip
 from mer_hf.face.registration import apply
-from mer_hf.face.spotting import Phases, lasting_s, spot, unusable
+from mer_hf.face.spotting import Phases, lasting_s, outcome_of, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
 from mer_hf.interchange.openface import FrameUnits
 from mer_hf.utils.files import replacing
@@ -52,9 +52,9 @@ LEVEL_OF_THE_ART = (
 CANDIDATE = "candidate"
 """Outcome of an interval that was not classified."""
 
-_LEAST_MARGIN_S = 0.25
+LEAST_MARGIN_S = 0.25
 _SHORTEST_PIECE_S = 1.0
-_PAUSE_S = 0.5
+PAUSE_S = 0.5
 _MOST_PLACES = 5
 _PAUSE = "the video holds no pictures"
 _LOST, _SMALL, _FEWER = "no face was found", "the face is too small", "fewer faces were found"
@@ -91,6 +91,10 @@ class Interval:
     expression_probability: float | None = None
     action_units: dict[str, tuple[float, float]] = field(default_factory=dict)
     person: int = 1
+
+    def to_dict(self) -> dict:
+        """Return everything as values that JSON has."""
+        return _rounded(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class LongVideo:
         """Return everything but the curve, as values that JSON has."""
         return {
             "duration_s": round(self.duration_s, 4),
-            "intervals": [_rounded(asdict(interval)) for interval in self.intervals],
+            "intervals": [interval.to_dict() for interval in self.intervals],
             "gaps": [_rounded(asdict(gap)) for gap in self.gaps],
             "blinks": [_rounded(blink._asdict()) for blink in self.blinks],
             "people": list(self.people),
@@ -209,7 +213,7 @@ def spot_long(
     path = Path(path)
     source = FrameSource(path)
     notes = list(source.survey.doubts)
-    searches: dict[int, _Search] = {}
+    searches: dict[int, Search] = {}
     clips = _windows_to_search(source, window_s, overlap_s, max_bytes, face)
     end_s = 0.0
     try:
@@ -217,7 +221,7 @@ def spot_long(
             person = 0 if face is None else clip.face
             if person not in searches:
                 followed = None if face is None else person
-                searches[person] = _Search(pipeline, overlap_s, frame_units=frame_units, person=followed)
+                searches[person] = Search(pipeline, overlap_s, frame_units=frame_units, person=followed)
             searches[person].add_window(clip)
             del clip  # while the next window is read
             end_s = max(end_s, searches[person].end_s)
@@ -404,7 +408,7 @@ def _strongest(
     source: FrameSource, face: int | None, progress: Callable | None, max_bytes: int
 ) -> tuple[float, np.ndarray | None, tuple[str, ...]]:
     """Return when the strongest movement is, the box of its face where one was followed, and a note."""
-    search, boxes = _Search(None, OVERLAP_S, face), []
+    search, boxes = Search(None, OVERLAP_S, face), []
     for clip in _face_windows(source, WINDOW_S, OVERLAP_S, max_bytes, face):
         search.add_window(clip)
         if isinstance(clip, FaceClip) and clip.box is not None:
@@ -449,7 +453,7 @@ class _Sighting:
         return min(self.interval.apex_s - self.start_s, after_s)
 
 
-class _Search:
+class Search:
     """The state of a search after some windows; its size depends on what was found, not on the frames."""
 
     def __init__(
@@ -479,7 +483,7 @@ class _Search:
         first = self.end_s == 0.0
         if first:
             self.begin_s = float(times_s[0])
-        elif times_s[0] - self.end_s > _PAUSE_S:
+        elif times_s[0] - self.end_s > PAUSE_S:
             self.gaps.append(Gap(self.end_s, float(times_s[0]), _LOST if self.follows else _PAUSE))
         if self.each_frame:
             self.frame_units = dict.fromkeys(times_s.tolist()) | self.frame_units
@@ -508,7 +512,8 @@ class _Search:
     def _add_phases(self, track: FaceTrack, phases: Phases, times_s: np.ndarray, first: bool) -> None:
         start_s, end_s = -math.inf if first else float(times_s[0]), _end_s(times_s)
         for onset, apex, offset in phases.candidates:
-            candidate = replace(phases, onset=onset, apex=apex, offset=offset)
+            outcome = outcome_of((onset, apex, offset), times_s)
+            candidate = replace(phases, onset=onset, apex=apex, offset=offset, outcome=outcome)
             self.sightings.append(_Sighting(self._classified(track, candidate, times_s), start_s, end_s))
         step_s = _step_s(times_s)
         self.blinks += [Gap(times_s[a], times_s[b] + step_s, "blink") for a, b in phases.blinks]
@@ -527,7 +532,7 @@ class _Search:
         interval = Interval(*seconds, size_px, lasts_s or 0.0, person=self.number)
         if self.pipeline is None:
             return interval
-        answer = self.pipeline.classify(track, phases, times_s)
+        answer = self.pipeline.classify(track, phases, times_s, explain=False)
         names = ("outcome", "label", "scores", "expression_probability")
         units = present_units(answer.action_units)
         return replace(interval, action_units=units, **{name: getattr(answer, name) for name in names})
@@ -545,7 +550,7 @@ class _Search:
             else:
                 self.searched.append(span)
         step_s = _step_s(times_s)
-        for frame in np.flatnonzero(np.diff(times_s) > _PAUSE_S):
+        for frame in np.flatnonzero(np.diff(times_s) > PAUSE_S):
             self.gaps.append(Gap(float(times_s[frame]) + step_s, float(times_s[frame + 1]), _PAUSE))
 
     @property
@@ -558,7 +563,7 @@ class _Search:
         gaps = list(self.gaps)
         if self.follows:
             absent = ((0.0, self.begin_s), (self.end_s, end_s))
-            gaps += [Gap(*span, _LOST) for span in absent if span[1] - span[0] > _PAUSE_S]
+            gaps += [Gap(*span, _LOST) for span in absent if span[1] - span[0] > PAUSE_S]
         return [replace(gap, person=self.number) for gap in _remaining_gaps(gaps, self.searched)]
 
     def warnings(self) -> list[str]:
@@ -572,7 +577,7 @@ class _Search:
         return notes
 
 
-def _result(searches: list[_Search], notes: list[str]) -> LongVideo:
+def _result(searches: list[Search], notes: list[str]) -> LongVideo:
     """Put the windows of all people together; who was never seen well enough is named and left out."""
     end_s = max(search.end_s for search in searches)
     people = [search for search in searches if search.searched]
@@ -586,7 +591,7 @@ def _result(searches: list[_Search], notes: list[str]) -> LongVideo:
     shown = people or [searches[0]]
     gaps = [search.gaps_until(end_s) for search in shown]
     curve_s, curves = _thin_curves([search.curves for search in shown], end_s, gaps)
-    least_s = min(_LEAST_MARGIN_S, searches[0].overlap_s / 2)
+    least_s = min(LEAST_MARGIN_S, searches[0].overlap_s / 2)
     intervals = [one for search in shown for one in _best(search.sightings, search.end_s, least_s)]
     blinks = [
         Blink(blink.start_s, blink.end_s, search.number)
@@ -607,7 +612,7 @@ def _result(searches: list[_Search], notes: list[str]) -> LongVideo:
     )
 
 
-def _rows_of_frames(searches: list[_Search]) -> Iterator[FrameUnits]:
+def _rows_of_frames(searches: list[Search]) -> Iterator[FrameUnits]:
     """Yield the action units of each frame, of all people who are followed in it."""
     times_s = sorted({time_s for search in searches for time_s in search.frame_units})
     for frame, time_s in enumerate(times_s):

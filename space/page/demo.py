@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 from gradio_client.utils import is_file_obj_with_meta, traverse
 
-from . import analyse, api, compare, examples, explain, long_video
+from . import analyse, api, compare, examples, explain, live, long_video
 from .engine import Engine, Refusal
 from .files import DELETE_CACHE
 from .uploads import check_uploaded
@@ -67,6 +67,8 @@ def build_demo(
                 compare.build(engine, models, analyse_tab)
             with gr.Tab("Long video", id="long-video"):
                 long_video.build(models, analyse_tab, tabs)
+            with gr.Tab("Live", id="live"):
+                live.build(models)
             with gr.Tab("About", id="about"):
                 gr.Markdown(explain.text(models), elem_id="explain")
         api.build(engine, models)

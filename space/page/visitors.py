@@ -38,7 +38,8 @@ def address_of(client: Address | None) -> str:
 def visitor() -> Visitor:
     """Return who asked for the work of this thread; outside of the page, nobody."""
     request = LocalContext.request.get(None)
-    return Visitor(address_of(request.client), request.session_hash or "") if request else Visitor("", "")
+    session = getattr(request, "session_hash", None) or ""  # a function of a component has none
+    return Visitor(address_of(request.client), session) if request else Visitor("", "")
 
 
 class SharedQueue(Queue):

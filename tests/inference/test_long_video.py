@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from pympi.Elan import Eaf
 
+from mer_hf.face.spotting import Phases
 from mer_hf.face.tracking import FaceError, FaceTrack
 from mer_hf.inference import long_video
 from mer_hf.inference import pipeline as pipeline_module
@@ -22,6 +23,7 @@ from mer_hf.inference.long_video import (
     Gap,
     Interval,
     LongVideo,
+    Search,
     _best,
     _remaining_gaps,
     _Sighting,
@@ -453,6 +455,16 @@ def test_a_table_has_a_column_for_each_class(tmp_path):
     assert row == "1.0,1.2,1.4,2.0,0.38,micro_expression,negative,0.8,1,0.9,0.1"
     write_intervals_csv(tmp_path / "b.csv", replace(found, intervals=(at(1.0, 2.0),)))
     assert (tmp_path / "b.csv").read_text().splitlines()[1] == "1.0,1.5,2.0,1.0,1.0,candidate,,,1"
+
+
+def test_an_interval_has_the_outcome_of_its_own_length_not_of_the_strongest_movement():
+    outcomes, search = [], Search(None, 0.5)
+    search._classified = lambda track, phases, times_s: outcomes.append(phases.outcome) or at(0.0, 1.0)
+    movements = ((10, 20, 60), (70, 75, 80))
+    phases = Phases(*movements[0], np.zeros(100, np.float32), "spotted", "expression", candidates=movements)
+    track = FaceTrack(np.zeros((100, 4, 4, 3), np.uint8), np.zeros((100, 478, 2)), np.zeros((100, 2, 3)))
+    search._add_phases(track, phases, np.arange(100) / 30, True)
+    assert outcomes == ["expression", "micro_expression"]
 
 
 # --- cutting ------------------------------------------------------------------------------------------------

@@ -1,0 +1,149 @@
+"""`mer-hf watch`: the expressions of a camera, a file in real time or a stream, as they end."""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .exports import CODING_ARGUMENTS, check_exports, write_exports
+from .spot import HEADER, clock, row
+from .terminal import MODEL, argument, check_output, command, flag, number, visible_stderr
+
+if TYPE_CHECKING:
+    from mer_hf.inference.live import Background, Update
+    from mer_hf.video.sources import Frames
+
+SOURCE = "number of a camera (default: %(default)s), a video file, or rtsp://, http:// of a video stream"
+
+
+@command(
+    argument("source", "SOURCE", SOURCE, nargs="?", default="0"),
+    *MODEL,
+    argument("--duration", "S", "end after S seconds (default: Ctrl-C)", type=number(float, (0.1, 1e7))),
+    flag("--all", "list motions that are not expressions as well"),
+    flag("--json", "print one JSON object a line: each movement as it ends, and the counts at the end"),
+    argument("--record", "FILE", "write the video as mp4 (H.264); otherwise no picture is kept", type=Path),
+    *CODING_ARGUMENTS,
+)
+def watch(args: argparse.Namespace) -> str:
+    """Watch a camera, a file in real time or a stream, and print expressions as they end (experimental)."""
+    check_output(args.record, (".mp4",))
+    check_exports(args)
+    from mer_hf.inference.live import Background, Live
+    from mer_hf.inference.pipeline import MicroExpressionPipeline
+    from mer_hf.interchange.coding import Coding
+    from mer_hf.video.sources import name_of, open_live
+
+    frames = open_live(args.source)
+    pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
+    work = Background(Live(pipeline))
+    note = _watch(args, frames, work)
+    write_exports(args, lambda: Coding.of(work.live.result(), args.record or name_of(args.source)))
+    return _summary(work, note, args.json)
+
+
+def _watch(args: argparse.Namespace, frames: "Frames", work: "Background") -> str:
+    """Watch until the end, or until somebody ends it; return why the source broke off."""
+    from mer_hf.video.container import ClipError
+    from mer_hf.video.sources import recording
+
+    note = ""
+    with contextlib.ExitStack() as stack:
+        keep = stack.enter_context(recording(args.record)) if args.record else None
+        screen = stack.enter_context(_screen(args, work))
+        try:
+            for image, time_s in frames:
+                if args.duration and time_s >= args.duration:
+                    break
+                work.offer(image, time_s)
+                if keep:
+                    keep(image, time_s)
+                screen.show(work.news())
+        except KeyboardInterrupt:
+            pass
+        except ClipError as error:
+            note = str(error)
+        screen.show(work.close())
+    return note
+
+
+class _Screen:
+    """Lines of what has ended, and below them on a terminal a line that changes."""
+
+    def __init__(self, args: argparse.Namespace, work: "Background", terminal) -> None:
+        self.every, self.json, self.work, self.terminal = args.all, args.json, work, terminal
+        self.came, self.at_s, self.headed = 0, 0.0, args.json
+
+    def show(self, updates: "list[Update]") -> None:
+        """Print what is new."""
+        from mer_hf.inference.pipeline import REPORTED
+
+        for update in updates:
+            for event in update.events:
+                if self.every or event.interval.outcome in REPORTED:
+                    self._print(update, event.interval)
+            self._status(update)
+
+    def _print(self, update: "Update", interval) -> None:
+        self.clear()
+        if self.json:
+            print(json.dumps(interval.to_dict() | {"told_s": round(update.time_s, 4)}), flush=True)
+            return
+        if not self.headed:
+            print(HEADER)
+            self.headed = True
+        units = " ".join(interval.action_units)
+        print(f"{row(interval)}  {units}".rstrip(), flush=True)
+
+    def _status(self, update: "Update") -> None:
+        pace = self.work.pace
+        came, span_s = pace.taken + pace.dropped, update.time_s - self.at_s
+        rate = (came - self.came) / span_s if span_s > 0 else 0.0
+        self.came, self.at_s = came, update.time_s
+        if self.terminal:
+            every = f" (1 of {pace.every} is taken)" if pace.every > 1 else ""
+            motion = f", motion {update.curve[-1]:.1f} px" if len(update.curve) else ""
+            line = f"{clock(update.time_s)}  {rate:.0f} frames/s, {pace.dropped} dropped{every}"
+            self.terminal.write(f"\r{line}, face: {update.face}{motion}\x1b[K")
+            self.terminal.flush()
+
+    def clear(self) -> None:
+        """Take the changing line away."""
+        if self.terminal:
+            self.terminal.write("\r\x1b[K")
+            self.terminal.flush()
+
+
+@contextlib.contextmanager
+def _screen(args: argparse.Namespace, work: "Background") -> Iterator[_Screen]:
+    with visible_stderr() as file:
+        screen = _Screen(args, work, file if file.isatty() else None)
+        yield screen
+        screen.clear()
+
+
+def _summary(work: "Background", note: str, as_json: bool) -> str:
+    from mer_hf.inference.long_video import LEVEL_OF_THE_ART
+    from mer_hf.inference.pipeline import REPORTED
+
+    found, pace = work.live.result(), work.pace
+    reported = [one for one in found.intervals if one.outcome in REPORTED]
+    counts = {
+        "duration_s": round(found.duration_s, 4),
+        "expressions": len(reported),
+        "micro_expressions": sum(one.outcome == REPORTED[0] for one in reported),
+        "other_motions": len(found.intervals) - len(reported),
+        "blinks": len(found.blinks),
+        "frames": pace.taken + pace.dropped,
+        "dropped": pace.dropped,
+    }
+    if as_json:
+        return json.dumps(counts | {"note": note})
+    lines = [
+        f"{clock(found.duration_s)} watched: {counts['expressions']} expressions "
+        f"({counts['micro_expressions']} micro-expressions), {counts['other_motions']} other motions, "
+        f"{counts['blinks']} blinks; {counts['frames']} frames, {counts['dropped']} dropped."
+    ]
+    return "\n".join([*lines, *([f"warning  {note}"] if note else []), LEVEL_OF_THE_ART])

@@ -1,0 +1,112 @@
+"""`mer-hf watch`: a file in real time, a stream of the network, and sources that are none."""
+
+import functools
+import json
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import av
+import pytest
+
+from mer_hf.cli import main
+from mer_hf.interchange.formats import read_coding
+from mer_hf.video import sources
+from mer_hf.video.clip import read_clip
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def http(tmp_path):
+    """A folder, and its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def lines_of(capfd) -> tuple[list[dict], dict]:
+    *told, counts = map(json.loads, capfd.readouterr().out.splitlines())
+    return told, counts
+
+
+def test_a_file_is_watched_in_real_time_and_kept_where_asked(example_file, tmp_path, capfd):
+    video, eaf, record = example_file("positive"), tmp_path / "a.eaf", tmp_path / "a.mp4"
+    begun_s = time.monotonic()
+    assert main(["watch", str(video), "--json", "--eaf", str(eaf), "--record", str(record)]) == 0
+    assert time.monotonic() - begun_s > 1.9
+    (one,), counts = lines_of(capfd)
+    assert (one["outcome"], one["label"]) == ("micro_expression", "positive")
+    assert one["told_s"] - one["offset_s"] < 1.5
+    assert counts["frames"] == 60 and counts["expressions"] == 1 and not counts["note"]
+    (event,) = read_coding(eaf).events
+    assert event.label == "positive" and abs(event.apex_s - one["apex_s"]) < 0.01
+    kept = read_clip(record)
+    assert len(kept) == 60 and abs(kept.timestamps_s[-1] - 59 / 30) < 0.1
+
+
+def test_nothing_is_kept_that_was_not_asked_for(example_file, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["watch", str(example_file("still")), "--duration", "1"]) == 0
+    assert "0 expressions" in capfd.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
+def test_a_stream_over_http_is_watched(example_file, http, capfd, suffix):
+    folder, address = http
+    path, options = str(folder / f"a.{suffix}"), {"movflags": "+faststart"}  # this server cannot go back
+    with av.open(str(example_file("surprise"))) as video, av.open(path, "w", options=options) as copy:
+        stream = copy.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    assert main(["watch", f"{address}/a.{suffix}?token=secret", "--json"]) == 0
+    (one,), counts = lines_of(capfd)
+    assert one["label"] == "surprise" and counts["frames"] == 60
+
+
+def test_ctrl_c_ends_with_whole_files(example_file, tmp_path, monkeypatch, capfd):
+    def interrupted(source):
+        for image, time_s in frames(source):
+            if time_s > 1.0:
+                raise KeyboardInterrupt
+            yield image, time_s
+
+    frames = sources.open_live
+    monkeypatch.setattr(sources, "open_live", interrupted)
+    files = {"record": tmp_path / "a.mp4", "coding": tmp_path / "a.json"}
+    flags = [part for name, path in files.items() for part in (f"--{name}", str(path))]
+    assert main(["watch", str(example_file("still")), *flags]) == 0
+    assert "0 expressions" in capfd.readouterr().out
+    assert len(read_clip(files["record"])) in (30, 31) and read_coding(files["coding"]).events == ()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nothing.mp4", "no such file"),
+        ("97", "camera 97 could not be opened"),
+        ("ftp://127.0.0.1/a.mp4", "only http, https, rtsp, rtsps are opened"),
+        ("file:///etc/passwd", "only http"),
+        ("http://me:secret@127.0.0.1:1/a.mp4", "http://127.0.0.1:1/a.mp4: no video stream"),
+        ("rtsp://me:secret@127.0.0.1:1/a", "rtsp://127.0.0.1:1/a: no video stream"),
+        ("{address}/page.html", "page.html: no video stream"),
+        ("{address}/list.m3u8", "list.m3u8: no video stream"),
+        ("{address}/none.mp4", "none.mp4: no video stream"),
+    ],
+)
+def test_what_is_no_video_is_refused_in_one_line(http, capfd, source, words):
+    folder, address = http
+    (folder / "page.html").write_text("<html>no video</html>" * 100)
+    (folder / "list.m3u8").write_text("#EXTM3U\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n")
+    assert main(["watch", source.format(address=address)]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("\n") == 1 and words in err and "secret" not in err
