@@ -231,10 +231,10 @@ class Pace:
 
     def worked(self, busy_s: float, span_s: float, behind_s: float) -> None:
         """Learn from work on `span_s` of frames; it is `behind_s` behind the newest frame."""
-        with_more = busy_s / max(span_s, 1e-6) * self.every / max(self.every - 1, 1)
+        for_all = busy_s / max(span_s, 1e-6) * self.every
         if behind_s > _BEHIND_S:
-            self.every = min(self.every + 1, _MOST_EVERY)
-        elif self.every > 1 and with_more < 0.8:
+            self.every = min(max(self.every + 1, math.ceil(for_all)), _MOST_EVERY)
+        elif self.every > 1 and for_all / (self.every - 1) < 0.8:
             self.every -= 1
 
 
