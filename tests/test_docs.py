@@ -20,8 +20,16 @@ NOT_COMMANDS = ("[", "...")
 """Of a line that shows what may follow, and of one that is cut off."""
 RUN = [
     ROOT / "README.md",
-    *(DOCS / f"{name}.md" for name in ("one-clip", "long-video", "interchange", "flow-maps")),
+    *(DOCS / f"{name}.md" for name in ("one-clip", "long-video", "interchange", "flow-maps", "live")),
 ]
+GIVEN = """
+import numpy as np
+from mer_hf import read_clip
+maps = np.arange(2 * 28 * 28 * 3, dtype=np.uint8).reshape(2, 28, 28, 3)
+clip = read_clip("clip.mp4")
+camera = zip(clip.frames, clip.timestamps_s)
+"""
+"""What the reader of an example has."""
 TRAVELLING = {"Clip", "FaceTrack", "FaceGeometry", "Phases", "LongVideo", "spot_long"}
 """What the public names take and give."""
 
@@ -94,10 +102,9 @@ def test_every_command_parses(command, tmp_path, monkeypatch):
 def test_every_example_runs(page, tmp_path, example_file):
     for name in ("clip.mp4", "interview.mp4"):
         (tmp_path / name).symlink_to(example_file("positive"))
-    maps = "import numpy as np\nmaps = np.arange(2 * 28 * 28 * 3, dtype=np.uint8).reshape(2, 28, 28, 3)\n"
     for block in blocks(page, "python"):
         done = subprocess.run(
-            [sys.executable, "-c", maps + block], cwd=tmp_path, capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", GIVEN + block], cwd=tmp_path, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr[-2000:]
         for said in re.findall(r"^# (.*)$", block, re.MULTILINE):  # what the page says that it prints

@@ -6,7 +6,7 @@ import pytest
 
 from tests import size
 
-MAX_LINES = 17_000
+MAX_LINES = 17_100
 """Refusing hostile input took 600 of them, other programs' formats 1,000, people, folders and cameras 700."""
 MAX_FUNCTION = 60
 ENDS_OF_ONE_THING = {"training/cli.py", "training/data.py"}

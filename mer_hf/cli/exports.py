@@ -39,7 +39,7 @@ MANY = [
 
 def check_exports(args: argparse.Namespace) -> None:
     """Refuse files that cannot be written before the work for them is done, and flags of many clips."""
-    if args.export_dir or args.export:
+    if getattr(args, "export_dir", None) or getattr(args, "export", None):
         raise ValueError("--export-dir and --export are for many clips. Add --out FILE, or give --eaf FILE.")
     for name, (suffixes, _) in EXPORTS.items():
         check_output(getattr(args, name, None), suffixes)

@@ -54,7 +54,7 @@ def test_every_expression_is_told_once_and_soon_and_a_blink_is_none(watched):
         assert event.faces_s[0] < onset_s and event.faces_s[-1] > offset_s - 0.1
         assert len(event.faces) == len(event.faces_s)
     assert live.result().intervals == tuple(event.interval for _, event in told)
-    assert [round(start_s) for start_s, _ in live.result().blinks] == [6]
+    assert [round(blink.start_s) for blink in live.result().blinks] == [6]
 
 
 def test_the_motion_line_is_whole_and_shows_the_expressions(watched):
@@ -98,7 +98,7 @@ def test_memory_does_not_grow_with_time():
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
     live.close()
-    assert peaks[2] < 1.1 * peaks[1]
+    assert peaks[2] < peaks[1] + 10 * frame.nbytes  # of 600
     assert len(live.gaps) == 1  # one stretch, however long
 
 
