@@ -94,6 +94,19 @@ def _own_type(old: Any, new: Any) -> bool:
     return old is None or kinds.get(type(old)) == kinds.get(type(new))
 
 
+def _may_be_null(key: str, file: str, name: str) -> bool:
+    """Whether the class itself says that a field may be absent."""
+    from mer_hf.registry import ARCHITECTURES
+    from mer_hf.utils.settings import _parameters
+    from mer_hf.utils.untrusted import fits
+
+    made = dict(
+        zip(FILES, (ARCHITECTURES[key].config_class, ARCHITECTURES[key].processor_class), strict=False)
+    )
+    taken = _parameters(made[file]) if file in made else {}
+    return name in taken and fits(None, taken[name][0])
+
+
 def _names(settings: dict[str, Any]) -> list[str]:
     """Names of fields, and of the fields in them: `face_geometry.size`."""
     inner = [
@@ -119,6 +132,7 @@ def _fields() -> Iterator[Case]:
                         EITHER
                         if head in OF_THE_LIBRARY
                         or (_own_type(old, value) and label not in ("NaN", "infinite"))
+                        or (value is None and _may_be_null(key, file, name))
                         else REFUSED
                     )
                     yield Case("checkpoints", f"{file}: {kind}", f"{key}, {name} = {label}", make, due, True)

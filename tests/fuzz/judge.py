@@ -224,7 +224,7 @@ def _answer(case: Case, out: str, folder: Path) -> tuple[str, str]:
         return "wrong answer", f"scores {scores}"
     if case.due == TOLD and not answer["warnings"]:
         rows = (folder / "case" / "curve.csv").read_text().splitlines()[1:]
-        last_s = float(rows[-1].split(",")[1] or "nan")
-        if len(rows) != COUNT or not abs(last_s - (COUNT - 1) / FPS) < 0.05:
-            return "wrong answer", f"{len(rows)} frames to {last_s} s, and no warning"
+        first_s, last_s = (float(row.split(",")[1] or "nan") for row in (rows[0], rows[-1]))
+        if len(rows) != COUNT or not abs(last_s - first_s - (COUNT - 1) / FPS) < 0.05:
+            return "wrong answer", f"{len(rows)} frames in {last_s - first_s} s, and no warning"
     return "answered", ""
