@@ -364,3 +364,21 @@ def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
 )
 def test_spot_refuses_before_it_works(two_examples, option, capfd):
     assert option[-1] in refused(capfd, "spot", two_examples, *option)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["predict", "clip.mp4", "--replay", "./clip.mp4"],
+        ["predict", "clip.mp4", "--facs", "same.csv", "--curve", "same.csv"],
+        ["watch", "clip.mp4", "--record", "clip.mp4"],
+        ["convert-coding", "clip.json", "clip.json"],
+    ],
+)
+def test_no_file_is_named_twice(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip.mp4", "clip.json"):
+        (tmp_path / name).write_text("mine")
+    assert main(flags) == 2
+    assert "are the same file" in capsys.readouterr().err
+    assert (tmp_path / "clip.mp4").read_text() == (tmp_path / "clip.json").read_text() == "mine"

@@ -11,7 +11,7 @@ import sys
 from mer_hf import __version__
 
 from . import coding, convert, data, evaluation, hub, predict, spot, watch  # noqa: F401 (importing registers them)
-from .terminal import COMMANDS, Parser, quiet
+from .terminal import COMMANDS, Parser, quiet, refuse_same_files
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv: list[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
+        refuse_same_files(args)
         with quiet():
             output = args.run(args)
     except KeyboardInterrupt:

@@ -54,6 +54,20 @@ def argument(name: str, metavar: str, help: str, **options: Any) -> Argument:
     return name, {"metavar": metavar, "help": help, **options}
 
 
+def refuse_same_files(args: argparse.Namespace) -> None:
+    """Raise `ValueError` if two arguments of a command name one file: the second would destroy the first."""
+    seen: dict[str, str] = {}
+    for name, value in vars(args).items():
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(path, Path) or (isinstance(path, str) and os.path.isfile(path)):
+                other = seen.setdefault(os.path.realpath(path), name)
+                if other != name and {other, name} != {
+                    "a",
+                    "b",
+                }:  # two codings may be compared with themselves
+                    raise ValueError(f"{other} and {name} are the same file, {path}. Name another one.")
+
+
 def flag(name: str, help: str) -> Argument:
     """Describe an argument without a value."""
     return name, {"action": "store_true", "help": help}

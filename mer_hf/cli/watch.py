@@ -139,6 +139,9 @@ def _summary(work: "Background", note: str, as_json: bool) -> str:
         "frames": pace.taken + pace.dropped,
         "dropped": pace.dropped,
     }
+    if lost_s := sum(gap.end_s - gap.start_s for gap in found.gaps):
+        seconds = f"{lost_s:.1f} s of it could not be searched ({found.gaps[-1].reason})."
+        note = f"{note} {seconds}".strip()
     if as_json:
         return json.dumps(counts | {"note": note})
     lines = [

@@ -36,6 +36,8 @@ WINDOW_S, STEP_S, LEAST_S = 3.0, 0.5, 1.5
 """What is searched together, the time from one search to the next, and the shortest window that is searched.
 
 A longer window takes more time in each search: four seconds are too much for two cores."""
+_LEAST_AT_END_S = 0.3
+_NOT_TAKEN = "no pictures were taken"
 SETTLE_S = 0.4
 """A movement is told when this much was seen after it: a face that comes to rest has done so by then."""
 REPLAY_S = 0.3
@@ -121,6 +123,8 @@ class Live:
             return None
         self._inbox.append(Frame(image, time_s, None))
         frame = next(self._followed)
+        if held and time_s - held[-1].time_s > PAUSE_S:
+            self.gaps.append(Gap(held[-1].time_s, time_s, _NOT_TAKEN))
         if held and (frame.run is not held[-1].run or time_s - held[-1].time_s > PAUSE_S):
             held.clear()
         held.append(frame)
@@ -131,10 +135,18 @@ class Live:
         self._next_s = time_s + STEP_S
         return self._search() if time_s - held[0].time_s >= LEAST_S else Update(time_s)
 
-    def finish(self) -> Update | None:
-        """Search once more, after the last frame: what ends there is told too."""
-        long = self._held and self._held[-1].time_s - self._held[0].time_s >= LEAST_S
-        return self._search(settle_s=0.0) if long else None
+    def finish(self, until_s: float = -math.inf) -> Update | None:
+        """Search once more, after the last frame: what ends there is told too.
+
+        `until_s` is the time of the last frame that came, also if it was not taken.
+        """
+        long = self._held and self._held[-1].time_s - self._held[0].time_s >= _LEAST_AT_END_S
+        update = self._search(settle_s=0.0) if long else None
+        last_s = self._held[-1].time_s if self._held else 0.0
+        if until_s - last_s > PAUSE_S:
+            self.gaps.append(Gap(last_s, until_s, _NOT_TAKEN))
+        self._end_s = max(self._end_s, last_s, until_s)
+        return update
 
     def _search(self, settle_s: float = SETTLE_S) -> Update:
         """Search the window, and keep what has ended since the last search."""
@@ -298,7 +310,7 @@ class Background:
                     self.pace.worked(busy_s, frame[1] - before_s, self._newest_s - frame[1])
                     busy_s, before_s = 0.0, frame[1]
                     self._news.append(update)
-            if (last := self.live.finish()) is not None:
+            if (last := self.live.finish(self._newest_s)) is not None:
                 self._news.append(last)
         except Exception as error:
             self._error = error

@@ -44,8 +44,12 @@ def read_coding(path: str | os.PathLike) -> Coding:
     if read is None or not path.is_file():
         what = "is no file" if read else f"is of no known kind; known: {', '.join(READERS)}"
         raise ValueError(f"{path} {what}.")
+    if not path.stat().st_size:
+        raise ValueError(f"{path} cannot be read as a coding: it is empty (0 bytes).")
     try:
         return read(path)
+    except KeyError as error:
+        raise ValueError(f"{path} cannot be read as a coding: it lacks {error}.") from error
     except Exception as error:  # the readers of other people's formats raise exceptions of every kind
         reason = in_one_line(error).replace(f"{path}: ", "").replace(str(path), "it")
-        raise ValueError(f"{path} cannot be read as a coding: {reason.rstrip('.')}.") from error
+        raise ValueError(f"{path} cannot be read as a coding: {reason.rstrip('.?')}.") from error

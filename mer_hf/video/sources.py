@@ -57,6 +57,8 @@ def open_live(source: str) -> Frames:
         return _first_read(source, _camera(int(source)))
     if "://" in source:
         return _first_read(name_of(source), _paced(_stream(source)))
+    if not Path(source).is_file():
+        raise ClipError(f"{source or 'SOURCE'}: no such file. Give a video, a camera's number or an address.")
     file = FrameSource(Path(source))
     return _first_read(source, _paced((frame.image, frame.time_s) for frame in file.frames()))
 
@@ -119,9 +121,12 @@ def _stream(address: str) -> Frames:
 
 
 def _paced(frames: Frames) -> Frames:
-    """Yield frames when they are due, with seconds since the first; where times jump, they go on from now."""
+    """Yield frames when they are due, with seconds since the first; where times jump, they go on from now.
+
+    The clock stands still until the second frame is asked for: what comes before that is preparation.
+    """
     begun_s = shift_s = last_s = None
-    for image, time_s in frames:
+    for number, (image, time_s) in enumerate(frames):
         begun_s = time.monotonic() if begun_s is None else begun_s
         now_s = time.monotonic() - begun_s
         due_s = now_s if shift_s is None or math.isnan(time_s) else time_s + shift_s
@@ -132,6 +137,8 @@ def _paced(frames: Frames) -> Frames:
         time.sleep(max(0.0, due_s - now_s))
         last_s = due_s
         yield image, due_s
+        if number == 0:
+            begun_s = time.monotonic() - due_s
 
 
 @contextlib.contextmanager

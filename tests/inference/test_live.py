@@ -144,7 +144,7 @@ class SlowLive:
         self.go.wait(10)
         self.times_s.append(time_s)
 
-    def finish(self):
+    def finish(self, until_s=0.0):
         return None
 
     def close(self):
@@ -171,3 +171,15 @@ def test_an_error_of_the_thread_is_told():
     with pytest.raises(TypeError):
         work.close()
     assert live.closed
+
+
+def test_what_was_not_taken_is_a_gap():
+    live, frame = Live(), np.full((120, 160, 3), 90, np.uint8)
+    for time_s in (0.0, 0.1, 2.0):
+        live.add(frame.copy(), time_s)
+    live.finish(until_s=5.0)
+    found = live.result()
+    assert found.duration_s == 5.0
+    spans = [(gap.start_s, gap.end_s) for gap in found.gaps if gap.reason == "no pictures were taken"]
+    assert spans == [(0.1, 2.0), (2.0, 5.0)]
+    live.close()
