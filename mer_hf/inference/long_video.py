@@ -513,7 +513,8 @@ class Search:
         start_s, end_s = -math.inf if first else float(times_s[0]), _end_s(times_s)
         for onset, apex, offset in phases.candidates:
             outcome = outcome_of((onset, apex, offset), times_s)
-            candidate = replace(phases, onset=onset, apex=apex, offset=offset, outcome=outcome)
+            # Blinks are told by themselves: no interval is one.
+            candidate = replace(phases, onset=onset, apex=apex, offset=offset, outcome=outcome, blinks=())
             self.sightings.append(_Sighting(self._classified(track, candidate, times_s), start_s, end_s))
         step_s = _step_s(times_s)
         self.blinks += [Gap(times_s[a], times_s[b] + step_s, "blink") for a, b in phases.blinks]

@@ -29,7 +29,7 @@ from mer_hf.face.action_units import (
     given_action_units,
     resting_action_units,
 )
-from mer_hf.face.evidence import facial_motion
+from mer_hf.face.evidence import WEAK, facial_motion
 from mer_hf.face.parts import FaceClip
 from mer_hf.face.spotting import Phases, lasting_s, spot
 from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
@@ -73,6 +73,9 @@ ONLY_COVERED = (
     "something passed in front of the face, and nothing else moved, so nothing was classified: the scores "
     "are equal by definition"
 )
+
+BLINK_REACH_S = 0.25
+"""What moves within this time of a blink may belong to it."""
 
 ClipSource = str | Path | Clip | np.ndarray | Sequence[Image.Image]
 AnnotatedUnits = Collection[str] | Mapping | str | None
@@ -366,6 +369,7 @@ class MicroExpressionPipeline:
 
         Where the phases say `no_motion` or `blink` the network is not asked: on a flow map that holds only
         noise its answer would be confident and meaningless. All scores are then equal, and a warning says so.
+        A movement beside a blink that is hardly one counts as part of the blink.
 
         Args:
             track (`FaceTrack`): Aligned faces.
@@ -385,7 +389,10 @@ class MicroExpressionPipeline:
         Raises:
             ValueError: If an action unit is unknown.
         """
-        count = len(track.frames)
+        count, decision = len(track.frames), self._decide(phases, timestamps_s)
+        if decision.get("reason") == WEAK and _beside_a_blink(phases, timestamps_s):
+            phases = replace(phases, onset=None, apex=None, offset=None, outcome="blink", candidates=())
+            decision = self._decide(phases, timestamps_s)
         classified = phases.outcome not in UNSCORED
         onset, apex = (phases.onset, phases.apex) if classified else (0, count // 2)
         apexes = () if not classified else apexes_of(phases) if average else (apex,)
@@ -400,7 +407,6 @@ class MicroExpressionPipeline:
             names = self._class_names()
             scores = dict.fromkeys(names, 1.0 / len(names))
             relevance = np.zeros(track.frames.shape[1:3], dtype=np.float32)
-        decision = self._decide(phases, timestamps_s)
         return Prediction(
             label=max(scores, key=scores.get) if decision["outcome"] in REPORTED else None,
             scores=scores,
@@ -502,6 +508,14 @@ def apexes_of(phases: Phases) -> tuple[int, ...]:
     else:
         places = onset + np.linspace(0.3, 0.6, 5) * (offset - onset)
     return tuple(int(max(min(onset + 1, apex), round(place))) for place in places)
+
+
+def _beside_a_blink(phases: Phases, timestamps_s: np.ndarray | None) -> bool:
+    """Return whether the movement begins or ends close to a blink; no if the times are unknown."""
+    if timestamps_s is None:
+        return False
+    begins_s, ends_s = timestamps_s[phases.onset] - BLINK_REACH_S, timestamps_s[phases.offset] + BLINK_REACH_S
+    return any(timestamps_s[a] <= ends_s and timestamps_s[b] >= begins_s for a, b in phases.blinks)
 
 
 def _may_be_slow_motion(timestamps_s: np.ndarray | None) -> bool:

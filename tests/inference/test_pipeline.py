@@ -8,6 +8,7 @@ from PIL import Image
 
 from mer_hf import loading
 from mer_hf.face.action_units import PRESENT, VOCABULARY
+from mer_hf.inference.calibration import softmax
 from mer_hf.inference.pipeline import SLOW_MOTION, MicroExpressionPipeline, frame_index
 from mer_hf.registry import ARCHITECTURES
 from mer_hf.video.clip import read_clip
@@ -31,6 +32,18 @@ FIELDS = {
     "model",
     "timings_s",
 }
+
+
+class Never:
+    """A calibration for which nothing is an expression."""
+
+    threshold, least_motion_px = 0.5, 0.5
+
+    def expression_probability(self, features):
+        return 0.0
+
+    def probabilities(self, logits):
+        return softmax(logits)
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +199,16 @@ def test_nothing_to_classify_gives_equal_scores_and_says_so(pipeline, tracked, o
     assert answer["label"] is None
     moving = {name for name, found in answer["action_units"].items() if found and found[2] > 0}
     assert moving == ({"AU45"} if outcome == "blink" else set())
+
+
+@pytest.mark.parametrize(("blink", "outcome"), [((10, 14), "blink"), ((0, 3), "other_motion")])
+def test_a_weak_movement_beside_a_blink_is_part_of_it(pipeline, tracked, monkeypatch, blink, outcome):
+    track, phases = tracked("positive", pipeline.geometry)
+    monkeypatch.setattr(pipeline, "calibration", Never())
+    weak = replace(phases, onset=20, apex=24, offset=28, blinks=(blink,), regions_xy=phases.regions_xy / 100)
+    prediction = pipeline.classify(track, weak, np.arange(len(track.frames)) / 30)
+    assert prediction.outcome == outcome and prediction.label is None
+    assert (prediction.phases.apex is None) == (outcome == "blink")
 
 
 @pytest.mark.parametrize(("fps", "hinted"), [(6, True), (30, False), (None, False)])

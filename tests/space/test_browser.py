@@ -123,13 +123,8 @@ def test_sliders_keep_their_order(page):
     )
 
 
-WEAK = "compression leaves a weak motion beside the blink, which is answered as other motion"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind", ["still", pytest.param("blink", marks=pytest.mark.xfail(reason=WEAK, strict=True))]
-)
+@pytest.mark.parametrize("kind", ["still", "blink"])
 def test_a_clip_without_an_expression_is_a_result_of_its_own(page, example_file, kind):
     upload(page, example_file(kind))
     page.locator(f".verdict.{kind}").wait_for()
