@@ -98,8 +98,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         video_processor_class=HTNetVideoProcessor,
         convert_module="mer_hf.models.htnet.convert_htnet",
         looks_at="optical flow of eye and lip areas",
-        relevance_by="bright regions changed the answer most; gradients are used, not attention, because "
-        "HTNet's published configuration has one token per block, so its attention weights are all exactly 1",
+        relevance_by="bright regions carry the answer: without their motion the class loses most "
+        "(attention cannot show it: HTNet has one token per block, so its attention weights are exactly 1)",
     ),
     "mmnet": Architecture(
         key="mmnet",

@@ -1,4 +1,4 @@
-"""`mer-hf models`, `push`, `reproduce`, `push-synthetic` and `deploy-space`: the Hugging Face Hub."""
+"""`mer-hf models`, `export`, `push`, `reproduce`, `push-synthetic`, `deploy-space`: the Hugging Face Hub."""
 
 import argparse
 import contextlib
@@ -50,6 +50,18 @@ def push(args: argparse.Namespace) -> str:
     options = options_of(args, "private", "revision", "benchmark", "dry_run")
     with _transfers_shown():
         return push(args.checkpoint, args.repo_id, **options)
+
+
+@command(
+    argument("model", "MODEL", "a bundled checkpoint, a folder, or OWNER/NAME[@REVISION] on the Hub"),
+    argument("--onnx", "DIR", "the folder to make", type=Path, required=True),
+    flag("--int8", "also write model_int8.onnx, with weights of 8 bits"),
+)
+def export(args: argparse.Namespace) -> str:
+    """Write a checkpoint as ONNX, for onnxruntime."""
+    from mer_hf.hub.onnx_export import export_onnx
+
+    return export_onnx(args.model, args.onnx, args.int8)
 
 
 @command(
