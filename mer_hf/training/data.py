@@ -4,6 +4,7 @@ Each process owns every n-th sample of the set and sees only those, in an order 
 epoch, process). A run's position in its data is a number, so nothing else is needed to resume it.
 """
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def draw(samples, indices: range, batch_size: int, num_workers: int) -> Iterator
     cv2.setNumThreads(0)  # its threads do not survive the fork that makes the workers
     if num_workers:
         samples[indices[0]]  # what is made once (landmarks of photographs) is made before the fork
+        gc.collect()  # a video frame that a worker would collect waits for ever for threads it does not have
     # Without a generator of its own a loader draws from the global one: dropout differs after a resume.
     options = {"collate_fn": _stack, "worker_init_fn": _quiet_worker}
     options["generator"] = torch.Generator().manual_seed(0)
