@@ -44,6 +44,8 @@ def add_noise(pixel_values: torch.Tensor, largest: float, generator: torch.Gener
 def vary_light(inputs: Inputs, largest: float, generator: torch.Generator) -> Inputs:
     """Change the light slowly across every frame `(B, F, C, S, S)`, mirror half of the clips, hide some AUs.
 
+    `strengths` of action units `(B, 2, 21)`, left and right, are mirrored with the clip.
+
     The light's amplitude is drawn below `largest`. A third of the clips lose all their `action_units`, so
     that the network also learns to do without.
     """
@@ -57,6 +59,10 @@ def vary_light(inputs: Inputs, largest: float, generator: torch.Generator) -> In
     mirrored = torch.rand(count, generator=generator) < 0.5
     lit[mirrored] = lit[mirrored].flip(-1)
     varied = inputs | {"pixel_values": lit}
+    if "strengths" in inputs:
+        varied["strengths"] = torch.where(
+            mirrored[:, None, None], inputs["strengths"].flip(1), inputs["strengths"]
+        )
     if "action_units" in inputs:
         kept = torch.rand(count, 1, generator=generator) >= 1 / 3
         varied["action_units"] = inputs["action_units"] * kept

@@ -153,6 +153,9 @@ class TrainingConfig:
     max_grad_norm: float = _optim(1.0, "longest gradient; 0 does not clip", least=0)
     label_smoothing: float = _optim(0.0, "share of a label that all classes get alike", least=0, below=1)
     ema_decay: float = _optim(0.0, "of the moving average that is saved; 0: last weights", least=0, below=1)
+    action_unit_weight: float = _optim(
+        0.0, "of telling action units apart, beside the classes; for synthetic data", least=0
+    )
     mixed_precision: str = _optim(
         "no", "arithmetic, as accelerate launch --mixed_precision", choices=("no", "bf16", "fp16")
     )
@@ -184,6 +187,10 @@ class TrainingConfig:
             raise TrainingError("--classes belongs to recorded data: synthetic motion has three classes.")
         if self.generator and self.data != "synthetic":
             raise TrainingError("--generator belongs to --data synthetic.")
+        if self.action_unit_weight and self.data != "synthetic":
+            raise TrainingError(
+                "--action-unit-weight belongs to --data synthetic, whose strengths are known."
+            )
         if (self.train_on or self.test_on) and self.protocol != "cross":
             raise TrainingError("--train-on and --test-on belong to --protocol cross.")
         if self.seed + self.num_seeds - 1 > MAX_SEED:

@@ -97,13 +97,20 @@ class SyntheticSource:
         if self.config.fresh_samples or self._pool is not None:
             return
         arrays = self._draw_all(self.seed, self.config.num_samples, self.indices)
-        self._pool = self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
+        self._pool = self._inputs(arrays), torch.from_numpy(arrays["label"])
+
+    def _inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:
+        """Return what a step is given besides labels: the network's inputs, and what a second task asks."""
+        inputs = self.kind.inputs(arrays)
+        if self.config.action_unit_weight:
+            inputs["strengths"] = torch.from_numpy(arrays["strengths"])
+        return inputs
 
     def batches(self, epoch: int, first_step: int) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
         """Yield the batches of an epoch from a step on, `gradient_accumulation_steps` for each step.
 
-        Each is the network's inputs in float32 with `labels` int64 `(B,)`, and the weight of their mean loss
-        in the step.
+        Each is the network's inputs in float32 with `labels` int64 `(B,)`, with `action_unit_weight` also
+        `strengths` `(B, 2, 21)`, and the weight of their mean loss in the step.
         """
         first, last = first_step * self.per_step, self.steps_per_epoch * self.per_step
         drawn = self._fresh if self.config.fresh_samples else self._kept
@@ -119,7 +126,7 @@ class SyntheticSource:
         samples = self.kind.view(self.seed, size, start=epoch * size)
         indices = self.indices[first:last]
         for arrays in draw(samples, indices, self.config.batch_size, self.config.num_workers):
-            yield first, self.kind.inputs(arrays), torch.from_numpy(arrays["label"])
+            yield first, self._inputs(arrays), torch.from_numpy(arrays["label"])
             first += len(arrays["label"])
 
     def _kept(self, epoch: int, first: int, last: int):

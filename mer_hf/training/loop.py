@@ -32,6 +32,7 @@ from .data import SyntheticSource
 from .optimization import average_of, make_optimizer, make_schedule
 from .recorded import Recorded, RecordedSource, read_recorded
 from .run_folder import RunFolder
+from .second_task import WithActionUnits, action_unit_loss
 from .selection import BestEpoch
 
 Test = Callable[[torch.nn.Module, int, Path], None]
@@ -69,17 +70,23 @@ class Trainer:
         else:
             rows = np.arange(len(recorded.table)) if rows is None else rows
             self.source = RecordedSource(config, recorded, rows, self.started_with, rank, processes)
+        trained = WithActionUnits(model) if config.action_unit_weight else model
         self.total_steps = config.max_steps or config.epochs * self.source.steps_per_epoch
-        optimizer = make_optimizer(model, config)
+        optimizer = make_optimizer(trained, config)
         # Not prepared: Accelerate would step the schedule once per process.
         self.schedule = make_schedule(optimizer, config, self.source.steps_per_epoch, self.total_steps)
         self.average = None
         if config.ema_decay:
             self.average = average_of(model, config.ema_decay).to(accelerator.device)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.model, self.optimizer = accelerator.prepare(trained, optimizer)
         accelerator.register_for_checkpointing(*filter(None, [self.schedule, self.average]))
         accelerator.register_load_state_pre_hook(_load_weights)
         self.step = 0
+
+    def network(self, **options) -> torch.nn.Module:
+        """Return the network alone, without what Accelerate and a second task have put around it."""
+        model = self.accelerator.unwrap_model(self.model, **options)
+        return model.network if isinstance(model, WithActionUnits) else model
 
     def restore(self) -> None:
         """Continue from the latest state, if there is one."""
@@ -128,7 +135,7 @@ class Trainer:
             bar.update()
             at_state = self.step % self.config.save_steps == 0
             if self.best and self.accelerator.is_main_process and self.step % per_epoch == 0:
-                model = self.average.module if self.average else self.accelerator.unwrap_model(self.model)
+                model = self.average.module if self.average else self.network()
                 self.best.update(model, self.step // per_epoch)
             # A line before every state: a state then holds no half-summed loss.
             if at_state or self.step % self.config.log_every == 0 or self.step == self.total_steps:
@@ -155,13 +162,17 @@ class Trainer:
         self.optimizer.zero_grad()
         self.schedule.step()
         if self.average is not None:
-            self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+            self.average.update_parameters(self.network())
         return total
 
     def _backward(self, batch: dict[str, torch.Tensor], weight: float) -> torch.Tensor:
-        labels = batch.pop("labels")
-        logits = self.model(**batch).logits
-        loss = cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        labels, strengths = batch.pop("labels"), batch.pop("strengths", None)
+        if strengths is None:
+            logits, second = self.model(**batch).logits, 0.0
+        else:
+            logits, units = self.model(**batch)
+            second = self.config.action_unit_weight * action_unit_loss(units, strengths)
+        loss = cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing) + second
         self.accelerator.backward(loss * weight)
         return loss.detach() * weight
 
@@ -178,7 +189,7 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Score the weights on the held-out set and save them; every process returns the same scores."""
         # In float32: the last weights, or their average.
-        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        model = self.network(keep_fp32_wrapper=False)
         if self.average is not None:
             model.load_state_dict(self.average.module.state_dict())
         result = {"step": self.step, "validation": self._validate(model)}
@@ -307,7 +318,7 @@ def run_training(
 def _description(trainer: Trainer) -> str:
     """Return one line on what is trained."""
     accelerator, config = trainer.accelerator, trainer.config
-    size = sum(parameter.numel() for parameter in trainer.model.parameters())
+    size = sum(parameter.numel() for parameter in trainer.network().parameters())
     samples = trainer.source.per_step * accelerator.num_processes
     where = f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
     steps = f"{trainer.total_steps} steps of {samples} samples"

@@ -19,6 +19,7 @@ from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.faces import FaceSettings, SyntheticFaces
 
 from .config import TrainingError
+from .second_task import relative_strengths
 
 Arrays = dict[str, np.ndarray]
 """Column -> the values of several samples."""
@@ -62,7 +63,7 @@ class FlowMapSamples:
         self.settings = changed(FlowMapSettings(), generator or {})
 
     def view(self, seed: int, size: int, start: int = 0):
-        """Return samples of a stream, each `flow` uint8 `(28, 28, 3)` and `label`."""
+        """Return samples of a stream, each `flow` uint8 `(28, 28, 3)`, `label` and `strengths` of AUs."""
         return _View(SyntheticFlowMaps(seed, size, self.settings, start=start), _flow_of)
 
     def key(self) -> str:
@@ -91,7 +92,7 @@ class Faces:
         self.num_frames = 2 if sampled is None else max(3, 3 * sampled // 2)
 
     def view(self, seed: int, size: int, start: int = 0):
-        """Return samples of a stream, each the processor's arrays for one clip and `label`."""
+        """Return samples of a stream, each the processor's arrays, `label` and `strengths` of AUs."""
         options = {"num_frames": self.num_frames, "geometry": self.processor.face_geometry}
         faces = SyntheticFaces(seed, size, self.settings, start=start, **options)
         return _View(faces, partial(clip_inputs, processor=self.processor))
@@ -102,7 +103,8 @@ class Faces:
 
     def inputs(self, arrays: Arrays) -> dict[str, torch.Tensor]:
         """Return drawn samples as the network takes them, still in float16."""
-        return {name: torch.from_numpy(array) for name, array in arrays.items() if name != "label"}
+        drawn = ("label", "strengths")
+        return {name: torch.from_numpy(array) for name, array in arrays.items() if name not in drawn}
 
 
 def _digest(settings: Any) -> str:
@@ -112,7 +114,7 @@ def _digest(settings: Any) -> str:
 
 @dataclass(frozen=True)
 class _View:
-    """Samples of a generator as columns, which `columns` makes of a drawn sample, and `label`."""
+    """Samples of a generator as columns, which `columns` makes of a drawn sample, and what is known of it."""
 
     samples: SyntheticFlowMaps | SyntheticFaces
     columns: Callable[[dict[str, Any]], Arrays]
@@ -122,7 +124,8 @@ class _View:
 
     def __getitem__(self, index: int) -> dict:
         sample = self.samples[index]
-        return self.columns(sample) | {"label": sample["label"]}
+        known = {"label": sample["label"], "strengths": relative_strengths(sample["action_units"])}
+        return self.columns(sample) | known
 
 
 def _flow_of(sample: dict[str, Any]) -> Arrays:
