@@ -1,6 +1,7 @@
 """Makes `page` importable, as it is for `python space/app.py`; small networks, clips and the served page."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,12 +20,17 @@ if SPACE not in sys.path:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoints(tmp_path_factory):
-    """Small random networks in place of the bundled ones; MMNet's calibration takes no motion for one."""
+    """Small random networks in place of the bundled ones.
+
+    HTNet decides as the bundled one does, and MMNet takes no motion for an expression.
+    """
     folder = tmp_path_factory.mktemp("checkpoints")
     for key in registry.ARCHITECTURES:
         tiny_model(key).save_pretrained(folder / f"{key}-synthetic")
         tiny_processor(key).save_pretrained(folder / f"{key}-synthetic")
-    never = json.loads((loading.CHECKPOINTS / "mmnet-synthetic" / "calibration.json").read_text())
+    bundled = loading.CHECKPOINTS / "htnet-synthetic" / "calibration.json"
+    shutil.copy(bundled, folder / "htnet-synthetic")
+    never = json.loads(bundled.read_text())
     (folder / "mmnet-synthetic" / "calibration.json").write_text(json.dumps(never | {"threshold": 1.0}))
     return folder
 

@@ -34,7 +34,8 @@ def test_answers_are_right_beside_a_greedy_visitor(engine, url, example_file, vi
     assert [outcome.kind for outcome in outcomes] == ["right"] * 4, outcomes
     assert min(counts.values()) > 0
     left = {"a.mp4", "positive.mp4", "still.mp4"}  # whole uploads, which go by their age
-    assert wait_until(lambda: set(names(visitors_folder)) <= left | set(before))
+    wait_until(lambda: set(names(visitors_folder)) <= left | set(before))
+    assert set(names(visitors_folder)) - left - set(before) == set()
 
 
 @pytest.fixture(scope="module")
