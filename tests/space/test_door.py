@@ -12,7 +12,7 @@ pytest.importorskip("gradio", reason="the page needs the extra: pip install mer-
 from page import door, files
 
 from tests.space.greedy import break_off, multipart
-from tests.space.test_files import names, wait_until
+from tests.space.test_files import names, parts, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +34,20 @@ def upload(address, count=1, path="/gradio_api/upload"):
     return post(address + path, body, **{"Content-Type": kind})
 
 
-def new_names(folder, before):
-    """Files that were not there before; old ones may go by age meanwhile."""
-    return set(names(folder)) - set(before)
-
-
-def test_an_upload_that_breaks_off_leaves_nothing(address, visitors_folder, monkeypatch):
-    before = names(visitors_folder)
+def test_an_upload_that_breaks_off_leaves_nothing(address):
+    assert wait_until(lambda: not parts())
     held = len(files.LEDGER._entries)
     with break_off(address, 300_000):
-        assert wait_until(lambda: new_names(visitors_folder, before))  # it is written as it comes
-    assert wait_until(lambda: not new_names(visitors_folder, before))
+        assert wait_until(parts)  # it is written as it comes
+    assert wait_until(lambda: not parts())
     assert wait_until(lambda: len(files.LEDGER._entries) <= held)
 
 
-def test_an_upload_that_takes_too_long_is_ended(address, visitors_folder, monkeypatch):
+def test_an_upload_that_takes_too_long_is_ended(address, monkeypatch):
     monkeypatch.setattr(door, "UPLOAD_S", 0.3)
-    before = names(visitors_folder)
     with break_off(address, 1000) as connection:
         assert b"took longer than" in connection.recv(10_000)
-    assert wait_until(lambda: not new_names(visitors_folder, before)), new_names(visitors_folder, before)
+    assert wait_until(lambda: not parts())
 
 
 def test_an_upload_holds_one_file(address, visitors_folder):

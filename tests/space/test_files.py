@@ -21,6 +21,11 @@ def names(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
+def parts():
+    """Files of uploads on their way; whole uploads and what earlier tests still write lie in folders."""
+    return [path.name for path in Path(files.get_upload_folder()).iterdir() if path.is_file()]
+
+
 def wait_until(condition):
     deadline = time.monotonic() + 20
     while not condition() and time.monotonic() < deadline:
