@@ -16,9 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mer_hf import __version__
 from mer_hf.loading import file_beside, load, takes_flow_maps
-from mer_hf.synthetic import SyntheticFlowMaps
-from mer_hf.synthetic.faces import SyntheticFaces
-from mer_hf.training.samples import clip_inputs, to_inputs
+from mer_hf.training.samples import Faces, FlowMapSamples
 from mer_hf.utils.files import PREFIX, writing
 
 OPSET = 20
@@ -30,15 +28,16 @@ SEED, SAMPLES, BATCH = 2**31 + 5, 60, 20
 TOLERANCE = 1e-4
 
 
-class _Logits(torch.nn.Module):
+class Logits(torch.nn.Module):
     """A classifier that takes tensors by position and gives its logits."""
 
     def __init__(self, model, names: tuple[str, ...]):
         super().__init__()
         self.model, self.names = model, names
-        self.eval()
+        self.train(model.training)
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Return class scores `(B, num_labels)` of the inputs in the order of `names`."""
         return self.model(**dict(zip(self.names, tensors, strict=True))).logits
 
 
@@ -99,13 +98,11 @@ def _check_packages() -> None:
 
 def synthetic_inputs(processor, count: int) -> dict[str, torch.Tensor]:
     """Return the input tensors of `count` synthetic samples, float32."""
-    if takes_flow_maps(processor):
-        flow = np.stack([sample["flow"] for sample in SyntheticFlowMaps(SEED, count)])
-        return {"pixel_values": to_inputs(processor, flow)}
-    frames = getattr(processor, "num_frames", None) or 2
-    clips = SyntheticFaces(SEED, count, num_frames=frames, geometry=processor.face_geometry)
-    rows = [clip_inputs(clips[index], processor) for index in range(count)]
-    return {name: torch.from_numpy(np.stack([row[name] for row in rows])).float() for name in rows[0]}
+    kind = FlowMapSamples(processor) if takes_flow_maps(processor) else Faces(processor)
+    view = kind.view(SEED, count)
+    rows = [view[index] for index in range(count)]
+    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return {name: tensor.float() for name, tensor in kind.inputs(arrays).items()}
 
 
 def _write(model, inputs: dict[str, torch.Tensor], path: Path) -> None:
@@ -113,7 +110,7 @@ def _write(model, inputs: dict[str, torch.Tensor], path: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=4096)
     with torch.no_grad():
         program = torch.onnx.export(
-            _Logits(model, tuple(inputs)),
+            Logits(model, tuple(inputs)),
             tuple(tensor[:2] for tensor in inputs.values()),
             input_names=list(inputs),
             output_names=["logits"],

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mer_hf.hub.onnx_export import Logits
 from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import tiny_inputs, tiny_model
 
@@ -11,18 +12,6 @@ keys = pytest.mark.parametrize("key", ARCHITECTURES)
 one_quick_key = pytest.mark.parametrize(
     "key", [key if key == "mmnet" else pytest.param(key, marks=pytest.mark.slow) for key in ARCHITECTURES]
 )
-
-
-class Logits(torch.nn.Module):
-    """A classifier that takes tensors by position and gives its logits."""
-
-    def __init__(self, model, names):
-        super().__init__()
-        self.model, self.names = model, list(names)
-        self.train(model.training)
-
-    def forward(self, *tensors):
-        return self.model(**dict(zip(self.names, tensors, strict=True))).logits
 
 
 def expected(model, inputs) -> torch.Tensor:
@@ -37,7 +26,7 @@ def test_exported_programs_take_any_batch(key):
     shapes = ({0: batch},) * len(inputs)
     with torch.no_grad():
         program = torch.export.export(
-            Logits(model, inputs), tuple(inputs.values()), dynamic_shapes={"tensors": shapes}
+            Logits(model, tuple(inputs)), tuple(inputs.values()), dynamic_shapes={"tensors": shapes}
         ).module()
         for repeats in (1, 3):
             more = {name: tensor.repeat(repeats, *[1] * (tensor.ndim - 1)) for name, tensor in inputs.items()}
@@ -52,7 +41,7 @@ def test_onnx_gives_equal_outputs(key, tmp_path):
     path = tmp_path / "model.onnx"
     with torch.no_grad():
         program = torch.onnx.export(
-            Logits(model, inputs), tuple(inputs.values()), dynamo=True, verbose=False, optimize=True
+            Logits(model, tuple(inputs)), tuple(inputs.values()), dynamo=True, verbose=False, optimize=True
         )
     program.save(path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
