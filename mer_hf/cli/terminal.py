@@ -61,10 +61,8 @@ def refuse_same_files(args: argparse.Namespace) -> None:
         for path in value if isinstance(value, list | tuple) else [value]:
             if isinstance(path, Path) or (isinstance(path, str) and os.path.isfile(path)):
                 other = seen.setdefault(os.path.realpath(path), name)
-                if other != name and {other, name} != {
-                    "a",
-                    "b",
-                }:  # two codings may be compared with themselves
+                compared = {other, name} == {"a", "b"}  # a coding may be compared with itself
+                if other != name and not compared:
                     raise ValueError(f"{other} and {name} are the same file, {path}. Name another one.")
 
 

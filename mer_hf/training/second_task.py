@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mer_hf.synthetic.muscles import PULLS
+from mer_hf.labels import ACTION_UNITS
 
-UNITS = tuple(PULLS)
+UNITS = tuple(ACTION_UNITS)
 
 
 def relative_strengths(activations: dict[str, tuple[float, float]]) -> np.ndarray:
