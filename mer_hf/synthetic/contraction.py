@@ -56,7 +56,7 @@ ACTIONS: dict[str, tuple[Strand | Ring, ...]] = {
     "AU7": (Ring(159, 0.36, 0.32, 0.35, 1.0),),
     "AU9": (Strand(193, 129, 35), Strand(193, 39, 25, 0.6), Strand(168, 107, 35, 0.5), Strand(6, 9, 35, 0.4)),
     "AU10": (Strand(101, 39, 30), Strand(118, 40, 30, 0.5)),
-    "AU12": (Strand(116, 61, 25), Strand(117, 40, 22, 0.4)),
+    "AU12": (Strand(116, 61, 25), Strand(117, 40, 22, 0.4), Strand(127, 117, 40, 0.5)),
     "AU14": (Strand(147, 61, 35), Strand(61, 212, 50, 0.5)),
     "AU15": (Strand(136, 61, 30),),
     "AU16": (Strand(176, 91, 30), Strand(148, 84, 40, 0.8)),
@@ -70,10 +70,12 @@ ACTIONS: dict[str, tuple[Strand | Ring, ...]] = {
 """AU -> muscles; the jaw (AU26), the lips' roll (AU28) and the blink are left to `muscles.py`."""
 
 
-def contraction_field(actions: tuple[Strand | Ring, ...], rng=None, spread: float = 0.0) -> np.ndarray:
+def contraction_field(
+    actions: tuple[Strand | Ring, ...], rng=None, spread: float = 0.0, reach: float = 1.0
+) -> np.ndarray:
     """Return the image-left half of one action unit, `(468, 2)`, like `muscles.side_field`.
 
-    `spread` (log) is the size of a person's own variation, drawn from `rng`.
+    `spread` (log) is the size of a person's own variation, drawn from `rng`; `reach` is relative.
     """
     vertices, mirror = face_template()
     points = vertices[:, :2]
@@ -81,6 +83,7 @@ def contraction_field(actions: tuple[Strand | Ring, ...], rng=None, spread: floa
         field = np.zeros_like(points)
         for action in actions:
             vary = np.zeros(6) if rng is None else spread * rng.standard_normal(6)
+            vary[4:] += np.log(reach)
             move, centre = (
                 (_strand, action.insertion) if isinstance(action, Strand) else (_ring, action.centre)
             )

@@ -16,7 +16,7 @@ from mer_hf.face.tracking import FaceError, FaceGeometry, track_face
 from mer_hf.video.clip import Clip, compressed
 
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
-from .flow_maps import Stream, expose, eye_motion, log_uniform, personal_basis, smooth_noise
+from .flow_maps import FlowMapSettings, Stream, expose, eye_motion, log_uniform, personal_basis, smooth_noise
 from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
 from .template import Operator, carry, face_template, spread_operator
@@ -49,11 +49,16 @@ class FaceSettings:
     Pixels are those of a face whose eye centres lie 60 apart, shares are probabilities.
 
     Attributes:
-        class_shares (`tuple`): Of negative, positive, surprise.
+        class_shares (`tuple`): Of negative, positive, surprise; by default those of the MEGC2019 composite.
         photograph (`float`): Share of photographs, bent and tinted, for testing; the rest is drawn.
         photographs (`tuple[str, ...]`): Those that are used.
         muscle (`float`): Spread (log) of the muscles' reach, strength and direction.
+        reach (`tuple`): How far a person's muscles reach, relative to `muscles.py`.
         contraction (`float`): Share of people whose skin moves as in `contraction.py`.
+        texture (`float`): Largest contrast of the skin's own texture, relative: pores, stubble, spots.
+        relight (`float`): Largest change of light from one part of the face to another (log).
+        gray (`float`): Share of gray pictures.
+        soft (`float`): Share of pictures enlarged from a smaller one.
         furrow (`float`): Most that the light loses where skin is pushed together, relative, for each pixel
             of the motion.
         peak_px (`tuple`): Largest motion at the apex, drawn log-uniformly.
@@ -80,11 +85,16 @@ class FaceSettings:
             and aligned as in any other clip; needs mediapipe.
     """
 
-    class_shares: tuple[float, float, float] = (0.4, 0.3, 0.3)
+    class_shares: tuple[float, float, float] = FlowMapSettings.class_shares
     photograph: float = 0.0
     photographs: tuple[str, ...] = PHOTOGRAPHS[:1]
     muscle: float = 0.3
+    reach: tuple[float, float] = FlowMapSettings.reach
     contraction: float = 0.5
+    texture: float = 0.12
+    relight: float = 0.5
+    gray: float = 0.25
+    soft: float = 0.3
     furrow: float = 0.04
     peak_px: tuple[float, float] = (0.5, 4.0)
     blink: float = 0.1
@@ -102,8 +112,8 @@ class FaceSettings:
     blur_px: float = 0.8
     compressed: float = 0.3
     quality: tuple[int, int] = (60, 95)
-    coded: float = 0.3
-    crf: tuple[int, int] = (18, 31)
+    coded: float = 0.4
+    crf: tuple[int, int] = (18, 36)
     filmed: float = 0.0
 
 
@@ -251,7 +261,8 @@ def film_face(
             basis=personal_basis(rng, activations, settings),
         )
         person = draw_identity(rng, FILM_CANVAS)
-        face = np.round(person.picture).astype(np.uint8), person.points_xy.astype(np.float32)
+        picture = np.round(_pictured(rng, person.picture, settings)).astype(np.uint8)
+        face = picture, person.points_xy.astype(np.float32)
         frames = render_frames(rng, motion, face, over_time, fps=FILM_FPS)
         if rng.random() < settings.coded:
             frames = compressed(frames, FILM_FPS, int(rng.integers(*settings.crf)))
@@ -304,7 +315,31 @@ def _base(rng, settings, names: tuple[str, ...]) -> _Face:
         return replace(face, picture=np.dstack([table[:, c][face.picture[..., c]] for c in range(3)]))
     person = draw_identity(rng, BASE_CANVAS, names if settings.furrow else ())
     spread = spread_operator(person.points_xy, BASE_AXIS, BASE_AXIS)
-    return _Face(person.picture, person.points_xy, spread, person.furrows)
+    return _Face(_pictured(rng, person.picture, settings), person.points_xy, spread, person.furrows)
+
+
+def _pictured(rng, picture: np.ndarray, settings) -> np.ndarray:
+    """Draw what cameras make of a person: skin with texture, light from elsewhere, gray, a small picture."""
+    height, width = picture.shape[:2]
+    grains = np.exp(rng.uniform(np.log(0.6), np.log(8), 3))
+    texture = sum(_coarse_noise(rng, grain_px, width) * rng.uniform(0, 1) for grain_px in grains)
+    light = _coarse_noise(rng, width / rng.uniform(4, 10), width)
+    change = settings.texture * rng.uniform() ** 2 * texture + settings.relight * rng.uniform(0, 0.5) * light
+    seen = picture * np.exp(change)[:height, :width, None]
+    if rng.random() < settings.gray:
+        seen = np.repeat(seen.mean(axis=2, keepdims=True), 3, axis=2)
+    if rng.random() < settings.soft:
+        share = 1 / rng.uniform(1.2, 3.5)
+        small = cv2.resize(seen, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        seen = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(seen, 0, 255).astype(np.float32)
+
+
+def _coarse_noise(rng, grain_px: float, size: int) -> np.ndarray:
+    """Draw noise of unit variance, `(size, size)`; coarse grains are drawn small and enlarged."""
+    shrink = max(1, int(grain_px / 2))
+    noise = smooth_noise(rng, grain_px / shrink, 1, -(-size // shrink))
+    return cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 def _crop(rng, points_xy, settings, geometry) -> np.ndarray:

@@ -26,6 +26,12 @@ from .warp import carried_back, look_up, pixel_grid, rotation
 FINE = 56
 """Side of the grid on which motion is drawn and measured before it is averaged down."""
 
+STRONG_HEAD = 0.7
+"""Spread of the head's motion, relative to the expression's peak, where the head moves much."""
+
+LARGEST_TVL1_PX = 112
+"""Largest picture measured with TV-L1, which takes a second for the next size."""
+
 
 @dataclass(frozen=True)
 class FlowMapSettings:
@@ -38,6 +44,7 @@ class FlowMapSettings:
         class_shares (`tuple`): Of negative, positive, surprise. By default those of the MEGC2019 composite's
             public list: 250, 109 and 83 of 442 clips.
         muscle (`float`): Spread (log) of the muscles' reach, strength and direction from person to person.
+        reach (`tuple`): How far a person's muscles reach, relative to `muscles.py`.
         contraction (`float`): Share of people whose skin moves as in `contraction.py`.
         person (`float`): Share of filmed maps that show a person of `identities.py`; the rest is a sketch.
         blink (`float`): Share of maps with a blink in progress.
@@ -48,6 +55,7 @@ class FlowMapSettings:
         roll_deg (`float`): Largest tilt of the crop.
         identity (`float`): Standard deviation of the smooth bending of the face, in interocular distances.
         head (`float`): Spread of the head's relative motion.
+        strong_head (`float`): Share of maps in which that spread is `STRONG_HEAD`.
         filmed (`float`): Share of maps measured on a drawn face; the rest is imitated.
         picture_px (`tuple`): Sides of the filmed pictures, one of which is drawn.
         peak_px (`tuple`): Largest motion at the apex in pixels of a picture of 112, drawn log-uniformly.
@@ -55,7 +63,8 @@ class FlowMapSettings:
         blur_px (`float`): Largest blur of the camera, in pixels of a picture of 112.
         gain (`float`): Spread of the change of brightness from onset to apex.
         light_levels (`float`): Largest local change of light, in grey levels.
-        tvl1 (`float`): Share of filmed maps measured with TV-L1; the rest with DIS.
+        tvl1 (`float`): Share of filmed maps measured with TV-L1; the rest, and every picture larger than 112,
+            with DIS.
         noise (`tuple`): Relative noise of an imitated flow, drawn log-uniformly.
         noise_grain_px (`tuple`): Its grain on the imitation's 56 x 56 raster.
         light (`float`): Largest relative motion faked by changing light.
@@ -71,6 +80,7 @@ class FlowMapSettings:
 
     class_shares: tuple[float, float, float] = (0.566, 0.247, 0.187)
     muscle: float = 0.25
+    reach: tuple[float, float] = (0.65, 0.95)
     contraction: float = 0.0
     person: float = 0.0
     blink: float = 0.12
@@ -80,24 +90,25 @@ class FlowMapSettings:
     squash: tuple[float, float] = (0.68, 1.08)
     roll_deg: float = 5.0
     identity: float = 0.045
-    head: float = 0.35
+    head: float = 0.15
+    strong_head: float = 0.2
     filmed: float = 0.5
-    picture_px: tuple[int, ...] = (56, 84, 112)
+    picture_px: tuple[int, ...] = (84, 112, 224, 224)
     peak_px: tuple[float, float] = (0.4, 4.0)
     sensor_noise: tuple[float, float] = (0.2, 4.0)
     blur_px: float = 1.5
     gain: float = 0.015
     light_levels: float = 4.0
-    tvl1: float = 0.3
+    tvl1: float = 0.5
     noise: tuple[float, float] = (0.01, 0.25)
     noise_grain_px: tuple[float, float] = (0.5, 5.0)
     light: float = 0.2
     grip: tuple[float, float] = (0.05, 0.5)
-    smoothing_px: tuple[float, float] = (0.6, 3.5)
-    outliers: float = 3.0
+    smoothing_px: tuple[float, float] = (0.4, 2.5)
+    outliers: float = 1.5
     outlier_size: float = 1.2
-    outlier_at_border: float = 0.5
-    medians: int = 3
+    outlier_at_border: float = 0.25
+    medians: int = 2
     shrink: float = 0.3
 
 
@@ -232,15 +243,15 @@ def personal_basis(rng, activations, settings) -> dict[str, np.ndarray]:
     """Draw the muscles of a person: their reach, strength and direction vary."""
     if settings.muscle == 0:
         return au_basis()
-    basis = {}
+    basis, reaches = {}, rng.uniform(*settings.reach)
     contracts = settings.contraction > 0 and rng.random() < settings.contraction
     for name in activations:
         if contracts and name in ACTIONS:
-            basis[name] = contraction_field(ACTIONS[name], rng, settings.muscle)
+            basis[name] = contraction_field(ACTIONS[name], rng, settings.muscle, reaches)
             continue
         pulls = []
         for pull in PULLS[name]:
-            reach = np.exp(settings.muscle * rng.standard_normal(2))
+            reach = reaches * np.exp(settings.muscle * rng.standard_normal(2))
             gain = np.exp(settings.muscle * rng.standard_normal())
             turn = settings.muscle * rng.standard_normal()
             lateral = pull.lateral * np.cos(turn) - pull.down * np.sin(turn)
@@ -308,7 +319,7 @@ def _film(rng, true, picture, settings) -> np.ndarray:
     apex = apex * (1 + rng.normal(0, settings.gain)) + light
     noise, blur_px = log_uniform(rng, *settings.sensor_noise), rng.uniform(0, settings.blur_px) * size / 112
     onset, apex = (expose(rng, frame, noise, blur_px) for frame in (picture, apex))
-    if rng.random() < settings.tvl1:
+    if rng.random() < settings.tvl1 and size <= LARGEST_TVL1_PX:
         return cv2.optflow.DualTVL1OpticalFlow_create(warps=2).calc(onset, apex, None)
     return optical_flow(onset, apex)
 
@@ -323,7 +334,8 @@ def expose(rng, picture, noise, blur_px=0.0) -> np.ndarray:
 
 def _head(rng, face_xy, depth, mask, settings) -> np.ndarray:
     """Draw what the head's own motion leaves: shift, roll, nearing and turns, which move near parts most."""
-    size = settings.head * abs(rng.standard_normal()) if settings.head else 0.0
+    spread = STRONG_HEAD if rng.random() < settings.strong_head else settings.head
+    size = spread * abs(rng.standard_normal())
     shift, roll, nearing = rng.normal(0, 1, 2), rng.normal(0, 0.5), rng.normal(0, 0.3)
     yaw, pitch = rng.normal(0, 0.7, 2)
     x, y = face_xy[..., 0], face_xy[..., 1] - 0.5
