@@ -17,18 +17,19 @@ from mer_hf.synthetic.clips import photograph_raster
 HELD_OUT_SEED = 2**31 + 1
 """Above every training seed, and different from the seed that runs validate on."""
 
-BASE = FlowMapSettings(muscle=0.35, picture_px=(112,))
+BASE = FlowMapSettings(muscle=0.35, reach=(0.55, 1.0), picture_px=(112,))
 SETTINGS: dict[str, FlowMapSettings] = {
     "imitated flow": replace(BASE, filmed=0.0),
     "drawn faces, DIS": replace(BASE, filmed=1.0, tvl1=0.0),
-    "photograph, DIS": replace(BASE, filmed=1.0, tvl1=0.0),
+    "photograph, DIS": replace(BASE, filmed=1.0, tvl1=0.0, picture_px=(224,)),
     "photograph, TV-L1": replace(BASE, filmed=1.0, tvl1=1.0, picture_px=(84,)),
     "photograph, DIS, motion under 1 px": replace(BASE, filmed=1.0, tvl1=0.0, peak_px=(0.3, 1.0)),
     "photograph, DIS, strong head motion": replace(BASE, filmed=1.0, tvl1=0.0, head=1.0),
 }
-"""Name -> settings; muscles vary more than in training. `photograph...` moves one instead of drawings."""
+"""Name -> settings; muscles vary more and reach further or less far than in training. `photograph...` moves
+one instead of drawings."""
 
-_OTHER = replace(BASE, contraction=1.0, person=1.0, filmed=1.0, tvl1=0.0)
+_OTHER = replace(BASE, reach=(0.45, 0.8), contraction=1.0, person=1.0, filmed=1.0, tvl1=0.0)
 _LOW_CROP = {"eye_row": (7.5, 8.5), "interocular_px": (14.5, 15.5), "squash": (0.70, 0.80)}
 _HIGH_CROP = {"eye_row": (8.0, 9.0), "interocular_px": (12.0, 13.2), "squash": (0.95, 1.05)}
 SHIFTED: dict[str, FlowMapSettings] = {

@@ -9,6 +9,7 @@ from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, SyntheticFaces, rende
 QUIET = FaceSettings(
     muscle=0, blink=0, gaze=0, peak_px=(3.0, 3.0), identity=0, shift=0, scale=0, roll_deg=0,
     residual_px=0, gain=0, light_levels=0, noise=(0.2, 0.2), blur_px=0, compressed=0, coded=0,
+    texture=0, relight=0, gray=0, soft=0,
 )  # fmt: skip
 """Nothing but the expression."""
 
@@ -79,13 +80,37 @@ def test_more_frames_run_from_onset_over_apex_to_offset():
 
 
 def test_classes_come_in_their_shares_and_drawn_faces_differ():
-    faces = SyntheticFaces(0, 60)
-    assert np.bincount([faces.begin(i)[1].label for i in range(60)], minlength=3).min() > 9
+    faces = SyntheticFaces(0, 400)
+    drawn = np.bincount([faces.begin(i)[1].label for i in range(400)], minlength=3)
+    assert np.allclose(drawn / 400, np.array([250, 109, 83]) / 442, atol=0.06)  # as in the composite
     samples = [faces[i] for i in range(6)]
     assert len({sample["frames"].tobytes() for sample in samples}) == 6
     for i, sample in enumerate(samples):
         assert (sample["label"], sample["action_units"]) == tuple(faces.begin(i)[1])
         assert all(0 <= strength < 8 for pair in sample["action_units"].values() for strength in pair)
+
+
+def contrast(picture) -> float:
+    """Return how much neighbouring pixels differ on the skin between nose and ear."""
+    return float(np.abs(np.diff(picture[110:140, 40:80].astype(float).mean(axis=2), axis=1)).mean())
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"texture": 0.3}, lambda plain, changed: contrast(changed) > 1.5 * contrast(plain)),
+        ({"soft": 1.0}, lambda plain, changed: contrast(changed) < 0.9 * contrast(plain)),
+        ({"gray": 1.0}, lambda plain, changed: np.ptp(changed.astype(int), axis=2).max() <= 2),
+        ({"relight": 1.5}, lambda plain, changed: np.abs(changed.astype(int) - plain)[100:200].mean() > 8),
+    ],
+)
+def test_a_person_is_pictured_as_other_cameras_would(changes, seen):
+    """The same person in the same place: only what a setting names differs, the same in all frames."""
+    first, second = (
+        rendered({}, (0.0, 0.0), faces.replace(QUIET, noise=(0.01, 0.01), **each), seed=12)[0]
+        for each in (dict.fromkeys(changes, 1e-9), changes)
+    )
+    assert seen(first[0], second[0]) and np.abs(second[0].astype(int) - second[1]).max() <= 1
 
 
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"size": -1}, {"start": -1}, {"num_frames": 1}])

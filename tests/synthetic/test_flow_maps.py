@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,12 +7,22 @@ import pytest
 from mer_hf.face.landmarks import eye_centres
 from mer_hf.synthetic import FlowMapSettings, SyntheticFlowMaps
 from mer_hf.synthetic.expressions import AU_SHARES, CLASSES, draw_expression
+from mer_hf.synthetic.flow_maps import draw_flow, personal_basis
 from mer_hf.synthetic.muscles import PULLS, au_basis, vertex_displacement
 from mer_hf.synthetic.pictures import SIDE, draw_face, to_raster
 from mer_hf.synthetic.template import face_template
 
 QUIET = FlowMapSettings(
-    filmed=0, noise=(1e-3, 1e-3), light=0, outliers=0, head=0, blink=0, gaze=0, shrink=0, medians=0
+    filmed=0,
+    noise=(1e-3, 1e-3),
+    light=0,
+    outliers=0,
+    head=0,
+    strong_head=0,
+    blink=0,
+    gaze=0,
+    shrink=0,
+    medians=0,
 )
 
 
@@ -97,6 +109,31 @@ def test_a_raised_brow_moves_the_upper_rows_up_and_a_smile_the_lower_rows():
     brow, smile = vertical_motion_by_row(surprise), vertical_motion_by_row(positive)
     assert brow[:8].min() < -15 and abs(brow[16:24].mean()) < 8
     assert smile[12:24].min() < -15 and smile[12:24].min() < smile[:4].min() - 40
+
+
+def test_muscles_that_reach_less_far_leave_more_of_the_face_at_rest():
+    widths = []
+    for reach in (0.4, 1.2):
+        settings = replace(QUIET, reach=(reach, reach), muscle=0.01)
+        field = personal_basis(np.random.default_rng(0), {"AU2": (1, 1)}, settings)["AU2"]
+        widths.append(np.mean(np.linalg.norm(field, axis=1) > 0.2))
+    assert 1.5 * widths[0] < widths[1]
+
+
+def test_the_cheek_spreads_sideways_in_a_smile():
+    below_the_eye = {name: vertex_displacement({name: (1.0, 1.0)})[117] for name in ("AU12", "AU6")}
+    assert below_the_eye["AU12"][0] < -0.4 and abs(below_the_eye["AU12"][1]) < 0.3
+    assert below_the_eye["AU6"][0] > 0 and below_the_eye["AU6"][1] < -0.8  # a raised cheek goes up, and in
+
+
+def test_the_head_moves_much_in_the_asked_share_of_maps():
+    """The spread of motion where nothing else moves: below the chin, relative to the expression's peak."""
+    moved = {}
+    for share in (0.0, 1.0):
+        settings = replace(QUIET, strong_head=share)
+        flows = [draw_flow(np.random.default_rng(i), {"AU2": (1, 1)}, settings) for i in range(20)]
+        moved[share] = np.median([np.abs(flow[-12:, 20:36]).mean() for flow in flows])
+    assert moved[0.0] < 0.05 < 0.15 < moved[1.0]
 
 
 def test_every_au_has_a_basis_field():

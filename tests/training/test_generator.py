@@ -48,13 +48,13 @@ def test_the_share_of_tracked_faces_has_a_flag_of_its_own():
         (FlowMapSettings(), {"muscle": "strong"}, 'muscle must be like 0.25, got "strong"'),
         (FlowMapSettings(), {"muscle": -1}, "muscle must be like 0.25, got -1"),
         (FlowMapSettings(), {"muscle": True}, "got true"),
-        (FlowMapSettings(), {"medians": 2.5}, "medians must be like 3, got 2.5"),
+        (FlowMapSettings(), {"medians": 2.5}, "medians must be like 2, got 2.5"),
         (FlowMapSettings(), {"peak_px": 2}, "peak_px must be like [0.4, 4.0], got 2"),
         (FlowMapSettings(), {"peak_px": [1, 2, 3]}, "got [1, 2, 3]"),
         (FlowMapSettings(), {"peak_px": [2, 1]}, "got [2, 1]"),
         (FlowMapSettings(), {"peak_px": ["a", "b"]}, 'got ["a", "b"]'),
         (FlowMapSettings(), {"peak_px": [0, 1]}, "got [0, 1]"),  # its logarithm is drawn
-        (FaceSettings(), {"crf": [23, 23]}, "crf must be like [18, 31]"),  # drawn below the upper end
+        (FaceSettings(), {"crf": [23, 23]}, "crf must be like [18, 36]"),  # drawn below the upper end
     ],
 )
 def test_a_typing_mistake_is_reported_in_one_line(settings, changes, message):
