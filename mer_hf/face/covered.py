@@ -5,6 +5,7 @@ or darker than all that lay near its place before, or where what lay there is go
 explain it either. Eyes and mouth open and close: more is allowed there.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -38,6 +39,7 @@ _OPENINGS = (
     [61, 291, 0, 17, 37, 267, 84, 314, 40, 270, 91, 321],
 )
 _SKIN_BESIDE = [212, 432, 18]
+_AROUND_AN_EYE = {"left", "right", "and", "eye", "brow"}
 _MOST_WARNINGS = 5
 
 
@@ -82,6 +84,18 @@ def _in_words(names: list[str], marked: np.ndarray) -> str:
         words.append(noun if noun in ("nose", "mouth") else f"{name.split()[0]} {noun.replace('lid', 'eye')}")
     *first, last = dict.fromkeys(words)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def without_blinks(
+    spans: tuple[tuple[str, int, int], ...], blinks: tuple[tuple[int, int], ...], margin: int
+) -> tuple[tuple[str, int, int], ...]:
+    """Leave out what is covered while the eyes close: the lids are in front of the eyes, and nothing else."""
+    return tuple(
+        (what, first, last)
+        for what, first, last in spans
+        if not set(re.findall(r"\w+", what)) <= _AROUND_AN_EYE
+        or not any(start - margin <= first and last <= stop + margin for start, stop in blinks)
+    )
 
 
 def covered_warnings(spans: tuple[tuple[str, int, int], ...]) -> list[str]:

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from scipy.signal import find_peaks
 
 from . import landmarks
-from .covered import Covered, covered_warnings, find_covered
+from .covered import Covered, covered_warnings, find_covered, without_blinks
 from .registration import evenly, over_time, remove_similarity, runs
 from .tracking import FaceTrack
 
@@ -150,14 +150,14 @@ def spot(
     at = _sampled(count, times_s)
     step_s = None if times_s is None else float(times_s[-1] - times_s[0]) / max(len(at) - 1, 1)
     moved_xy, cover = _region_motion(track, at, step_s)
-    covered = cover.spans(list(REGIONS), at)
-    notes = notes + covered_warnings(covered)
     blinking = _find_blinks(track, at, moved_xy, step_s)
+    blinks = tuple((int(at[a]), int(at[b - 1])) for a, b in runs(blinking))
+    covered = without_blinks(cover.spans(list(REGIONS), at), blinks, 2 * int(at[-1]) // max(len(at) - 1, 1))
+    notes = notes + covered_warnings(covered)
     moved_xy = _without_blinks(moved_xy, blinking)
     away_xy, curve, threshold = _curve(moved_xy, step_s, track, at, onset, window)
     intervals = _candidates(curve, threshold, step_s, unusable(track)[at] | cover.whole)
     candidates = tuple(tuple(at[list(interval)].tolist()) for interval in intervals)
-    blinks = tuple((int(at[a]), int(at[b - 1])) for a, b in runs(blinking))
     curve = np.interp(np.arange(count), at, curve).astype(np.float32)
     regions_xy = over_time(away_xy.astype(np.float32), at, count)
     if known:

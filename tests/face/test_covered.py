@@ -6,9 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from mer_hf.evaluation.clip_sets import TestClip, render_test_clip
 from mer_hf.face import spotting
+from mer_hf.face.covered import without_blinks
 from mer_hf.face.landmarks import eye_centres
 from mer_hf.face.spotting import spot
+from mer_hf.face.tracking import track_face
 from tests.moving_face import aligned, blink, brow_raise, raised_cosine, smile
 
 WHITE = (255, 255, 255)
@@ -103,6 +106,15 @@ def test_what_passes_in_front_of_a_still_face_is_named_and_is_no_motion(still, d
 def test_a_face_that_moves_is_not_covered(move, size):
     phases = spot(*aligned((size * raised_cosine(60, 24, 29, 35), move), seed=4))
     assert phases.covered == () and phases.outcome != "no_motion"
+
+
+def test_lids_that_close_quickly_cover_nothing_but_a_thing_beside_a_blink_does():
+    clip = render_test_clip(TestClip("blink", fps=30.0), 2**31 + 5, 12)[0].clip
+    track = track_face(clip)
+    blinking, *rest = spot(track, clip.timestamps_s).blinks
+    assert not rest and spot(track, clip.timestamps_s).covered == ()
+    spans = (("left brow and left eye", *blinking), ("left eye and nose", *blinking), ("right eye", 1, 5))
+    assert without_blinks(spans, (blinking,), 2) == spans[1:]
 
 
 def test_light_that_flickers_covers_nothing(still):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +173,26 @@ def test_augmented_faces_keep_their_motion_but_for_its_side_and_a_slow_light():
     assert set(kept.tolist()) == {0.0, 5.0} and 10 < (kept == 0).sum() < 32
     assert torch.equal(pixels, vary_light(inputs, 0.1, generator_of([3]))["pixel_values"])
     assert vary_light(inputs, 0.0, generator_of([3])) is inputs
+
+
+@pytest.mark.slow
+def test_a_video_frame_left_behind_does_not_hang_the_processes_that_draw():
+    """Threads that a frame waits for do not live on in a fork: it has to be gone before."""
+    program = (
+        "import gc, sys, av, numpy as np; from torch.utils.data import get_worker_info\n"
+        "from mer_hf.training import data\n"
+        "gc.disable()\n"
+        "class Samples:\n"
+        "    def __getitem__(self, index):\n"
+        "        if get_worker_info(): gc.collect()\n"
+        "        return {'value': np.zeros(1)}\n"
+        "def leave_behind():\n"
+        "    frame = av.VideoFrame.from_ndarray(np.zeros((1080, 1920, 3), np.uint8))\n"
+        "    cycle = [frame, frame.reformat(format='yuv420p')]\n"
+        "    cycle.append(cycle)\n"
+        "leave_behind()\n"
+        "print(sum(len(batch['value']) for batch in data.draw(Samples(), range(4), 2, 1)))\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "4", done.stderr
