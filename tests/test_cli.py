@@ -284,7 +284,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capfd):
 
     monkeypatch.setattr("mer_hf.data.flow_files.read_flow_maps", interrupted)
     assert main(["evaluate", "--flows", "any.npz"]) == 130
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "mer-hf: interrupted.\n"
 
 
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch, capfd):

@@ -60,6 +60,7 @@ def _main(argv: list[str] | None) -> int:
         with quiet():
             output = args.run(args)
     except KeyboardInterrupt:
+        print("mer-hf: interrupted.", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
         message = " ".join(str(error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mer_hf.utils.files import replacing
 
 from .exports import CODINGS
-from .terminal import IMAGE_SUFFIXES, JSON, argument, check_output, command
+from .terminal import IMAGE_SUFFIXES, JSON, argument, check_output, command, counted, flag
 
 if TYPE_CHECKING:
     from mer_hf.evaluation.agreement import Agreement
@@ -50,23 +50,26 @@ def agreement(args: argparse.Namespace) -> str:
 @command(
     argument("source", "FILE", KNOWN, type=Path),
     argument("out", "OUT", "the file to write: .json, .eaf, .boris, .tsv, or .csv (a FACS sheet)", type=Path),
+    flag("--overwrite", "replace a file that is there, and what somebody coded in it"),
 )
 def convert_coding(args: argparse.Namespace) -> str:
     """Turn a coding into another program's form."""
     suffixes = {suffix: name for name, (known, _) in CODINGS.items() for suffix in known}
     check_output(args.out, tuple(suffixes))
+    if args.out.exists() and not args.overwrite:
+        raise ValueError(f"{args.out} is there already. Name another file, or add --overwrite.")
     from mer_hf.interchange.formats import WRITERS, read_coding
 
     coding = read_coding(args.source)
     WRITERS[suffixes[args.out.suffix.lower()]](args.out, coding)
-    return f"{len(coding.kept)} events written to {args.out}."
+    return f"{counted(len(coding.kept), 'event')} written to {args.out}."
 
 
 def summary(found: "Agreement") -> str:
     """Write an agreement as a few lines for a reader."""
     f1 = "-" if found.f1 is None else f"{found.f1:.2f}"
     lines = [
-        f"{len(found.pairs)} events in both, {found.only_a} only in A, {found.only_b} only in B; "
+        f"{counted(len(found.pairs), 'event')} in both, {found.only_a} only in A, {found.only_b} only in B; "
         f"F1 of events that overlap by half: {f1}",
         f"{'':<16}{'kappa':>7}{'time in A':>11}{'time in B':>11}",
     ]

@@ -10,7 +10,19 @@ from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
 from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
-from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
+from .terminal import (
+    FACE,
+    IMAGE_SUFFIXES,
+    JSON,
+    MODEL,
+    argument,
+    bar,
+    check_output,
+    command,
+    counted,
+    flag,
+    number,
+)
 
 if TYPE_CHECKING:
     from mer_hf.inference.long_video import Interval, LongVideo
@@ -131,7 +143,7 @@ def summary(video: "LongVideo", every: bool = False) -> str:
     lines = [
         f"{len(expressions)} of {len(video.intervals)} motions{of} in {clock(video.duration_s)} look like "
         f"expressions to {video.model} (micro-expressions: {brief}, longer: {len(expressions) - brief}); "
-        f"{len(video.blinks)} blinks.{rest}"
+        f"{counted(len(video.blinks), 'blink')}.{rest}"
     ]
     if listed:
         lines.append(f"{'person':>6}{HEADER}" if several else HEADER)

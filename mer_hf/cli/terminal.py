@@ -109,6 +109,11 @@ def options_of(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 blink` or `2 blinks`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
     """Refuse a file that cannot be written before the work for it is done."""
     if path is None:

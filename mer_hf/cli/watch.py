@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .exports import CODING_ARGUMENTS, check_exports, write_exports
 from .spot import HEADER, clock, row
-from .terminal import MODEL, argument, check_output, command, flag, number, visible_stderr
+from .terminal import MODEL, argument, check_output, command, counted, flag, number, visible_stderr
 
 if TYPE_CHECKING:
     from mer_hf.inference.live import Background, Update
@@ -145,8 +145,9 @@ def _summary(work: "Background", note: str, as_json: bool) -> str:
     if as_json:
         return json.dumps(counts | {"note": note})
     lines = [
-        f"{clock(found.duration_s)} watched: {counts['expressions']} expressions "
-        f"({counts['micro_expressions']} micro-expressions), {counts['other_motions']} other motions, "
-        f"{counts['blinks']} blinks; {counts['frames']} frames, {counts['dropped']} dropped."
+        f"{clock(found.duration_s)} watched: {counted(counts['expressions'], 'expression')} "
+        f"({counted(counts['micro_expressions'], 'micro-expression')}), "
+        f"{counted(counts['other_motions'], 'other motion')}, {counted(counts['blinks'], 'blink')}; "
+        f"{counted(counts['frames'], 'frame')}, {counts['dropped']} dropped."
     ]
     return "\n".join([*lines, *([f"warning  {note}"] if note else []), LEVEL_OF_THE_ART])

@@ -6,6 +6,7 @@ one by how much their intervals overlap (intersection over union), so that all p
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -49,6 +50,11 @@ def agreement(a: Coding, b: Coding) -> Agreement:
         ValueError: If they are of different videos.
     """
     if a.sha256 and b.sha256 and a.sha256 != b.sha256:
+        names = {Path(each.video).name for each in (a, b)}
+        if len(names) == 1:
+            raise ValueError(
+                f"{names.pop()} was changed or replaced between the two codings: its bytes differ."
+            )
         raise ValueError(f"the codings are of different videos ({a.video} and {b.video}).")
     of_a, of_b = _expressions(a), _expressions(b)
     pairs = [_pair(of_a, of_b, i, j, overlap) for i, j, overlap in _matched(of_a, of_b)]

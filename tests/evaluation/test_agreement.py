@@ -60,6 +60,8 @@ def test_without_events_nothing_is_claimed(ana):
     found = agreement(Coding(), Coding())
     assert found.f1 is None and found.kappas == {"any expression": {"kappa": None, "a": 0.0, "b": 0.0}}
     with pytest.raises(ValueError, match="of different videos"):
+        agreement(ana, replace(ana, sha256="11", video="other.mp4"))
+    with pytest.raises(ValueError, match=f"{ana.video} was changed or replaced between"):
         agreement(ana, replace(ana, sha256="11"))
 
 
@@ -67,7 +69,12 @@ def test_the_command_prints_and_draws(ana, tmp_path, capfd):
     ana.save(tmp_path / "ana.json")
     ben = ana.changed(0, "Ben", onset_s=1.1).changed(2, "Ben", status="rejected")
     ben.save(tmp_path / "ben.json")
-    assert main(["convert-coding", str(tmp_path / "ben.json"), str(tmp_path / "ben.eaf")]) == 0
+    conversion = ["convert-coding", str(tmp_path / "ben.json"), str(tmp_path / "ben.eaf")]
+    assert main(conversion) == 0
+    coded = (tmp_path / "ben.eaf").read_bytes()
+    assert main(conversion) == 2 and (tmp_path / "ben.eaf").read_bytes() == coded
+    assert "ben.eaf is there already" in capfd.readouterr().err
+    assert main([*conversion, "--overwrite"]) == 0
     plot = str(tmp_path / "both.png")
     assert main(["agreement", str(tmp_path / "ana.json"), str(tmp_path / "ben.eaf"), "--plot", plot]) == 0
     out = capfd.readouterr().out
