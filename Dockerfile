@@ -4,7 +4,7 @@ FROM python:3.13-slim
 
 RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 visitor
-WORKDIR /home/visitor/mer_hf
+WORKDIR /srv/mer_hf
 COPY . .
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu --constraint constraints.txt ".[space]"
 

@@ -92,6 +92,11 @@ build/htnet-synthetic/model.safetensors: $(STAMP)
 build/%-synthetic/model.safetensors: $(STAMP)
 	@$(TRAIN) --recipe $*-synthetic --output-dir build/$*-synthetic
 
+# The estimate of action units; it goes beside mer_hf/face/action_units.py. FaceSleuth takes its answers, in training too.
+build/action_units.safetensors: $(STAMP)
+	@mkdir -p build
+	$(PY) -m mer_hf.training.unit_estimator $@
+
 clean:
 	@rm -rf build dist .pytest_cache .ruff_cache tests/screenshots
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -189,7 +189,7 @@ class TrainingConfig:
             raise TrainingError("--generator belongs to --data synthetic.")
         if self.action_unit_weight and self.data != "synthetic":
             raise TrainingError(
-                "--action-unit-weight belongs to --data synthetic, whose strengths are known."
+                "--action-unit-weight belongs to --data synthetic, whose strengths are known: pass 0."
             )
         if (self.train_on or self.test_on) and self.protocol != "cross":
             raise TrainingError("--train-on and --test-on belong to --protocol cross.")

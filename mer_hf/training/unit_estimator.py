@@ -30,14 +30,15 @@ from .data import draw
 
 SETTINGS = FaceSettings(blink=0.0)
 """Blinks are drawn here, because the estimate has to name them."""
-CODED, MIXED, BLINKS = 0.5, 0.35, 0.15
-"""Shares of faces that show what is coded for a class, and any one to three units; the rest keeps still. A
-blink comes to any of them."""
-LEAST_SHARE, LEAST_PX, PLAIN_PX = 0.25, 0.2, 0.6
+CODED, MIXED, BLINKS = 0.5, 0.35, (0.5, 0.15)
+"""Shares of faces that show what is coded for a class, and any one to three units; the rest shows nothing.
+Lids close in half of the rest, so that a blink alone is known, and in some of the others."""
+LEAST_SHARE, LEAST_PX, PLAIN_PX = 0.25, 0.2, 0.7
 """A unit counts as shown from this share of the strongest one on, and from this motion at an interocular
 distance of 60 on; from the last one on, that anything moves cannot be noise."""
 HEAD = (1.0, 1.0, 0.5, 0.3, 0.7, 0.7)
 """Shares of shifts, roll, nearing, and of turns to the side and up."""
+BESIDE_LIDS = np.array([name in ("AU1", "AU2", "AU4", "AU5", "AU6", "AU7") for name in VOCABULARY])
 HALVES = 0.3
 """Share of faces whose halves come from two."""
 MIDLINE = np.array([unit.midline for unit in TABLE])
@@ -64,7 +65,7 @@ class Shown:
             px /= _largest(units, basis)
             units = {name: (px * left, px * right) for name, (left, right) in units.items()}
         moving = dict(units)
-        if rng.random() < BLINKS:
+        if rng.random() < BLINKS[bool(units)]:
             px = float(rng.uniform(2, 11))
             moving["AU45"] = (px, px)
             basis |= personal_basis(rng, {"AU45": (1, 1)}, SETTINGS)
@@ -100,8 +101,9 @@ def targets_of(amounts: np.ndarray) -> np.ndarray:
 
 
 def is_shown(amounts: np.ndarray) -> np.ndarray:
-    """Return which units count as shown, for amounts `(N, 2, 21)` in pixels; a blink does not hide others."""
+    """Return which units count as shown, for amounts `(N, 2, 21)` in pixels; a blink hides some."""
     strongest = amounts[..., :-1].max(axis=(1, 2), keepdims=True)
+    strongest = np.where(BESIDE_LIDS, np.maximum(strongest, amounts[:, :1, -1:]), strongest)
     shown = (amounts >= LEAST_SHARE * strongest) & (amounts >= LEAST_PX)
     shown[..., -1] = amounts[..., -1] > 1
     return shown

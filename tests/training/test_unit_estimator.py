@@ -20,13 +20,16 @@ def test_a_sample_is_a_function_of_seed_and_index():
     assert 0.08 < np.mean(counts == 0) < 0.22 and counts.max() > 2
 
 
-def test_a_unit_is_shown_from_a_quarter_of_the_strongest_on_whatever_the_lids_do():
+def test_a_unit_is_shown_from_a_quarter_of_the_strongest_on_and_a_blink_hides_what_is_beside_it():
     amounts = np.zeros((1, 2, 21), np.float32)
     amounts[0, :, :4] = [(2.0, 0.6, 0.4, 0.0), (2.0, 0.4, 0.6, 0.0)]
-    amounts[0, :, -1] = 9.0
+    amounts[0, :, AU12] = 1.0
     shown = is_shown(amounts)[0]
     assert shown[:, :4].tolist() == [[True, True, False, False], [True, False, True, False]]
-    assert shown[:, -1].all() and not is_shown(amounts / 20).any()
+    assert shown[:, AU12].all() and not is_shown(amounts / 20).any()
+    amounts[0, :, -1] = 9.0
+    shown = is_shown(amounts)[0]
+    assert shown[:, -1].all() and shown[:, AU12].all() and not shown[:, :4].any()
     assert targets_of(amounts)[0].tolist() == [*shown.ravel().tolist(), True]
     assert not targets_of(amounts / 20).any()
 
