@@ -147,6 +147,8 @@ def bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
                 bar.reset()
             bar.total = total
             bar.update(done - bar.n)
+            if done == total:
+                bar.refresh()  # quick work ends before the bar would be drawn again
 
         yield progress
 
