@@ -30,7 +30,7 @@ STRONG_HEAD = 0.7
 """Spread of the head's motion, relative to the expression's peak, where the head moves much."""
 
 LARGEST_TVL1_PX = 112
-"""Largest picture measured with TV-L1, which takes a second for the next size."""
+"""Largest picture measured with TV-L1, whose time grows with the picture."""
 
 
 @dataclass(frozen=True)
