@@ -339,10 +339,10 @@ def find_faces(frames: np.ndarray, face: int | None) -> tuple[int, np.ndarray, n
             raise _no_face(frames)
         box, boxes, number = _numbered(faces, turned_back(turn, frames.shape), face)
         more = _quarters_to_original(detector, turned(turn), faces, box)
-        if more:  # the same boxes as in a clip that is upright
+        again = _same_faces(detector, turned((turn + more) % 4)) if more else []
+        if again:  # the same boxes as in a clip that is upright
             turn = (turn + more) % 4
-            faces = _same_faces(detector, turned(turn))
-            box, boxes, number = _numbered(faces, turned_back(turn, frames.shape), face)
+            box, boxes, number = _numbered(again, turned_back(turn, frames.shape), face)
     return turn, box, boxes, number
 
 

@@ -287,3 +287,13 @@ def test_the_first_import_of_mediapipe_is_late_and_quiet():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" and done.stdout == ""
+
+
+def test_a_face_that_is_lost_when_the_picture_is_turned_stays_as_it_was_found(monkeypatch):
+    clip = still_clip(on_canvas((1.0, 200, 70)))
+    searched = tracking._same_faces
+    monkeypatch.setattr(tracking, "_quarters_to_original", lambda *_: 1)
+    monkeypatch.setattr(
+        tracking, "_same_faces", lambda *args, in_tiles=False: searched(*args) if in_tiles else []
+    )
+    assert tracking.find_faces(clip.frames, None)[0] == 0
