@@ -10,10 +10,11 @@ import numpy as np
 
 from mer_hf.synthetic.clips import LabelledClip, Motion, render_clip
 from mer_hf.synthetic.expressions import CLASSES, draw_expression
+from mer_hf.synthetic.faces import FaceSettings
 from mer_hf.synthetic.flow_maps import FlowMapSettings, log_uniform, personal_basis
 from mer_hf.video.clip import compressed
 
-MUSCLES = FlowMapSettings(muscle=0.3, contraction=0.5)
+MUSCLES = FlowMapSettings(muscle=0.3, contraction=0.5, reach=FaceSettings.reach)
 DURATION_S = 1.6
 FRAME_RATES = (25.0, 30.0, 30.0, 50.0, 60.0, 100.0)
 ORDINARY_RATES = (15.0, 24.0, 25.0, 30.0, 30.0, 60.0)

@@ -49,7 +49,8 @@ class FaceSettings:
     Pixels are those of a face whose eye centres lie 60 apart, shares are probabilities.
 
     Attributes:
-        class_shares (`tuple`): Of negative, positive, surprise; by default those of the MEGC2019 composite.
+        class_shares (`tuple`): Of negative, positive, surprise; by default more even than recorded sets are,
+            or a network in doubt would call everything negative.
         photograph (`float`): Share of photographs, bent and tinted, for testing; the rest is drawn.
         photographs (`tuple[str, ...]`): Those that are used.
         muscle (`float`): Spread (log) of the muscles' reach, strength and direction.
@@ -85,11 +86,11 @@ class FaceSettings:
             and aligned as in any other clip; needs mediapipe.
     """
 
-    class_shares: tuple[float, float, float] = FlowMapSettings.class_shares
+    class_shares: tuple[float, float, float] = (0.4, 0.3, 0.3)
     photograph: float = 0.0
     photographs: tuple[str, ...] = PHOTOGRAPHS[:1]
     muscle: float = 0.3
-    reach: tuple[float, float] = FlowMapSettings.reach
+    reach: tuple[float, float] = (0.6, 1.2)
     contraction: float = 0.5
     texture: float = 0.12
     relight: float = 0.5

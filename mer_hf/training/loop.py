@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from mer_hf import __version__
 from mer_hf.evaluation import metrics
+from mer_hf.loading import takes_flow_maps
 from mer_hf.utils.files import writing
 from mer_hf.utils.provenance import git_commit
 
@@ -70,6 +71,8 @@ class Trainer:
         else:
             rows = np.arange(len(recorded.table)) if rows is None else rows
             self.source = RecordedSource(config, recorded, rows, self.started_with, rank, processes)
+        if not takes_flow_maps(processor):
+            convolve_channels_last(model)
         trained = WithActionUnits(model) if config.action_unit_weight else model
         self.total_steps = config.max_steps or config.epochs * self.source.steps_per_epoch
         optimizer = make_optimizer(trained, config)
@@ -242,6 +245,13 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
             "Start them with torchrun, one per GPU."
         )
     return accelerator
+
+
+def convolve_channels_last(model: torch.nn.Module) -> None:
+    """Keep the weights of convolutions in the order in which they are a third faster on faces."""
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.to(memory_format=torch.channels_last)
 
 
 def _load_weights(models: list[torch.nn.Module], folder: str) -> None:
