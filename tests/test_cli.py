@@ -64,6 +64,12 @@ def refused(capfd, *arguments) -> str:
     return errors
 
 
+def test_a_file_whose_name_begins_with_a_dash_is_told_from_an_option(tmp_path, monkeypatch, capfd):
+    (tmp_path / "-clip.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    assert "Write ./-clip.mp4 for the file" in refused(capfd, "predict", "-clip.mp4")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["predict"]])
 def test_parsing_imports_nothing_heavy(arguments):
     done = subprocess.run(

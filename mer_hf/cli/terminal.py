@@ -21,6 +21,13 @@ _kept_stderr: list[int] = []
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, the same for every command."""
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse, and say so where the name of a file is taken for an option."""
+        for name in sys.argv[1:] if args is None else args:
+            if name.startswith("-") and Path(name).is_file():
+                self.exit(2, f"mer-hf: error: {name} looks like an option. Write ./{name} for the file.\n")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Report an error in one line, and end the process with code 2."""
         self.exit(2, f"mer-hf: error: {message}. Run {self.prog} --help.\n")

@@ -58,11 +58,7 @@ def vary_light(inputs: Inputs, largest: float, generator: torch.Generator) -> In
     lit = pixel_values + light * largest * torch.rand(count, 1, 1, 1, 1, generator=generator)
     mirrored = torch.rand(count, generator=generator) < 0.5
     lit[mirrored] = lit[mirrored].flip(-1)
-    varied = inputs | {"pixel_values": lit}
-    if "strengths" in inputs:
-        varied["strengths"] = torch.where(
-            mirrored[:, None, None], inputs["strengths"].flip(1), inputs["strengths"]
-        )
+    varied = _mirrored(inputs, mirrored) | {"pixel_values": lit}
     if "action_units" in inputs:
         kept = torch.rand(count, 1, generator=generator) >= 1 / 3
         varied["action_units"] = inputs["action_units"] * kept
@@ -73,7 +69,7 @@ def move_faces(inputs: Inputs, rotation_deg: float, shift_px: int, generator: to
     """Mirror half of the clips, and turn and shift each a little, all frames of a clip alike.
 
     MMNet and FaceSleuth are trained with this: rotation to the nearest pixel, then a crop of what was padded
-    with 0.
+    with 0. `strengths` of action units are mirrored with the clip.
     """
     pixel_values = inputs["pixel_values"]
     count, frames, channels, size, _ = pixel_values.shape
@@ -87,7 +83,15 @@ def move_faces(inputs: Inputs, rotation_deg: float, shift_px: int, generator: to
     flat = pixel_values.flatten(1, 2)  # (B, F * C, S, S)
     grid = affine_grid(torch.stack(rows, dim=1), list(flat.shape), align_corners=False)
     moved = grid_sample(flat, grid, mode="nearest", align_corners=False)
-    return inputs | {"pixel_values": moved.unflatten(1, (frames, channels))}
+    return _mirrored(inputs, mirror < 0) | {"pixel_values": moved.unflatten(1, (frames, channels))}
+
+
+def _mirrored(inputs: Inputs, mirrored: torch.Tensor) -> Inputs:
+    """Exchange the sides of the `strengths` of action units `(B, 2, 21)`, if there are any, of some clips."""
+    if "strengths" not in inputs:
+        return inputs
+    strengths = inputs["strengths"]
+    return inputs | {"strengths": torch.where(mirrored[:, None, None], strengths.flip(1), strengths)}
 
 
 def mix_pairs(

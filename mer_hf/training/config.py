@@ -96,7 +96,7 @@ class TrainingConfig:
     cache_dir: str | None = _data(None, "keep drawn sets in this folder for the next run")
     augment_noise: float = _data(0.0, "largest augmentation noise, in the unit of the input", least=0)
     augmentation: str = _data(
-        "none", "faces: mirror, turn and shift all frames of a recorded clip alike", choices=("none", "faces")
+        "none", "faces: mirror, turn and shift all frames of a clip alike", choices=("none", "faces")
     )
     rotation_deg: float = _data(3.0, "largest rotation of --augmentation faces", least=0, most=180)
     shift_px: int = _data(15, "largest shift of --augmentation faces, in input pixels", least=0, most=1000)

@@ -5,6 +5,7 @@ epoch, process). A run's position in its data is a number, so nothing else is ne
 """
 
 import gc
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from mer_hf.synthetic.record import fingerprint
 from mer_hf.utils.files import replacing
 from mer_hf.utils.untrusted import read_npz
 
-from .augmentation import generator_of, vary
+from .augmentation import generator_of, move_faces, vary
 from .config import MAX_SEED, TrainingConfig, TrainingError
 from .samples import Arrays, Faces, FlowMapSamples
 
@@ -79,7 +80,7 @@ class SyntheticSource:
             share = f"{indices.start}-{indices.stop}-{indices.step}"
             path = Path(self.config.cache_dir) / f"{kind.key()}-{seed}-{share}-{fingerprint()}.npz"
             if path.is_file():
-                return read_npz(path)
+                return read_npz(path, most_bytes=math.inf)  # what a run itself has kept
         parts, hidden = [], self.rank > 0
         with tqdm(total=len(indices), desc="drawing samples", unit=kind.unit, disable=hidden) as bar:
             for part in draw(kind.view(seed, size), indices, 64, self.config.num_workers):
@@ -118,6 +119,8 @@ class SyntheticSource:
             generator = generator_of([self.config.seed, epoch, self.rank, position])
             inputs = {name: tensor.float() for name, tensor in inputs.items()}
             augmented = vary(inputs, self.config.augment_noise, generator)
+            if self.config.augmentation == "faces" and inputs["pixel_values"].ndim == 5:
+                augmented = move_faces(augmented, self.config.rotation_deg, self.config.shift_px, generator)
             yield augmented | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
 
     def _fresh(self, epoch: int, first: int, last: int):

@@ -200,16 +200,19 @@ def read_records(
 # --- arrays -------------------------------------------------------------------------------------------------
 
 
-def read_npz(path: Path, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+def read_npz(
+    path: Path, names: tuple[str, ...] | None = None, most_bytes: float | None = None
+) -> dict[str, np.ndarray]:
     """Read arrays of an .npz file, by default all; sizes are taken from headers before anything is read."""
+    most_bytes = MOST_ARRAY_BYTES if most_bytes is None else most_bytes
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
             if missing := [name for name in names or () if name not in members]:
                 raise ValueError(f"no array {', '.join(missing)}")
             chosen = {name: members[name] for name in names or members}
-            if sum(entry.file_size for entry in chosen.values()) > MOST_ARRAY_BYTES:
-                raise ValueError(f"more than {MOST_ARRAY_BYTES:,} bytes of arrays")
+            if sum(entry.file_size for entry in chosen.values()) > most_bytes:
+                raise ValueError(f"more than {most_bytes:,} bytes of arrays")
             return {name: _read_array(archive, name, entry) for name, entry in chosen.items()}
     except Exception as error:  # zipfile, zlib and numpy raise exceptions of every kind
         raise ValueError(f"{path} cannot be read ({in_one_line(error)}).") from error
