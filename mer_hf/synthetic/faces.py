@@ -16,7 +16,9 @@ from mer_hf.face.tracking import FaceError, FaceGeometry, track_face
 from mer_hf.video.clip import Clip, compressed
 
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
-from .flow_maps import FlowMapSettings, Stream, expose, eye_motion, log_uniform, personal_basis, smooth_noise
+from .flow_maps import (
+    STRONG_HEAD, FlowMapSettings, Stream, expose, eye_motion, log_uniform, personal_basis, smooth_noise,
+)  # fmt: skip
 from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
 from .template import Operator, carry, face_template, spread_operator
@@ -29,6 +31,9 @@ FILM_FPS = 60.0
 
 GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
 """Where the eyes lie: as the pipeline aligns them by default."""
+
+HEAD = (0.25, 0.25, 1.0, 1.0, 0.4, 0.4)
+"""Shares of shifts, roll, nearing, and of turns to the side and up in what is left of the head's motion."""
 
 BASE_INTEROCULAR_PX = 110.0
 BASE_SIDE = 380
@@ -68,6 +73,9 @@ class FaceSettings:
         apex_at (`tuple`): Where the apex lies between onset and offset.
         ends (`float`): How far the first and the last of more than two frames lie from the true onset and
             offset at most, as a share of the expression's length: spotting is not exact.
+        head (`float`): Spread of what registration leaves of the head's motion, relative to the peak.
+        strong_head (`float`): Share of samples in which that spread is `STRONG_HEAD`.
+        stray (`float`): Largest spread of smooth motion that belongs to no action unit, relative to the peak.
         identity (`float`): Standard deviation of the smooth bending of the face, in interocular distances.
         shift (`float`): Largest shift of the crop, as a share of its side.
         scale (`float`): Largest relative change of its scale.
@@ -102,6 +110,9 @@ class FaceSettings:
     gaze: float = 0.1
     apex_at: tuple[float, float] = (0.35, 0.6)
     ends: float = 0.2
+    head: float = 0.15
+    strong_head: float = 0.1
+    stray: float = 0.08
     identity: float = 0.04
     shift: float = 0.03
     scale: float = 0.05
@@ -365,8 +376,29 @@ def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, 
     if activations:
         moved = vertex_displacement(activations, basis or personal_basis(rng, activations, settings))
         moved *= peak_px / np.linalg.norm(moved, axis=1).max()
+    if settings.head:
+        moved += peak_px * _head(rng, settings)
     moved = (moved + eye_motion(rng, settings)) * unit_px
-    return look_up(cv2.GaussianBlur(carry(moved, face.spread), (0, 0), 1.0), to_base / STEP)
+    field = look_up(cv2.GaussianBlur(carry(moved, face.spread), (0, 0), 1.0), to_base / STEP)
+    if not settings.stray:
+        return field
+    stray = cv2.resize(smooth_noise(rng, 4, 2, 28), field.shape[:2], interpolation=cv2.INTER_CUBIC)
+    return field + np.float32(rng.uniform(0, settings.stray) * peak_px * unit_px) * stray
+
+
+def _head(rng, settings) -> np.ndarray:
+    """Draw what registration leaves of the head's motion: shift, roll, nearing and turns, `(468, 2)`.
+
+    On recorded motion (`benchmarks.recordings`, the dev part), roll and nearing are about a tenth of the
+    expression's peak at an interocular distance from the middle of the face, the others less.
+    """
+    x, y, depth = face_template()[0].T
+    spread = STRONG_HEAD if rng.random() < settings.strong_head else settings.head
+    size = spread * abs(rng.standard_normal())
+    right, down, roll, nearing, yaw, pitch = rng.normal(0, 1, 6) * size * HEAD
+    u = right - roll * y + nearing * x - yaw * depth
+    v = down + roll * x + nearing * y - pitch * depth
+    return np.stack([u, v], axis=1)
 
 
 def _places(points_xy: np.ndarray, to_base: np.ndarray) -> np.ndarray:

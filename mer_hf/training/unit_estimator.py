@@ -28,7 +28,7 @@ from mer_hf.utils.files import replacing
 
 from .data import draw
 
-SETTINGS = FaceSettings(blink=0.0, reach=FlowMapSettings.reach)
+SETTINGS = FaceSettings(blink=0.0, reach=FlowMapSettings.reach, head=0.0, strong_head=0.0, stray=0.0)
 """Blinks are drawn here, because the estimate has to name them."""
 CODED, MIXED, BLINKS = 0.5, 0.35, (0.5, 0.15)
 """Shares of faces that show what is coded for a class, and any one to three units; the rest shows nothing.

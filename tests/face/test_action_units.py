@@ -19,7 +19,9 @@ from mer_hf.synthetic.clips import EXAMPLES, Motion, render_clip
 from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, render_face
 
 SEED = 2**31 + 7  # not one of those the table was fitted on
-SETTINGS = FaceSettings(blink=0, gaze=0, noise=(0.5, 1.5), compressed=0, muscle=0)
+SETTINGS = FaceSettings(
+    blink=0, gaze=0, noise=(0.5, 1.5), compressed=0, muscle=0, head=0, strong_head=0, stray=0
+)
 SHOWN = [unit.name for unit in TABLE if not unit.hidden]
 TWO_SIDED = [unit.name for unit in TABLE if not unit.hidden and not unit.midline]
 

@@ -9,7 +9,7 @@ from mer_hf.synthetic.faces import GEOMETRY, FaceSettings, SyntheticFaces, rende
 QUIET = FaceSettings(
     muscle=0, blink=0, gaze=0, peak_px=(3.0, 3.0), identity=0, shift=0, scale=0, roll_deg=0,
     residual_px=0, gain=0, light_levels=0, noise=(0.2, 0.2), blur_px=0, compressed=0, coded=0,
-    texture=0, relight=0, gray=0, soft=0,
+    texture=0, relight=0, gray=0, soft=0, head=0, strong_head=0, stray=0,
 )  # fmt: skip
 """Nothing but the expression."""
 
@@ -82,7 +82,7 @@ def test_more_frames_run_from_onset_over_apex_to_offset():
 def test_classes_come_in_their_shares_and_drawn_faces_differ():
     faces = SyntheticFaces(0, 400)
     drawn = np.bincount([faces.begin(i)[1].label for i in range(400)], minlength=3)
-    assert np.allclose(drawn / 400, np.array([250, 109, 83]) / 442, atol=0.06)  # as in the composite
+    assert np.allclose(drawn / 400, faces.settings.class_shares, atol=0.06)
     samples = [faces[i] for i in range(6)]
     assert len({sample["frames"].tobytes() for sample in samples}) == 6
     for i, sample in enumerate(samples):
@@ -111,6 +111,18 @@ def test_a_person_is_pictured_as_other_cameras_would(changes, seen):
         for each in (dict.fromkeys(changes, 1e-9), changes)
     )
     assert seen(first[0], second[0]) and np.abs(second[0].astype(int) - second[1]).max() <= 1
+
+
+@pytest.mark.parametrize("setting", ["head", "stray"])
+def test_the_head_and_stray_motion_move_a_face_without_an_expression(setting):
+    """By something like a share of the peak, which is 3 px at an interocular distance of 60."""
+    moved = []
+    for amount in (0.0, 0.5):
+        settings = faces.replace(QUIET, contraction=0.0, **{setting: amount})
+        flows = [optical_flow(*rendered({}, settings=settings, seed=seed)[0]) for seed in range(4)]
+        moved.append(np.mean([np.linalg.norm(flow[60:180, 50:174], axis=2).mean() for flow in flows]))
+    peak = 3.0 * GEOMETRY["size"] * GEOMETRY["interocular_fraction"] / 60
+    assert moved[0] < 0.02 * peak and 0.05 * peak < moved[1] < peak
 
 
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"size": -1}, {"start": -1}, {"num_frames": 1}])
