@@ -42,12 +42,13 @@ def models(args: argparse.Namespace) -> str:
     ),
     *PUBLISHING,
     argument("--benchmark", "OWNER/NAME", "dataset on the Hub that the report was measured on"),
+    ("--onnx", {"action": argparse.BooleanOptionalAction, "help": "also as ONNX (default: if it can be)"}),
 )
 def push(args: argparse.Namespace) -> str:
     """Publish a checkpoint, or a run with all its folds, on the Hub."""
     from mer_hf.hub.push import push
 
-    options = options_of(args, "private", "revision", "benchmark", "dry_run")
+    options = options_of(args, "private", "revision", "benchmark", "onnx", "dry_run")
     with _transfers_shown():
         return push(args.checkpoint, args.repo_id, **options)
 
