@@ -1,0 +1,176 @@
+"""Measure the bundled networks and simple ones on the fixed evaluation set, and write docs/leaderboard.md.
+
+    python -m benchmarks.leaderboard                  # everything, then the page: `make leaderboard`
+    python -m benchmarks.leaderboard --samples 1000   # the small networks on fewer maps
+    python -m benchmarks.leaderboard --only-page      # the page from the newest result file
+
+The set is described in `mer_hf/evaluation/benchmark_set.py`; `mer-hf push-synthetic --evaluation` publishes it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.__main__ import FOLDER, keep, show
+from mer_hf.evaluation.benchmark_set import CLIPS, LEVELS, MAPS, level_clips, level_maps, seed_of
+from mer_hf.evaluation.clip_results import evaluate_clips
+from mer_hf.evaluation.evaluate import predict_flow_maps
+from mer_hf.evaluation.metrics import uf1
+from mer_hf.loading import bundled_names, load
+from mer_hf.synthetic import CLASSES, FlowMapSettings, SyntheticFlowMaps
+from mer_hf.training.baselines import (
+    normalized,
+    off_apexnet_sized,
+    small_flow_cnn,
+    sssnet_sized,
+    train_small_cnn,
+)
+from mer_hf.utils.provenance import git_commit
+
+PAGE = FOLDER.parent / "docs" / "leaderboard.md"
+SMALL = {
+    "STSTNet-sized": small_flow_cnn,
+    "Off-ApexNet-sized": off_apexnet_sized,
+    "SSSNet-sized": sssnet_sized,
+}
+SAMPLES, EPOCHS, SEED = 16_000, 12, 0
+
+
+def of_nobody(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the answers of two that look at nothing."""
+    rng = np.random.default_rng(SEED)
+    return {
+        "majority": np.full(len(labels), np.bincount(labels).argmax()),
+        "random": rng.integers(len(CLASSES), size=len(labels)),
+    }
+
+
+def train_small(samples: int) -> dict[str, torch.nn.Module]:
+    """Train the small networks on the same synthetic maps."""
+    data = SyntheticFlowMaps(SEED, samples, FlowMapSettings())
+    rows = [data[index] for index in range(samples)]
+    maps = normalized(np.stack([row["flow"] for row in rows]))
+    labels = torch.tensor([int(row["label"]) for row in rows])
+    return {
+        name: train_small_cnn(maps, labels, len(CLASSES), SEED, build, EPOCHS)
+        for name, build in SMALL.items()
+    }
+
+
+def on_maps(samples: int, count: int) -> dict[str, float]:
+    """Return UF1 on the flow maps, by level and network."""
+    small, (htnet, processor), result = train_small(samples), load("htnet"), {}
+    for level in LEVELS:
+        drawn = level_maps(level, count)
+        flow, labels = drawn["flow"], drawn["label"].astype(int)
+        answers = {"htnet-synthetic": predict_flow_maps(htnet, processor, flow).argmax(1)}
+        with torch.no_grad():
+            maps = normalized(flow)
+            answers |= {name: model(maps).argmax(1).numpy() for name, model in small.items()}
+        for name, predictions in (answers | of_nobody(labels)).items():
+            result[f"maps: {name}: {level}"] = round(float(uf1(predictions, labels, len(CLASSES))), 3)
+    return result
+
+
+def on_clips(count: int, workers: int) -> dict[str, float]:
+    """Return the share of clips in which an expression was reported with its class, by level and network."""
+    names, result = bundled_names(), {}
+    for level in LEVELS:
+        by_name = evaluate_clips(names, level_clips(level, count), seed_of(level), workers)
+        labels = np.array([each.label for each in by_name[names[0]]])
+        shares = {name: np.mean([each.recognised for each in by_name[name]]) for name in names}
+        shares |= {name: np.mean(answer == labels) for name, answer in of_nobody(labels).items()}
+        result |= {f"clips: {name}: {level}": round(float(share), 3) for name, share in shares.items()}
+    return result
+
+
+def run(samples: int = SAMPLES, maps: int = MAPS, clips: int = CLIPS, workers: int = 1) -> dict:
+    """Return every number of the page."""
+    counts = {"samples": samples, "epochs": EPOCHS, "maps": maps, "clips": clips}
+    return counts | on_maps(samples, maps) | on_clips(clips, workers)
+
+
+def newest(folder: Path = FOLDER / "results") -> dict:
+    """Return the newest result file."""
+    files = [json.loads(path.read_text()) for path in folder.glob("*-leaderboard.json")]
+    return max(files, key=lambda each: each["date"])
+
+
+def table(result: dict, kind: str) -> str:
+    """Return the rows of one kind in Markdown, the best mean first."""
+    rows: dict[str, list[float]] = {}
+    for key, value in result.items():
+        if key.startswith(f"{kind}: "):
+            rows.setdefault(key.split(": ")[1], []).append(value)
+    ordered = sorted(rows.items(), key=lambda row: -sum(row[1]))
+    lines = [["", *LEVELS], ["---"] * (1 + len(LEVELS))]
+    lines += [[name, *(f"{value:.3f}" for value in values)] for name, values in ordered]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def page(kept: dict) -> str:
+    """Return docs/leaderboard.md."""
+    result = kept["result"]
+    return TEXT.format(
+        maps=table(result, "maps"), clips=table(result, "clips"), date=kept["date"][:10],
+        commit=kept["commit"][:10], num_maps=result["maps"], num_clips=result["clips"],
+        samples=result["samples"], epochs=result["epochs"], whole=SAMPLES,
+    )  # fmt: skip
+
+
+TEXT = """# Leaderboard
+
+Networks on one fixed evaluation set of people who do not exist, at four difficulties. The motion is 2 to 4 pixels large in `easy`, 1 to 2 in `medium`, 0.6 to 1 in
+`hard` and 0.3 to 0.6 in `hardest` (at 60 pixels between the eyes); noise, motion of the head and compression grow with it. The three classes are drawn alike.
+A good score here says that a network knows the generator's motion, and little about people.
+
+This page is written by `make leaderboard` from a file in `benchmarks/results/`: {date}, commit `{commit}`.
+
+## Flow maps
+
+UF1 on {num_maps} maps of each level. HTNet is the bundled checkpoint. The small networks have the sizes of published ones and are written from the papers'
+descriptions; they are not the authors' networks. They were trained for {epochs} epochs on the same {samples:,} synthetic maps (a whole run takes {whole:,}; HTNet's
+recipe takes 16,000, for 8 epochs, and a second task). `majority` gives the commonest class, `random` any.
+
+{maps}
+
+## Clips
+
+Share of {num_clips} clips of each level in which an expression was reported, with the right class, from the video alone: face, phases and class are all found by the
+pipeline. `majority` and `random` always report one.
+
+{clips}
+
+## Measure your own
+
+```bash
+mer-hf push-synthetic OWNER/NAME --evaluation     # publishes the set, with eval.yaml
+make leaderboard                                  # all rows, then this page
+```
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, keep the numbers, and write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.leaderboard", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="maps the small networks learn from")
+    parser.add_argument("--maps", type=int, default=MAPS, help="tested maps of a level")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="tested clips of a level")
+    parser.add_argument("--workers", type=int, default=2, help="processes for the clips")
+    parser.add_argument("--only-page", action="store_true", help="only write the page again")
+    args = parser.parse_args(argv)
+    if not args.only_page:
+        commit = git_commit() or "unknown"
+        result = run(args.samples, args.maps, args.clips, args.workers)
+        show("leaderboard", result)
+        keep("leaderboard", result, FOLDER / "results", commit)
+    PAGE.write_text(page(newest()))
+
+
+if __name__ == "__main__":
+    main()
