@@ -4,7 +4,7 @@
     python -m benchmarks.leaderboard --samples 1000   # the small networks on fewer maps
     python -m benchmarks.leaderboard --only-page      # the page from the newest result file
 
-The set is described in `mer_hf/evaluation/benchmark_set.py`; `mer-hf push-synthetic --evaluation` publishes it.
+`mer_hf/evaluation/benchmark_set.py` is the set; `mer-hf push-synthetic --evaluation` publishes it.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from mer_hf.training.baselines import (
 )
 from mer_hf.utils.provenance import git_commit
 
+TEMPLATE = FOLDER / "leaderboard.md.txt"
 PAGE = FOLDER.parent / "docs" / "leaderboard.md"
 SMALL = {
     "STSTNet-sized": small_flow_cnn,
@@ -93,10 +94,10 @@ def run(samples: int = SAMPLES, maps: int = MAPS, clips: int = CLIPS, workers: i
     return counts | on_maps(samples, maps) | on_clips(clips, workers)
 
 
-def newest(folder: Path = FOLDER / "results") -> dict:
-    """Return the newest result file."""
+def newest(folder: Path = FOLDER / "results") -> dict | None:
+    """Return the newest result file, if there is one."""
     files = [json.loads(path.read_text()) for path in folder.glob("*-leaderboard.json")]
-    return max(files, key=lambda each: each["date"])
+    return max(files, key=lambda each: each["date"], default=None)
 
 
 def table(result: dict, kind: str) -> str:
@@ -111,46 +112,16 @@ def table(result: dict, kind: str) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def page(kept: dict) -> str:
-    """Return docs/leaderboard.md."""
+def page(kept: dict | None) -> str:
+    """Return docs/leaderboard.md; without a result file it says that nothing was measured."""
+    head, measured, tail = TEMPLATE.read_text().split("<!-- measured -->\n")
+    if kept is None:
+        return f"{head}**Nothing has been measured yet:** no result file is there.\n{tail}"
     result = kept["result"]
-    return TEXT.format(
-        maps=table(result, "maps"), clips=table(result, "clips"), date=kept["date"][:10],
-        commit=kept["commit"][:10], num_maps=result["maps"], num_clips=result["clips"],
-        samples=result["samples"], epochs=result["epochs"], whole=SAMPLES,
-    )  # fmt: skip
-
-
-TEXT = """# Leaderboard
-
-Networks on one fixed evaluation set of people who do not exist, at four difficulties. The motion is 2 to 4 pixels large in `easy`, 1 to 2 in `medium`, 0.6 to 1 in
-`hard` and 0.3 to 0.6 in `hardest` (at 60 pixels between the eyes); noise, motion of the head and compression grow with it. The three classes are drawn alike.
-A good score here says that a network knows the generator's motion, and little about people.
-
-This page is written by `make leaderboard` from a file in `benchmarks/results/`: {date}, commit `{commit}`.
-
-## Flow maps
-
-UF1 on {num_maps} maps of each level. HTNet is the bundled checkpoint. The small networks have the sizes of published ones and are written from the papers'
-descriptions; they are not the authors' networks. They were trained for {epochs} epochs on the same {samples:,} synthetic maps (a whole run takes {whole:,}; HTNet's
-recipe takes 16,000, for 8 epochs, and a second task). `majority` gives the commonest class, `random` any.
-
-{maps}
-
-## Clips
-
-Share of {num_clips} clips of each level in which an expression was reported, with the right class, from the video alone: face, phases and class are all found by the
-pipeline. `majority` and `random` always report one.
-
-{clips}
-
-## Measure your own
-
-```bash
-mer-hf push-synthetic OWNER/NAME --evaluation     # publishes the set, with eval.yaml
-make leaderboard                                  # all rows, then this page
-```
-"""
+    values = {f"num_{kind}": result[kind] for kind in ("maps", "clips")}
+    values |= {f"{kind}_table": table(result, kind) for kind in ("maps", "clips")}
+    values |= {"date": kept["date"][:10], "commit": kept["commit"][:10], "whole": SAMPLES}
+    return head + measured.format(samples=result["samples"], epochs=result["epochs"], **values) + tail
 
 
 def main(argv: list[str] | None = None) -> None:

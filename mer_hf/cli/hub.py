@@ -87,12 +87,17 @@ def reproduce(args: argparse.Namespace) -> str:
     argument(
         "--seed", "S", "chooses the people (default: %(default)s)", type=number(int, bounds.SEED), default=0
     ),
+    flag("--evaluation", "the fixed evaluation set instead: flow maps and clips at four difficulties"),
 )
 def push_synthetic(args: argparse.Namespace) -> str:
-    """Draw flow maps and publish them on the Hub."""
+    """Draw flow maps, or the fixed evaluation set, and publish them on the Hub."""
+    from mer_hf.hub.push_evaluation import push_evaluation
     from mer_hf.hub.push_synthetic import push_synthetic
 
     options = options_of(args, "private", "revision", "dry_run")
+    if args.evaluation:
+        with _transfers_shown(), bar("drawing", "level") as progress:
+            return push_evaluation(args.repo_id, progress=progress, **options)
     with _transfers_shown(), bar("drawing", "subject") as progress:
         return push_synthetic(args.repo_id, args.subjects, args.seed, progress=progress, **options)
 
