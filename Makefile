@@ -8,7 +8,7 @@
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
 #   make PYTHON=/path/to/python3.13 demo                          chooses the interpreter
 
-.PHONY: help demo test test-slow fuzz audit dist docs space lint bench checkpoints clean
+.PHONY: help demo test test-slow fuzz audit dist docs space lint bench leaderboard checkpoints clean
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SHELLFLAGS := -eu -c
@@ -70,6 +70,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(PY) -m benchmarks $(ARGS)
+
+# Measures every row of docs/leaderboard.md and writes the page.
+leaderboard: $(STAMP)
+	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.leaderboard $(ARGS)
 
 # Trains the bundled checkpoints into build/ by their recipes (mer_hf/training/recipes), then calibrates and measures them there. -j2 trains
 # two at a time; an interrupted run is resumed, `make clean` starts over. One alone: make build/mmnet-synthetic/model.safetensors

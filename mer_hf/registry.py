@@ -55,10 +55,10 @@ class Architecture:
         classifier_class (`type`): Features and classifier.
         processor_class (`type`): From aligned faces to `pixel_values`.
         video_processor_class (`type`): From videos to `pixel_values`, with the settings of `processor_class`.
-        convert_module (`str`): Module whose `convert(path, out_dir, overrides)` turns the original's weights
-            into a folder of ours.
         looks_at (`str`): What it sees of a face, for tables.
         relevance_by (`str`): How its heat map is made and read, for those who look at the picture.
+        convert_module (`str`, *optional*): Module whose `convert(path, out_dir, overrides)` turns the
+            original's weights into a folder of ours, if there are such weights.
     """
 
     key: str
@@ -67,9 +67,9 @@ class Architecture:
     classifier_class: type[PreTrainedModel]
     processor_class: type[BaseImageProcessor]
     video_processor_class: type[VideoProcessorMixin]
-    convert_module: str
     looks_at: str
     relevance_by: str
+    convert_module: str | None = None
 
     def register(self) -> None:
         """Register with the Auto classes, so that saved folders also contain the architecture's code."""

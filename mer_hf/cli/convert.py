@@ -34,10 +34,9 @@ def convert(args: argparse.Namespace) -> str:
     """Turn an original checkpoint into a folder for from_pretrained."""
     from mer_hf.registry import ARCHITECTURES
 
-    if args.architecture not in ARCHITECTURES:
-        raise ValueError(
-            f"unknown architecture {args.architecture!r}. Choose one of {', '.join(ARCHITECTURES)}."
-        )
+    known = [key for key, architecture in ARCHITECTURES.items() if architecture.convert_module]
+    if args.architecture not in known:
+        raise ValueError(f"unknown architecture {args.architecture!r}. Choose one of {', '.join(known)}.")
     converter = importlib.import_module(ARCHITECTURES[args.architecture].convert_module)
     notes = converter.convert(args.original, args.out_dir, dict(args.config))
     return "\n".join([*notes, f"Written to {args.out_dir}."])

@@ -42,12 +42,13 @@ def models(args: argparse.Namespace) -> str:
     ),
     *PUBLISHING,
     argument("--benchmark", "OWNER/NAME", "dataset on the Hub that the report was measured on"),
+    ("--onnx", {"action": argparse.BooleanOptionalAction, "help": "also as ONNX (default: if it can be)"}),
 )
 def push(args: argparse.Namespace) -> str:
     """Publish a checkpoint, or a run with all its folds, on the Hub."""
     from mer_hf.hub.push import push
 
-    options = options_of(args, "private", "revision", "benchmark", "dry_run")
+    options = options_of(args, "private", "revision", "benchmark", "onnx", "dry_run")
     with _transfers_shown():
         return push(args.checkpoint, args.repo_id, **options)
 
@@ -86,12 +87,17 @@ def reproduce(args: argparse.Namespace) -> str:
     argument(
         "--seed", "S", "chooses the people (default: %(default)s)", type=number(int, bounds.SEED), default=0
     ),
+    flag("--evaluation", "the fixed evaluation set instead: flow maps and clips at four difficulties"),
 )
 def push_synthetic(args: argparse.Namespace) -> str:
-    """Draw flow maps and publish them on the Hub."""
+    """Draw flow maps, or the fixed evaluation set, and publish them on the Hub."""
+    from mer_hf.hub.push_evaluation import push_evaluation
     from mer_hf.hub.push_synthetic import push_synthetic
 
     options = options_of(args, "private", "revision", "dry_run")
+    if args.evaluation:
+        with _transfers_shown(), bar("drawing", "level") as progress:
+            return push_evaluation(args.repo_id, progress=progress, **options)
     with _transfers_shown(), bar("drawing", "subject") as progress:
         return push_synthetic(args.repo_id, args.subjects, args.seed, progress=progress, **options)
 

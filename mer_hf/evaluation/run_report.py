@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from mer_hf.data.table import task_digest
+from mer_hf.registry import ARCHITECTURES
 from mer_hf.utils.files import write_text
 from mer_hf.utils.provenance import sha256_of
 from mer_hf.utils.rendering import render
@@ -126,7 +127,7 @@ def _score_baselines(path: Path) -> dict[str, Scores]:
 def _published(model: str, num_classes: int) -> list[dict[str, Any]]:
     """Return published results on as many classes: of the same architecture, and of other methods."""
     results = yaml.safe_load((FOLDER / "published.yaml").read_text())["results"]
-    others = {"htnet", "mmnet", "hsta", "facesleuth"} - {model}
+    others = set(ARCHITECTURES) - {model}
     return [each for each in results if each["num_classes"] == num_classes and each["model"] not in others]
 
 

@@ -47,6 +47,7 @@ def model_card(
     caption: str = "",
     benchmark: str | None = None,
     folds: dict[str, Any] | None = None,
+    onnx: bool = False,
 ) -> ModelCard:
     """Write the card of a checkpoint.
 
@@ -58,6 +59,7 @@ def model_card(
         benchmark (`str`, *optional*): Dataset on the Hub that its report was measured on.
         folds (`dict`, *optional*): If the folds of a run lie beside it: `count`, `seeds`, and `default`, the
             name of the fold at the root.
+        onnx (`bool`, *optional*, defaults to `False`): Whether the network lies in `onnx/` too.
     """
     report = read_report(source.path / "report.json", {})
     record = read_record(source.path / "train_config.json", {})
@@ -93,6 +95,7 @@ def model_card(
         picture=PICTURE if caption else next(iter(pictures_of(source.path)), ""),
         caption=caption,
         folds=folds,
+        onnx=onnx,
         **_sections(folder / f"{key}.md"),
         **facts,
     )

@@ -4,6 +4,7 @@ session = onnxruntime.InferenceSession("out/model.onnx")
 (logits,) = session.run(None, {"pixel_values": pixel_values})
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from mer_hf.loading import file_beside, load, takes_flow_maps
 from mer_hf.training.samples import Faces, FlowMapSamples
 from mer_hf.utils.files import PREFIX, writing
 
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 20
 MODEL, INT8 = "model.onnx", "model_int8.onnx"
 FURTHER = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json", "calibration.json")
@@ -57,7 +59,8 @@ def export_onnx(name: str | Path, folder: str | Path, int8: bool = False) -> str
         ValueError: If the folder exists, or the exported network answers otherwise.
         ImportError: If the packages of the extra `onnx` are missing.
     """
-    _check_packages()
+    if missing := missing_package():
+        raise ImportError(f"{missing} is not installed. Run pip install 'mer_hf[onnx]'.")
     folder = Path(folder)
     if folder.exists():
         raise ValueError(f"{folder} exists. Name a folder that does not.")
@@ -87,13 +90,9 @@ def export_onnx(name: str | Path, folder: str | Path, int8: bool = False) -> str
     return "\n".join([f"Written to {folder}: opset {OPSET}.", *_lines(compared)])
 
 
-def _check_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"{error.name} is not installed. Run pip install 'mer_hf[onnx]'.") from error
+def missing_package() -> str | None:
+    """Return the package of the extra `onnx` that is not installed, if there is one."""
+    return next((name for name in PACKAGES if importlib.util.find_spec(name) is None), None)
 
 
 def synthetic_inputs(processor, count: int) -> dict[str, torch.Tensor]:
@@ -119,6 +118,8 @@ def _write(model, inputs: dict[str, torch.Tensor], path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # where the code lies on this machine
     program.save(path, external_data=False)
 
 

@@ -11,12 +11,15 @@ from mer_hf.training.config import read_record
 
 from .cards import model_card
 from .folder import Source, assemble, check, read_source
+from .onnx_export import export_onnx, missing_package
 from .picture import render_picture
 from .runs import FOLDS, Run, add_folds, is_run, make_root, read_run
 from .scores import eval_entries
 from .upload import check_name, plan, upload, validate
 
-REPLACED = (f"{FOLDS}/*", "*.safetensors", "*.safetensors.index.json")
+ONNX = "onnx"
+"""Folder of the exported network in a repository, where other tools look for it."""
+REPLACED = (f"{FOLDS}/*", f"{ONNX}/*", "*.safetensors", "*.safetensors.index.json")
 """Files of an earlier push that this one removes: they would be loaded in place of the new ones."""
 
 
@@ -27,6 +30,7 @@ def push(
     private: bool = False,
     revision: str | None = None,
     benchmark: str | None = None,
+    onnx: bool | None = None,
     dry_run: bool = False,
 ) -> str:
     """Publish a checkpoint, or a run with a protocol with all its folds.
@@ -41,12 +45,15 @@ def push(
         revision (`str`, *optional*): A tag for the commit.
         benchmark (`str`, *optional*): Dataset on the Hub, `owner/name`, that the run's report was measured
             on; its scores then also go to `.eval_results/`.
+        onnx (`bool`, *optional*): Whether the network also goes along as ONNX, in `onnx/`; by default if the
+            packages of the extra `onnx` are installed.
         dry_run (`bool`, *optional*, defaults to `False`): Return what would be uploaded, and send nothing.
 
     Returns:
         `str`: With `dry_run` the files and the card, else the address of the commit.
 
     Raises:
+        ImportError: If ONNX is asked for and its packages are missing.
         ValueError: In one line, if the source must not be published, the name is invalid, there is no token
             or permission, or the connection is lost; the repository is then as it was.
     """
@@ -57,7 +64,8 @@ def push(
         root = make_root(run, Path(scratch, "root")) if run else read_source(path)
         folder = Path(scratch, "repository")
         folder.mkdir()
-        card = _fill(folder, root, run, repo_id, benchmark, Path(scratch))
+        onnx = missing_package() is None if onnx is None else onnx
+        card = _fill(folder, root, run, repo_id, Path(scratch), benchmark=benchmark, onnx=onnx)
         check(folder, root, {f"{FOLDS}/{run.other()}": run.trainings[run.other()]} if run else None)
         if dry_run:
             return plan(folder, repo_id, str(card))
@@ -68,14 +76,24 @@ def push(
 
 
 def _fill(
-    folder: Path, root: Source, run: Run | None, repo_id: str, benchmark: str | None, scratch: Path
+    folder: Path,
+    root: Source,
+    run: Run | None,
+    repo_id: str,
+    scratch: Path,
+    *,
+    benchmark: str | None,
+    onnx: bool,
 ) -> ModelCard:
     """Assemble the repository in an empty folder, and return its card."""
     rendered = scratch / "rendered"
     rendered.mkdir()
     caption = render_picture(root.path, rendered)
-    card = model_card(root, repo_id, caption=caption, benchmark=benchmark, folds=run.facts() if run else None)
+    facts = {"caption": caption, "benchmark": benchmark, "folds": run.facts() if run else None}
+    card = model_card(root, repo_id, onnx=onnx, **facts)
     assemble(root, str(card), folder, rendered)
+    if onnx:
+        export_onnx(root.path, folder / ONNX)
     if run:
         add_folds(run, folder)
     if benchmark:

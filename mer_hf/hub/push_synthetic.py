@@ -59,7 +59,7 @@ def push_synthetic(
     columns = draw_columns(subjects, seed, progress)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _write_parquet(columns, folder / "data" / "train-00000.parquet")
+        write_parquet(columns, folder / "data" / "train-00000.parquet")
         card = dataset_card(repo_id, columns, subjects, seed)
         (folder / "README.md").write_text(str(card))
         if dry_run:
@@ -86,17 +86,20 @@ def draw_columns(
     return columns
 
 
-def _write_parquet(columns: dict[str, Any], path: Path) -> None:
+def write_parquet(columns: dict[str, Any], path: Path) -> None:
+    """Write samples for `datasets`; of the columns known here, those that there are."""
     try:
         from datasets import Array3D, ClassLabel, Dataset, Features, List, Value
     except ImportError as error:
         raise ImportError("publishing data needs datasets. Run pip install 'mer_hf[train]'.") from error
     unit = {"name": Value("string"), "left": Value("float64"), "right": Value("float64")}
-    features = Features(
-        flow=Array3D(columns["flow"].shape[1:], "uint8"), label=ClassLabel(names=list(CLASSES)),
-        subject=Value("string"), action_units=List(unit), seed=Value("int64"), index=Value("int64"),
-    )  # fmt: skip
-    path.parent.mkdir()
+    kinds = {
+        "flow": Array3D(columns["flow"].shape[1:], "uint8"), "label": ClassLabel(names=list(CLASSES)),
+        "subject": Value("string"), "action_units": List(unit), "seed": Value("int64"),
+        "index": Value("int64"),
+    }  # fmt: skip
+    path.parent.mkdir(exist_ok=True)
+    features = Features({name: kinds[name] for name in columns})
     Dataset.from_dict(columns, features=features).to_parquet(str(path))
 
 

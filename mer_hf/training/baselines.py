@@ -34,22 +34,72 @@ def small_flow_cnn(num_classes: int) -> nn.Module:
     return nn.Sequential(*filters, nn.Flatten(), nn.Linear(16 * 25, num_classes))
 
 
-def train_small_cnn(maps: torch.Tensor, labels: torch.Tensor, num_classes: int, seed: int) -> nn.Module:
+class Streams(nn.Module):
+    """Networks side by side, each on one channel of a map, and a classifier of their features together."""
+
+    def __init__(self, streams: list[nn.Module], head: nn.Module):
+        super().__init__()
+        self.streams, self.head = nn.ModuleList(streams), head
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return class scores of maps `(B, 3, 28, 28)`; stream i sees channel i."""
+        parts = [stream(maps[:, i : i + 1]).flatten(1) for i, stream in enumerate(self.streams)]
+        return self.head(torch.cat(parts, dim=1))
+
+
+def off_apexnet_sized(num_classes: int) -> nn.Module:
+    """Return two streams of 6 and 16 filters on horizontal and vertical flow, and two wide linear layers.
+
+    The sizes of Off-ApexNet (Gan et al. 2019), 2.7 M parameters.
+    """
+
+    def stream() -> nn.Module:
+        first = [nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+        return nn.Sequential(*first, nn.Conv2d(6, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
+
+    wide = [nn.Linear(2 * 16 * 49, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU()]
+    return Streams([stream(), stream()], nn.Sequential(*wide, nn.Linear(1024, num_classes)))
+
+
+def sssnet_sized(num_classes: int) -> nn.Module:
+    """Return one stream of 96 and 256 filters, the first two layers of an AlexNet, and a linear layer.
+
+    The size of the single-stream shallow network (Khor et al. 2019), 0.6 M parameters.
+    """
+    first = [nn.Conv2d(3, 96, 3, stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    second = [nn.Conv2d(96, 256, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(256 * 9, num_classes))
+
+
+def train_small_cnn(
+    maps: torch.Tensor,
+    labels: torch.Tensor,
+    num_classes: int,
+    seed: int,
+    build: Callable[[int], nn.Module] = small_flow_cnn,
+    epochs: int = CNN_EPOCHS,
+) -> nn.Module:
     """Train it for a fixed number of epochs, classes weighted alike, on normalized maps `(N, 3, 28, 28)`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = small_flow_cnn(num_classes)
+        model = build(num_classes)
     optimizer = torch.optim.AdamW(model.parameters(), lr=CNN_LR, weight_decay=0.01, fused=True)
     counts = torch.bincount(labels, minlength=num_classes).clamp(min=1)
     weights = len(labels) / (num_classes * counts.float())
     rng = np.random.default_rng(seed)
-    for _ in range(CNN_EPOCHS):
+    for _ in range(epochs):
         for rows in torch.from_numpy(rng.permutation(len(labels))).split(CNN_BATCH):
             loss = nn.functional.cross_entropy(model(maps[rows]), labels[rows], weight=weights)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     return model.eval()
+
+
+def normalized(flow: np.ndarray) -> torch.Tensor:
+    """Return flow maps `(N, 28, 28, 3)` as `(N, 3, 28, 28)`, each channel with mean 0 and deviation 1."""
+    maps = torch.from_numpy(flow).permute(0, 3, 1, 2).float()
+    return (maps - maps.mean((2, 3), keepdim=True)) / (maps.std((2, 3), keepdim=True) + 1e-6)
 
 
 def _regression(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Baseline:
@@ -107,8 +157,7 @@ def available(recorded: Recorded, seed: int) -> dict[str, Baseline]:
 
 def _small_cnn(flow: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> Baseline:
     """Return the small network on flow maps whose channels have mean 0 and deviation 1."""
-    maps = torch.from_numpy(flow).permute(0, 3, 1, 2).float()
-    maps = (maps - maps.mean((2, 3), keepdim=True)) / (maps.std((2, 3), keepdim=True) + 1e-6)
+    maps = normalized(flow)
     targets = torch.from_numpy(labels)
 
     def answer(train: np.ndarray, test: np.ndarray) -> np.ndarray:

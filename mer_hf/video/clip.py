@@ -247,7 +247,12 @@ def iter_clips(
 
 
 def write_clip(
-    path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "medium"
+    path: str | os.PathLike,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    crf: int = 18,
+    preset: str = "medium",
+    threads: int | None = None,
 ) -> None:
     """Write an mp4 that browsers play (H.264, yuv420p, index at the front). An error leaves no file behind.
 
@@ -260,6 +265,7 @@ def write_clip(
             the original.
         preset (`str`, *optional*, defaults to `"medium"`): Of the encoder: `"veryfast"` takes a third of the
             time and gives somewhat larger files.
+        threads (`int`, *optional*): Of the encoder, which changes bits; by default as many as it likes.
 
     Raises:
         ClipError: If there is no frame, frames differ in size or type, or the path does not end in `.mp4`.
@@ -269,7 +275,8 @@ def write_clip(
     if path.suffix.lower() != ".mp4":
         raise ClipError(f"{path}: clips are written as mp4. Give a name that ends in .mp4.")
     with replacing(path) as part:
-        _encode(f"file:{part}", frames, fps, crf, str(path), preset=preset)
+        options = f":threads={threads}" if threads else ""
+        _encode(f"file:{part}", frames, fps, crf, str(path), options, preset)
 
 
 def compressed(frames: np.ndarray, fps: float, crf: int) -> np.ndarray:

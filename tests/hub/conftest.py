@@ -47,9 +47,10 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Skips the clean process and the picture, which take seconds, where something else is tested."""
+    """Skips the clean process, the picture and ONNX, which take seconds, where something else is tested."""
     monkeypatch.setattr(push_module, "check", lambda *_: None)
     monkeypatch.setattr(push_module, "render_picture", lambda *_: "")
+    monkeypatch.setattr(push_module, "missing_package", lambda: "onnx")
 
 
 def run_alone(**settings):

@@ -43,6 +43,8 @@ def test_a_clean_process_reads_what_was_exported(key, tmp_path, capsys):
     (found,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
     with torch.no_grad():
         np.testing.assert_allclose(found, model(**inputs).logits.numpy(), atol=1e-4)
+    assert str(onnx_export.__file__).encode() not in (folder / "model.onnx").read_bytes()
+    assert b"stack_trace" not in (folder / "model.onnx").read_bytes()
     kept = {"preprocessor_config.json", "config.json", "calibration.json", "README.md"}
     assert kept <= {path.name for path in folder.iterdir()}
     facts = json.loads((folder / "onnx.json").read_text())

@@ -1,6 +1,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mer_hf.cli import main
+from mer_hf.hub import onnx_export
+from mer_hf.hub import push as push_module
 from mer_hf.hub.folder import (
     assemble,
     check,
@@ -25,6 +29,7 @@ from mer_hf.hub.push import push
 from mer_hf.loading import load
 from mer_hf.registry import ARCHITECTURES
 from mer_hf.utils.provenance import sha256_of
+from tests.hub.test_onnx_export import CLEAN as ONNX_ALONE
 from tests.models.tiny import tiny_model, tiny_processor
 
 
@@ -65,6 +70,31 @@ def test_pushed_checkpoints_and_folds_load_without_the_package(ended, tmp_path, 
     for (name, clips, _), logits, (model, processor) in zip(repositories, found, loaded, strict=True):
         expected = logits_of(model, processor, clips)
         np.testing.assert_allclose(logits, expected, atol=1e-6, err_msg=name)
+
+
+def test_the_network_goes_along_as_onnx_and_plain_onnxruntime_runs_it(checkpoint, hub, quick, monkeypatch):
+    monkeypatch.setattr(push_module, "missing_package", lambda: None)
+    monkeypatch.setattr(onnx_export, "SAMPLES", 4)
+    with hub():
+        push(checkpoint, "me/tiny")
+        folder = Path(HfApi().snapshot_download("me/tiny"))
+        command = [sys.executable, "-c", ONNX_ALONE, folder / "onnx"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ran.stdout == "(3, 3) ['negative', 'positive', 'surprise'] False\n", ran.stderr
+        assert "For onnxruntime, without PyTorch: `onnx/model.onnx`" in (folder / "README.md").read_text()
+        push(checkpoint, "me/tiny", onnx=False)  # the old network would not be that of the weights
+        assert not [name for name in HfApi().list_repo_files("me/tiny") if name.startswith("onnx/")]
+        card = Path(HfApi().hf_hub_download("me/tiny", "README.md")).read_text()
+        assert "onnx" not in card
+
+
+def test_onnx_is_asked_for_by_a_flag(checkpoint, quick, monkeypatch, capfd):
+    monkeypatch.setattr(push_module, "export_onnx", lambda path, folder: folder.mkdir() or told.append(path))
+    for flags, wanted in (([], 0), (["--onnx"], 1), (["--no-onnx"], 0)):
+        told = []
+        assert main(["push", str(checkpoint), "me/tiny", "--dry-run", *flags]) == 0
+        assert len(told) == wanted, flags
+        assert ("onnx/model.onnx" in capfd.readouterr().out) == bool(wanted), flags
 
 
 SETTINGS = {

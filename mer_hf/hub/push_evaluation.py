@@ -1,0 +1,128 @@
+"""Publish the fixed evaluation set, as the Hub takes benchmarks: samples, a card, and eval.yaml."""
+
+import csv
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from mer_hf import __version__
+from mer_hf.evaluation.benchmark_set import CLIPS, LEVELS, MAPS, level_clips, level_maps, seed_of
+from mer_hf.evaluation.clip_sets import render_test_clip
+from mer_hf.synthetic import CLASSES
+from mer_hf.utils.provenance import git_commit
+from mer_hf.video.clip import write_clip
+
+from .cards import TAG, texts_folder
+from .push_synthetic import write_parquet
+from .upload import check_name, plan, upload, validate
+
+PATHS = {"flow_maps": "flow_maps/{}.parquet", "clips": "clips/{}/*"}
+"""Kind of sample -> its files, by level."""
+
+
+def push_evaluation(
+    repo_id: str,
+    *,
+    maps: int = MAPS,
+    clips: int = CLIPS,
+    private: bool = False,
+    revision: str | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Draw the fixed evaluation set and publish it.
+
+    Args:
+        repo_id (`str`): `owner/name`.
+        maps (`int`, *optional*, defaults to 300): Flow maps of each level; fewer are the first ones.
+        clips (`int`, *optional*, defaults to 24): Clips of each level. Another number gives other clips.
+        private (`bool`, *optional*, defaults to `False`): Whether a new repository is private.
+        revision (`str`, *optional*): A tag for the commit.
+        dry_run (`bool`, *optional*, defaults to `False`): Return what would be uploaded, and send nothing.
+        progress (`Callable`, *optional*): Called with levels drawn and levels in all.
+
+    Returns:
+        `str`: With `dry_run` the files and the card, else the address of the commit.
+
+    Raises:
+        ValueError: In one line, if the name is invalid, there is no token or permission, or the connection is
+            lost; the repository is then as it was.
+        ImportError: If `datasets` is missing.
+    """
+    check_name(repo_id, revision)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for number, level in enumerate(LEVELS, start=1):
+            columns = level_maps(level, maps)
+            write_parquet(columns, folder / PATHS["flow_maps"].format(level))
+            _write_clips(level, clips, folder / "clips" / level)
+            if progress:
+                progress(number, len(LEVELS))
+        title = repo_id.split("/")[1]
+        (folder / "eval.yaml").write_text(_tasks(title))
+        card = _card(repo_id, title, maps, clips)
+        (folder / "README.md").write_text(str(card))
+        if dry_run:
+            return plan(folder, repo_id, str(card))
+        validate(card, repo_id)
+        options = {"repo_type": "dataset", "private": private, "revision": revision}
+        return upload(
+            folder, repo_id, "Upload the evaluation set", remove=["flow_maps/*", "clips/*"], **options
+        )
+
+
+def _write_clips(level: str, count: int, folder: Path) -> None:
+    """Render the clips of a level, and a table of what is true of them."""
+    folder.mkdir(parents=True)
+    with open(folder / "metadata.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "label", "onset", "apex", "offset", "peak_px"])
+        for index, test in enumerate(level_clips(level, count)):
+            rendered, label = render_test_clip(replace(test, crf=None), seed_of(level), index)
+            fps = 1 / float(np.diff(rendered.clip.timestamps_s).mean())
+            name = f"{index:03d}.mp4"
+            write_clip(folder / name, rendered.clip.frames, fps, test.crf, threads=1)
+            phases = rendered.onset, rendered.apex, rendered.offset
+            table.writerow([name, CLASSES[label], *phases, round(test.peak_px, 3)])
+
+
+def _tasks(title: str) -> str:
+    """Return eval.yaml: a task for each kind of sample and level."""
+    tasks = [{"id": f"{kind}_{level}", "config": kind, "split": level} for kind in PATHS for level in LEVELS]
+    about = "Micro-expressions of people who do not exist: UF1 on flow maps, accuracy on clips."
+    return yaml.safe_dump({"name": title, "description": about, "tasks": tasks}, sort_keys=False)
+
+
+def _card(repo_id: str, title: str, maps: int, clips: int) -> DatasetCard:
+    configs = [
+        {
+            "config_name": kind,
+            "data_files": [{"split": level, "path": path.format(level)} for level in LEVELS],
+        }
+        for kind, path in PATHS.items()
+    ]
+    data = DatasetCardData(
+        license="apache-2.0",
+        pretty_name=title,
+        task_categories=["video-classification", "image-classification"],
+        size_categories=["1K<n<10K" if 4 * (maps + clips) >= 1000 else "n<1K"],
+        annotations_creators=["machine-generated"],
+        tags=["synthetic", "benchmark", TAG, "facial-expression"],
+        configs=configs,
+    )
+    return DatasetCard.from_template(
+        data,
+        template_path=str(texts_folder() / "evaluation_set.md"),
+        repo_id=repo_id,
+        title=title,
+        levels={name: asdict(level) for name, level in LEVELS.items()},
+        maps=maps,
+        clips=clips,
+        commit=git_commit(),
+        version=__version__,
+    )
