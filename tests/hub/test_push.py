@@ -81,7 +81,7 @@ def test_the_network_goes_along_as_onnx_and_plain_onnxruntime_runs_it(checkpoint
         command = [sys.executable, "-c", ONNX_ALONE, folder / "onnx"]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ran.stdout == "(3, 3) ['negative', 'positive', 'surprise'] False\n", ran.stderr
-        assert "For onnxruntime, without PyTorch: `onnx/model.onnx`" in (folder / "README.md").read_text()
+        assert "For onnxruntime, without PyTorch: the folder `onnx`" in (folder / "README.md").read_text()
         push(checkpoint, "me/tiny", onnx=False)  # the old network would not be that of the weights
         assert not [name for name in HfApi().list_repo_files("me/tiny") if name.startswith("onnx/")]
         card = Path(HfApi().hf_hub_download("me/tiny", "README.md")).read_text()
