@@ -9,13 +9,13 @@ export class ClipError extends Error {}
 
 /** Read a file: frames `{gray, colours}` and their seconds. */
 export async function readClip(file, progress) {
-  const { track, duration, rotation } = await open(file);
+  const { track, duration, rotation, tables } = await open(file);
   const frames = [];
   const times = [];
   let bytes = 0;
   try {
     for await (const image of new VideoSampleSink(track).samples()) {
-      const frame = await frameOf(image, rotation);
+      const frame = await frameOf(image, rotation, tables);
       times.push(image.timestamp);
       image.close();
       bytes += frame.bytes;
@@ -47,30 +47,57 @@ async function open(file) {
     throw new ClipError("This browser cannot decode videos frame by frame (WebCodecs). Use a current Chrome, Edge, Firefox or Safari.");
   if (!(await track.canDecode()))
     throw new ClipError(`This browser has no decoder for ${track.codec ?? "the codec"} of ${file.name}. Convert it to H.264 (mp4) or VP9 (webm).`);
-  return { track, duration, rotation: track.rotation };
+  return { track, duration, rotation: track.rotation, tables: await tablesOf(track) };
 }
 
 const tooLong = (count, { width, height }, times) =>
   `The clip is too long for this page: ${count} frames of ${width} x ${height} (${times.at(-1).toFixed(0)} s) fill the memory. Cut it to the seconds that matter.`;
 
-async function frameOf(image, rotation) {
-  const planes = ["I420", "NV12"].includes(image.format) ? await lumaAndChroma(image) : await redGreenBlue(image);
+async function frameOf(image, rotation, tables) {
+  const planes = ["I420", "NV12"].includes(image.format) ? await lumaAndChroma(image, tables) : await redGreenBlue(image);
   return turned(planes, (rotation ?? 0) / 90);
 }
 
-/** Copy luma, and chroma as it is; gray is what luma means in full range. */
-async function lumaAndChroma(image) {
+/** Copy luma and chroma as they are; gray is made of the colours. */
+async function lumaAndChroma(image, tables) {
   const { codedWidth: width, codedHeight: height, format } = image;
   const buffer = new Uint8Array(image.allocationSize());
   const layout = await image.copyTo(buffer);
-  const full = image.colorSpace?.fullRange ?? false;
   const luma = plane(buffer, layout[0], width, height);
-  if (!full) for (let i = 0; i < luma.data.length; i++) luma.data[i] = (luma.data[i] - 16) * (255 / 219);
   const [w, h] = [(width + 1) >> 1, (height + 1) >> 1];
   const step = format === "NV12" ? 2 : 1;
   const chroma = [0, 1].map((n) => plane(buffer, shifted(layout, n, step), w, h, step));
-  const wide = image.colorSpace?.matrix === "bt709";
-  return { gray: luma, chroma, range: full ? 1 : 255 / 224, wide, bytes: 1.5 * width * height };
+  const frame = { luma, chroma, tables, bytes: 2.5 * width * height };
+  return { ...frame, gray: { data: grayOf(frame), width, height } };
+}
+
+function grayOf(frame) {
+  const { luma, chroma: [{ width: half }] } = frame;
+  const gray = new Uint8ClampedArray(luma.data.length);
+  const colour = new Uint8ClampedArray(4);
+  for (let y = 0, at = 0; y < luma.height; y++)
+    for (let x = 0; x < luma.width; x++, at++) {
+      paint(colour, 0, frame, at, (y >> 1) * half + (x >> 1));
+      gray[at] = (9798 * colour[0] + 19235 * colour[1] + 3735 * colour[2] + 16384) >> 15;
+    }
+  return gray;
+}
+
+/** What luma and chroma mean, as far as the file says so: a browser guesses where it does not. */
+async function tablesOf(track) {
+  const space = await track.getColorSpace().catch(() => null);
+  return tablesFor(space?.matrix === "bt709", space?.fullRange ?? false);
+}
+
+/** Parts of red, green and blue for each value of luma and chroma, rounded down as FFmpeg does. */
+function tablesFor(wide, full) {
+  const factors = wide ? [1.79271, 2.1124, -0.21324, -0.53291] : [1.59602, 2.01723, -0.39177, -0.81297];
+  const table = (factor, zero) => {
+    const whole = Math.round(factor * 8192);
+    return Int16Array.from({ length: 256 }, (_, value) => Math.floor((8 * (value - zero) * whole) / 65536));
+  };
+  const [red, blue, ...green] = factors.map((factor) => table(full ? (factor * 224) / 255 : factor, 128));
+  return { luma: full ? table(1, 0) : table(255 / 219, 16), red, blue, greenOfBlue: green[0], greenOfRed: green[1] };
 }
 
 const shifted = (layout, n, step) =>
@@ -90,7 +117,7 @@ async function redGreenBlue(image) {
   await image.copyTo(colours, options);
   const data = new Uint8ClampedArray(width * height);
   for (let i = 0; i < data.length; i++)
-    data[i] = 0.299 * colours[4 * i] + 0.587 * colours[4 * i + 1] + 0.114 * colours[4 * i + 2];
+    data[i] = (9798 * colours[4 * i] + 19235 * colours[4 * i + 1] + 3735 * colours[4 * i + 2] + 16384) >> 15;
   return { gray: { data, width, height }, colours, bytes: 5 * width * height };
 }
 
@@ -100,7 +127,7 @@ function turned(frame, quarters) {
   const turn = (picture, size = 1) => rotate(picture, quarters, size);
   const { width, height } = frame.gray;
   const colours = frame.colours && turn({ data: frame.colours, width, height }, 4).data;
-  return { ...frame, gray: turn(frame.gray), chroma: frame.chroma?.map((each) => turn(each)), colours };
+  return { ...frame, gray: turn(frame.gray), luma: frame.luma && turn(frame.luma), chroma: frame.chroma?.map((each) => turn(each)), colours };
 }
 
 function rotate({ data, width, height }, quarters, size) {
@@ -127,11 +154,11 @@ export function coloursOf(frame, x0 = 0, y0 = 0, width = frame.gray.width, heigh
   return new ImageData(result, width, height);
 }
 
-function paint(result, to, { gray, chroma, range, wide }, at, half) {
-  const luma = gray.data[at];
-  const [blue, red] = chroma.map(({ data }) => (data[half] - 128) * range);
-  result[to] = luma + (wide ? 1.5748 : 1.402) * red;
-  result[to + 1] = luma - (wide ? 0.1873 : 0.34414) * blue - (wide ? 0.4681 : 0.71414) * red;
-  result[to + 2] = luma + (wide ? 1.8556 : 1.772) * blue;
+function paint(result, to, { luma, chroma: [u, v], tables }, at, half) {
+  const bright = tables.luma[luma.data[at]];
+  const [blue, red] = [u.data[half], v.data[half]];
+  result[to] = bright + tables.red[red];
+  result[to + 1] = bright + tables.greenOfBlue[blue] + tables.greenOfRed[red];
+  result[to + 2] = bright + tables.blue[blue];
   result[to + 3] = 255;
 }

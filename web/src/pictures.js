@@ -78,30 +78,32 @@ export function blockMeans(picture, x0, y0, width, height, block) {
   return { data, width, height };
 }
 
-const CUBIC = Array.from({ length: 32 }, (_, i) => cubicWeights(i / 32));
-
 /** Weights of four neighbours in cubic interpolation (Keys, 1981; a = -0.75). */
-function cubicWeights(f) {
+function cubicWeights(f, weights) {
   const near = (t) => (1.25 * t - 2.25) * t * t + 1;
   const far = (t) => ((-0.75 * t + 3.75) * t - 6) * t + 3;
-  return [far(1 + f), near(f), near(1 - f), far(2 - f)];
+  weights[0] = far(1 + f);
+  weights[1] = near(f);
+  weights[2] = near(1 - f);
+  weights[3] = far(2 - f);
 }
 
-/** Warp a picture cubically to a square; `m` maps pixels of the square to the picture, in 32nds of a pixel. */
-export function warpCubic(picture, m, size) {
-  const { data: source, width, height } = picture;
+/** Warp a picture cubically to a square; `m` maps pixels of the square to the picture. */
+export function warpCubic({ data: source, width, height }, m, size) {
   const data = new Uint8ClampedArray(size * size);
+  const [wx, wy] = [new Float64Array(4), new Float64Array(4)];
   for (let y = 0; y < size; y++)
     for (let x = 0; x < size; x++) {
-      const u = Math.round(32 * (m[0] * x + m[1] * y + m[2]));
-      const v = Math.round(32 * (m[3] * x + m[4] * y + m[5]));
-      const wx = CUBIC[u & 31];
-      const wy = CUBIC[v & 31];
+      const u = m[0] * x + m[1] * y + m[2];
+      const v = m[3] * x + m[4] * y + m[5];
+      const [left, top] = [Math.floor(u), Math.floor(v)];
+      cubicWeights(u - left, wx);
+      cubicWeights(v - top, wy);
       let value = 0;
       for (let j = 0; j < 4; j++) {
-        const row = clamp((v >> 5) - 1 + j, 0, height - 1) * width;
+        const row = clamp(top - 1 + j, 0, height - 1) * width;
         let across = 0;
-        for (let i = 0; i < 4; i++) across += wx[i] * source[row + clamp((u >> 5) - 1 + i, 0, width - 1)];
+        for (let i = 0; i < 4; i++) across += wx[i] * source[row + clamp(left - 1 + i, 0, width - 1)];
         value += wy[j] * across;
       }
       data[y * size + x] = value;

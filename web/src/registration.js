@@ -36,7 +36,7 @@ function makeReference(frame, mesh, motion) {
   const row = 0.6 * PATCH_INTEROCULAR_PX;
   const toFrame = fit([[left, row], [right, row]], eyeCentres(mesh));
   const gray = sample(frame, toFrame, size);
-  const hull = convexHull(RIGID.map((index) => apply(invert(toFrame), pointOf(mesh, index)).map(Math.round)));
+  const hull = convexHull(RIGID.map((index) => apply(invert(toFrame), pointOf(mesh, index)))).map((point) => point.map(round));
   const points = findCorners(gray, (x, y) => isInside(hull, x, y));
   const levels = pyramid(gray, 2);
   return { size, points, levels, slopes: levels.map(scharr), toFirst: compose(invert(motion), toFrame) };
@@ -56,7 +56,15 @@ function convexHull(points) {
 }
 
 const turn = (a, b, c) => (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
-const isInside = (hull, x, y) => hull.every((point, i) => turn(point, hull[(i + 1) % hull.length], [x, y]) >= 0);
+
+/** Whether a pixel lies in a polygon or under the line around it. */
+function isInside(hull, x, y) {
+  return hull.every((point, i) => {
+    const next = hull[(i + 1) % hull.length];
+    const line = Math.max(Math.abs(next[0] - point[0]), Math.abs(next[1] - point[1])) / 2;
+    return turn(point, next, [x, y]) >= -line;
+  });
+}
 
 /** Measure the motion of one frame from a guess; null when too few corners agree on one motion. */
 function follow(reference, frame, guess) {
