@@ -1,5 +1,6 @@
 // A video file becomes gray frames with their times; each can also be turned into colours.
 import { ALL_FORMATS, BlobSource, Input, VideoSampleSink } from "mediabunny";
+import { grayLevel } from "./pictures.js";
 
 const MOST_BYTES = 1.2e9;
 const FEWEST_FRAMES = 8;
@@ -78,7 +79,7 @@ function grayOf(frame) {
   for (let y = 0, at = 0; y < luma.height; y++)
     for (let x = 0; x < luma.width; x++, at++) {
       paint(colour, 0, frame, at, (y >> 1) * half + (x >> 1));
-      gray[at] = (9798 * colour[0] + 19235 * colour[1] + 3735 * colour[2] + 16384) >> 15;
+      gray[at] = grayLevel(colour[0], colour[1], colour[2]);
     }
   return gray;
 }
@@ -117,7 +118,7 @@ async function redGreenBlue(image) {
   await image.copyTo(colours, options);
   const data = new Uint8ClampedArray(width * height);
   for (let i = 0; i < data.length; i++)
-    data[i] = (9798 * colours[4 * i] + 19235 * colours[4 * i + 1] + 3735 * colours[4 * i + 2] + 16384) >> 15;
+    data[i] = grayLevel(colours[4 * i], colours[4 * i + 1], colours[4 * i + 2]);
   return { gray: { data, width, height }, colours, bytes: 5 * width * height };
 }
 

@@ -1,6 +1,9 @@
 // Gray pictures {data, width, height}: resizing, warping and cutting, with OpenCV's conventions.
 import { clamp } from "./numbers.js";
 
+/** Luma of a colour, rounded as OpenCV does. */
+export const grayLevel = (red, green, blue) => (9798 * red + 19235 * green + 3735 * blue + 16384) >> 15;
+
 /** Pixels of the source that fall on each pixel of the target, with their shares. */
 function areas(from, to) {
   const scale = from / to;

@@ -11,22 +11,26 @@ const MIN_CORNERS = 8;
 /** Side of the blocks of frame pixels that fall on one pixel of a square. */
 export const blockOf = (toFrame) => Math.max(1, Math.floor(scaleOf(toFrame) + 0.5));
 
-/** Cut the square that `toFrame` maps to out of a gray picture; blocks of a finer one are averaged first. */
-export function sample(picture, toFrame, size, block = blockOf(toFrame)) {
-  if (block === 1) return warpCubic(picture, toFrame, size);
+/** The part of a picture that a square needs, `[first, last + 1]` across and down, on the grid of blocks. */
+export function partOf({ width, height }, toFrame, size, block) {
   const corners = [[0, 0], [size, 0], [0, size], [size, size]].map((corner) => apply(toFrame, corner));
-  const spans = [picture.width, picture.height].map((length, i) => {
+  return [width, height].map((length, i) => {
     const limit = Math.max(Math.floor(length / block), 1);
     const places = corners.map((corner) => corner[i] / block);
     const low = clamp(Math.floor(Math.min(...places)) - 2, 0, limit - 1);
-    return [low, clamp(Math.ceil(Math.max(...places)) + 3, low + 1, limit)];
+    return [low * block, clamp(Math.ceil(Math.max(...places)) + 3, low + 1, limit) * block];
   });
-  const [[x0, x1], [y0, y1]] = spans;
-  const part = blockMeans(picture, x0 * block, y0 * block, x1 - x0, y1 - y0, block);
+}
+
+/** Cut the square that `toFrame` maps to out of a picture; blocks of a finer one are averaged first. */
+export function sample(picture, toFrame, size, block = blockOf(toFrame)) {
+  if (block === 1) return warpCubic(picture, toFrame, size);
+  const [[x0, x1], [y0, y1]] = partOf(picture, toFrame, size, block);
+  const small = blockMeans(picture, x0, y0, (x1 - x0) / block, (y1 - y0) / block, block);
   const [a, b, tx, c, d, ty] = toFrame;
   const half = (block - 1) / 2;
-  const toPart = [a, b, tx - x0 * block - half, c, d, ty - y0 * block - half].map((n) => n / block);
-  return warpCubic(part, toPart, size);
+  const toSmall = [a, b, tx - x0 - half, c, d, ty - y0 - half].map((n) => n / block);
+  return warpCubic(small, toSmall, size);
 }
 
 /** Corners on the rigid part of the face, in a small upright square cut out of one frame. */

@@ -3,8 +3,8 @@ import { FaceDetector, FaceLandmarker } from "@mediapipe/tasks-vision";
 import { ClipError, coloursOf } from "./decode.js";
 import { interocular, pointOf } from "./landmarks.js";
 import { argmax, evenly, mean, median, overTime, range, round, runs } from "./numbers.js";
-import { shrink } from "./pictures.js";
-import { blockOf, rigidMotion, sample } from "./registration.js";
+import { grayLevel, shrink } from "./pictures.js";
+import { blockOf, partOf, rigidMotion, sample } from "./registration.js";
 import { apply, invert } from "./similarity.js";
 
 const MESH_RATE_HZ = 12;
@@ -36,13 +36,17 @@ export async function trackFace(clip, geometry, models, progress) {
   const meshes = overTime(seen.filter(Boolean), at, count);
   const grays = frames.map((frame) => frame.gray);
   const window = smoothingFrames(times);
-  const [toClip, steady] = await rigidMotion(grays, meshes, at, found, eyesOf(geometry), window, (share) => progress(0.3 + 0.6 * share));
+  const [toClip, steady] = await rigidMotion(grays, meshes, at, found, eyesOf(geometry), window, (share) => progress(0.3 + 0.5 * share));
   if (found.some((is, t) => is && !steady[t])) notes.push(shakyNote(found.map((is, t) => is && !steady[t])));
   const inCrop = at.map((t, k) => moved(seen.filter(Boolean)[k], invert(toClip[t])));
   const middle = range(6).map((i) => median(toClip.map((m) => m[i])));
   const block = blockOf(middle);
-  const aligned = grays.map((gray, t) => sample(gray, toClip[t], geometry.size, block));
-  return { frames: aligned, meshes: overTime(inCrop, at, count), toClip, found, steady, notes, faces };
+  const colours = [];
+  for (const frame of frames) {
+    colours.push(cutColours(frame, toClip[colours.length], geometry.size, block));
+    await progress(0.8 + (0.2 * colours.length) / count);
+  }
+  return { frames: colours.map(grayOf), colours, meshes: overTime(inCrop, at, count), toClip, found, steady, notes, faces };
 }
 
 /** Where the eye centres lie in the crop. */
@@ -53,6 +57,25 @@ function eyesOf({ size, eye_row, interocular_fraction }) {
 
 const moved = (mesh, matrix) =>
   Float64Array.from(range(mesh.length / 2).flatMap((index) => apply(matrix, pointOf(mesh, index))));
+
+/** The aligned face of a frame in colours. */
+function cutColours(frame, toClip, size, block) {
+  const [[x0, x1], [y0, y1]] = partOf(frame.gray, toClip, size, block);
+  const part = coloursOf(frame, x0, y0, x1 - x0, y1 - y0);
+  const [a, b, tx, c, d, ty] = toClip;
+  const face = new ImageData(size, size);
+  for (let channel = 0; channel < 3; channel++) {
+    const plane = { data: part.data.filter((_, i) => i % 4 === channel), width: part.width, height: part.height };
+    sample(plane, [a, b, tx - x0, c, d, ty - y0], size, block).data.forEach((value, i) => (face.data[4 * i + channel] = value));
+  }
+  for (let i = 3; i < face.data.length; i += 4) face.data[i] = 255;
+  return face;
+}
+
+function grayOf({ data, width, height }) {
+  const gray = Uint8ClampedArray.from({ length: width * height }, (_, i) => grayLevel(data[4 * i], data[4 * i + 1], data[4 * i + 2]));
+  return { data: gray, width, height };
+}
 
 /** Frames in a tenth of a second: an odd number, at least five. */
 function smoothingFrames(times) {

@@ -1,10 +1,9 @@
 // The analysis, beside the page so that it stays responsive: a file comes in, progress and an answer go out.
-import { ClipError, coloursOf, readClip } from "./decode.js";
+import { ClipError, readClip } from "./decode.js";
 import { answer, apexesOf, decide, probabilitiesOf, UNSCORED } from "./decision.js";
 import { mosaicOf, startNetwork } from "./network.js";
 import { spot } from "./spotting.js";
 import { startModels, trackFace } from "./tracking.js";
-import { warpCubic } from "./pictures.js";
 
 let base;
 let ready;
@@ -54,7 +53,7 @@ async function analyse(known) {
   const scores = unscored ? settings.classes.map(() => 1 / settings.classes.length) : await scored(track, phases, apexes, settings, ask);
   const named = Object.fromEntries(settings.classes.map((name, i) => [name, scores[i]]));
   const result = answer({ phases, decision, scores: named, apexes, times, notes: track.notes, model: settings.model });
-  const { faces, flow } = pictures(clip, track, phases, settings);
+  const { faces, flow } = pictures(track, phases, settings);
   postMessage({ kind: "answer", result, times, curve: phases.curve, threshold: phases.threshold, faces, flow });
 }
 
@@ -70,21 +69,11 @@ async function scored(track, phases, apexes, settings, ask) {
 }
 
 /** Aligned faces at onset and apex in colour, and the flow between them. */
-function pictures(clip, track, phases, { processor, geometry }) {
-  const [onset, apex] = phases.apex === null ? [0, clip.times.length >> 1] : [phases.onset, phases.apex];
-  const faces = [onset, apex].map((t) => colourFace(clip.frames[t], track.toClip[t], geometry.size));
+function pictures(track, phases, { processor }) {
+  const [onset, apex] = phases.apex === null ? [0, track.frames.length >> 1] : [phases.onset, phases.apex];
+  const faces = [onset, apex].map((t) => track.colours[t]);
   const { flow } = phases.apex === null ? { flow: null } : mosaicOf(track, onset, apex, processor);
   return { faces, flow };
-}
-
-function colourFace(frame, toClip, size) {
-  const { data, width, height } = coloursOf(frame);
-  const result = new ImageData(size, size);
-  for (let channel = 0; channel < 4; channel++) {
-    const plane = { data: data.filter((_, i) => i % 4 === channel), width, height };
-    warpCubic(plane, toClip, size).data.forEach((value, i) => (result.data[4 * i + channel] = value));
-  }
-  return result;
 }
 
 onmessage = async ({ data: { file, known, folder } }) => {
