@@ -73,7 +73,7 @@ web: $(STAMP)
 	$(PY) -m zipfile -e build/web/face_landmarker.task build/web
 	rm build/web/face_landmarks_detector.tflite build/web/face_blendshapes.tflite build/web/geometry_pipeline_metadata_landmarks.binarypb
 	$(PY) web/settings.py build/web-htnet build/web/settings.json
-	npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel error
+	npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
 	node web/build.mjs build/web
 	echo "build/web/index.html: serve the folder, for example with python -m http.server --directory build/web"
 
