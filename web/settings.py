@@ -1,4 +1,7 @@
-"""Write what the page needs to know about an exported network: python web/settings.py EXPORT_FOLDER SETTINGS_JSON"""
+"""Write what the page needs to know about an exported network.
+
+python web/settings.py EXPORT_FOLDER SETTINGS_JSON
+"""
 
 import json
 import sys
