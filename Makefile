@@ -3,12 +3,13 @@
 # make audit   compares the tested versions of all libraries with the published faults (needs the network)
 # make dist    builds the wheel and the source archive into dist/ (VERSION=... refuses another one)
 # make docs    builds the documentation into build/site/
+# make web     builds the page without a server into build/web/ (needs Node 20 and npm)
 # make fuzz    gives malformed input to every door; the counts go to benchmarks/results (ARGS="--only videos" selects some)
 # Each target creates its environment in .venv on first use: about 2 GB, a few minutes.
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu demo    takes PyTorch's smaller CPU wheels
 #   make PYTHON=/path/to/python3.13 demo                          chooses the interpreter
 
-.PHONY: help demo test test-slow fuzz audit dist docs space lint bench leaderboard checkpoints clean
+.PHONY: help demo test test-slow fuzz audit dist docs web space lint bench leaderboard checkpoints clean
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SHELLFLAGS := -eu -c
@@ -60,6 +61,21 @@ dist: $(RELEASE)
 docs: $(RELEASE)
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 	echo "build/site/index.html"
+
+# The page without a server: HTNet, its settings and the face models beside the bundled code.
+web: $(STAMP)
+	@if ! command -v npm >/dev/null; then echo "mer_hf: make web needs Node 20 and npm, which are missing" >&2; exit 1; fi
+	rm -rf build/web build/web-htnet
+	mkdir -p build/web
+	$(PY) -m mer_hf export htnet --onnx build/web-htnet
+	cp build/web-htnet/model.onnx build/web/network.onnx
+	cp mer_hf/face/face_landmarker.task build/web
+	$(PY) -m zipfile -e build/web/face_landmarker.task build/web
+	rm build/web/face_landmarks_detector.tflite build/web/face_blendshapes.tflite build/web/geometry_pipeline_metadata_landmarks.binarypb
+	$(PY) web/settings.py build/web-htnet build/web/settings.json
+	npm ci --prefix web --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
+	node web/build.mjs build/web
+	echo "build/web/index.html: serve the folder, for example with python -m http.server --directory build/web"
 
 space: $(STAMP)
 	@$(PY) -m mer_hf deploy-space "$${SPACE:?give SPACE=owner/name}"
