@@ -1,6 +1,5 @@
 """Publish the fixed evaluation set, as the Hub takes benchmarks: samples, a card, and eval.yaml."""
 
-import csv
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -13,7 +12,6 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from mer_hf import __version__
 from mer_hf.evaluation.benchmark_set import CLIPS, LEVELS, MAPS, level_clips, level_maps, seed_of
 from mer_hf.evaluation.clip_sets import render_test_clip
-from mer_hf.synthetic import CLASSES
 from mer_hf.utils.provenance import git_commit
 from mer_hf.video.clip import write_clip
 
@@ -21,7 +19,7 @@ from .cards import TAG, texts_folder
 from .push_synthetic import write_parquet
 from .upload import check_name, plan, upload, validate
 
-PATHS = {"flow_maps": "flow_maps/{}.parquet", "clips": "clips/{}/*"}
+PATHS = {"flow_maps": "flow_maps/{}.parquet", "clips": "clips/{}.parquet"}
 """Kind of sample -> its files, by level."""
 
 
@@ -60,7 +58,7 @@ def push_evaluation(
         for number, level in enumerate(LEVELS, start=1):
             columns = level_maps(level, maps)
             write_parquet(columns, folder / PATHS["flow_maps"].format(level))
-            _write_clips(level, clips, folder / "clips" / level)
+            _write_clips(level, clips, folder / "clips")
             if progress:
                 progress(number, len(LEVELS))
         title = repo_id.split("/")[1]
@@ -78,17 +76,16 @@ def push_evaluation(
 
 def _write_clips(level: str, count: int, folder: Path) -> None:
     """Render the clips of a level, and a table of what is true of them."""
-    folder.mkdir(parents=True)
-    with open(folder / "metadata.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["file_name", "label", "onset", "apex", "offset", "peak_px"])
-        for index, test in enumerate(level_clips(level, count)):
-            rendered, label = render_test_clip(replace(test, crf=None), seed_of(level), index)
-            fps = 1 / float(np.diff(rendered.clip.timestamps_s).mean())
-            name = f"{index:03d}.mp4"
-            write_clip(folder / name, rendered.clip.frames, fps, test.crf, threads=1)
-            phases = rendered.onset, rendered.apex, rendered.offset
-            table.writerow([name, CLASSES[label], *phases, round(test.peak_px, 3)])
+    (folder / level).mkdir(parents=True)
+    rows = []
+    for index, test in enumerate(level_clips(level, count)):
+        rendered, label = render_test_clip(replace(test, crf=None), seed_of(level), index)
+        fps = 1 / float(np.diff(rendered.clip.timestamps_s).mean())
+        name = f"{level}/{index:03d}.mp4"
+        write_clip(folder / name, rendered.clip.frames, fps, test.crf, threads=1)
+        phases = {"onset": rendered.onset, "apex": rendered.apex, "offset": rendered.offset}
+        rows.append({"file_name": name, "label": label, **phases, "peak_px": round(test.peak_px, 3)})
+    write_parquet({name: [row[name] for row in rows] for name in rows[0]}, folder / f"{level}.parquet")
 
 
 def _tasks(title: str) -> str:

@@ -94,9 +94,10 @@ def write_parquet(columns: dict[str, Any], path: Path) -> None:
         raise ImportError("publishing data needs datasets. Run pip install 'mer_hf[train]'.") from error
     unit = {"name": Value("string"), "left": Value("float64"), "right": Value("float64")}
     kinds = {
-        "flow": Array3D(columns["flow"].shape[1:], "uint8"), "label": ClassLabel(names=list(CLASSES)),
+        "flow": Array3D((28, 28, 3), "uint8"), "label": ClassLabel(names=list(CLASSES)),
         "subject": Value("string"), "action_units": List(unit), "seed": Value("int64"),
-        "index": Value("int64"),
+        "index": Value("int64"), "file_name": Value("string"), "onset": Value("int64"),
+        "apex": Value("int64"), "offset": Value("int64"), "peak_px": Value("float64"),
     }  # fmt: skip
     path.parent.mkdir(exist_ok=True)
     features = Features({name: kinds[name] for name in columns})
