@@ -19,14 +19,14 @@ from pathlib import Path
 from mer_hf.utils.provenance import git_commit
 
 FOLDER = Path(__file__).resolve().parent
-NEEDS_DATA = ("recordings",)
-"""Benchmarks that are given recordings, and run by themselves."""
+BY_THEMSELVES = ("leaderboard", "recordings")
+"""Not among those of `make bench`: minutes long, with a page of its own; and given recordings."""
 
 
 def names() -> list[str]:
     """Return the names of the benchmarks of this folder."""
     modules = (path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
-    return sorted(name for name in modules if name not in NEEDS_DATA)
+    return sorted(name for name in modules if name not in BY_THEMSELVES)
 
 
 def machine() -> dict:
