@@ -10,8 +10,8 @@ from .clip_sets import TestClip
 
 CALIBRATION_SEED = 2**31 + 11
 REPORTED = 0.8
-"""The threshold reports this share of the expressions, as many as are asked for on ordinary video; more of them
-would be paid for with other motion."""
+"""The threshold reports this share of the expressions, which is what is asked for on ordinary video; more of
+them would be paid for with other motion."""
 
 ROUND = {"expression": 6, "still": 1, "blink": 2, "talk": 2, "head turn": 2, "gaze": 1, "restless": 2}
 """Kind -> clips in one round, once as they are and once like ordinary video; rounds are repeated."""

@@ -17,7 +17,13 @@ from mer_hf.video.clip import Clip, compressed
 
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
 from .flow_maps import (
-    STRONG_HEAD, FlowMapSettings, Stream, expose, eye_motion, log_uniform, personal_basis, smooth_noise,
+    STRONG_HEAD,
+    Stream,
+    expose,
+    eye_motion,
+    log_uniform,
+    personal_basis,
+    smooth_noise,
 )  # fmt: skip
 from .identities import Canvas, draw_identity
 from .muscles import vertex_displacement
