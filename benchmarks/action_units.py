@@ -49,7 +49,7 @@ class Setting:
     published: bool = False
 
 
-_QUIET_EYES = FaceSettings(blink=0.0, gaze=0.05)
+_QUIET_EYES = FaceSettings(blink=0.0, gaze=0.05, head=0.0, strong_head=0.0, stray=0.0)
 SETTINGS: dict[str, Setting] = {
     "drawn faces": Setting(replace(_QUIET_EYES, photograph=0.0, muscle=0.35)),
     "drawn faces, muscles elsewhere": Setting(replace(_QUIET_EYES, photograph=0.0), moved=True),

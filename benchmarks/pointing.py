@@ -58,7 +58,7 @@ def single_action_units(
     A sample is the action unit, and `frames`, `onset`, `apex`, `offset`, `landmarks_xy`. Two frames are onset
     and apex; more rise and fall in between.
     """
-    settings = FaceSettings(peak_px=(1.5, 3.5), blink=0.0, gaze=0.0)
+    settings = FaceSettings(peak_px=(1.5, 3.5), blink=0.0, gaze=0.0, head=0.0, strong_head=0.0, stray=0.0)
     apex = 1 if num_frames == 2 else num_frames // 2
     frames_at = np.arange(num_frames)
     phase = np.where(frames_at <= apex, frames_at / apex, 2 - frames_at / apex).clip(0)
