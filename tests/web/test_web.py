@@ -28,8 +28,8 @@ CLIPS = [
 ]
 """Ten clips of people who do not exist, fixed before they were compared."""
 AGREE = 8
-"""So many of them must agree. The scores of one expression are more than 0.05 apart. In the blink, a movement begins at frame 9 or 16: the mesh in the browser is a
-hundredth of a pixel off, and that decides."""
+"""So many of them must agree. The scores of one expression are more than 0.05 apart. In the blink, a
+movement begins at frame 9 or 16: the mesh in the browser is a hundredth of a pixel off, and that decides."""
 APEX_FRAMES, SCORES = 2, 0.05
 
 
