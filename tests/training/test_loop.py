@@ -266,3 +266,13 @@ def test_a_tracker_that_is_not_installed_is_named(tiny, monkeypatch):
     monkeypatch.setattr(loop.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainingError, match="--track trackio is not installed"):
         train(tiny(track="trackio"))
+
+
+def test_convolutions_on_faces_are_in_the_fast_order_and_answer_the_same():
+    model = tiny_model("mmnet").eval()
+    pixels = torch.rand(2, 2, 3, model.config.image_size, model.config.image_size)
+    before = model(pixel_values=pixels).logits
+    loop.convolve_channels_last(model)
+    wide = [p for p in model.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert wide and all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
+    torch.testing.assert_close(model(pixel_values=pixels).logits, before, rtol=1e-4, atol=1e-5)
