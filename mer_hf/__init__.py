@@ -1,12 +1,13 @@
 """Micro-expression recognition for the Hugging Face ecosystem.
 
-Importing the package registers its architectures with transformers' Auto classes, and its pipeline. Only the
-command line leaves that to the command that was asked for: `mer-hf --help` need not wait seconds for torch.
+Importing the package makes its architectures known to transformers' Auto classes, and its pipeline to
+`transformers.pipeline`: at once where transformers has loaded them, else as soon as it loads them. The import
+itself takes milliseconds.
 """
 
 import sys
 from importlib import import_module
-from pathlib import Path
+from importlib.machinery import ModuleSpec, PathFinder
 
 __version__ = "0.1.0"
 
@@ -17,6 +18,33 @@ _HOMES = {
     "read_clip": "mer_hf.video.clip",
 }
 __all__ = ["MicroExpressionPipeline", "Prediction", "__version__", "bundled", "read_clip"]
+
+_REGISTERED_BY = {
+    "transformers.models.auto.configuration_auto": "mer_hf.models.configurations",
+    "transformers.models.auto.modeling_auto": "mer_hf.registry",
+    "transformers.models.auto.image_processing_auto": "mer_hf.registry",
+    "transformers.models.auto.video_processing_auto": "mer_hf.models.video_processors",
+    "transformers.pipelines": "mer_hf.inference.transformers_pipeline",
+}
+"""Module of transformers -> ours, whose import registers what belongs there."""
+
+
+class _Registration:
+    """Finds the modules of `_REGISTERED_BY` where they are, and lets our registration follow their import."""
+
+    @staticmethod
+    def find_spec(name: str, path=None, target=None) -> ModuleSpec | None:
+        """Return the spec of a module that is waited for."""
+        spec = PathFinder.find_spec(name, path) if name in _REGISTERED_BY else None
+        if spec:
+            load = spec.loader.exec_module
+
+            def load_and_register(module) -> None:
+                load(module)
+                import_module(_REGISTERED_BY[name])
+
+            spec.loader.exec_module = load_and_register
+        return spec
 
 
 def __getattr__(name: str):
@@ -30,14 +58,6 @@ def __dir__() -> list[str]:
     return [*globals(), *_HOMES]
 
 
-def _is_the_command_line() -> bool:
-    """Return whether this process was started as `mer-hf` or as `python -m mer_hf`."""
-    program = sys.argv[0] if sys.argv else ""
-    if program == "-m":  # what it is while the package of the module that follows is being imported
-        return sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] == [__name__]
-    return Path(program).stem == "mer-hf"
-
-
-if not _is_the_command_line():
-    from . import registry  # noqa: F401 (importing it registers)
-    from .inference import transformers_pipeline  # noqa: F401 (the same)
+sys.meta_path.insert(0, _Registration)
+for _loaded in _REGISTERED_BY.keys() & sys.modules.keys():
+    import_module(_REGISTERED_BY[_loaded])

@@ -1,9 +1,10 @@
 """List the architectures: command line choices, test sweeps, cards and the demo all read this list."""
 
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForVideoClassification,
@@ -11,37 +12,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 from transformers.video_processing_utils import VideoProcessorMixin
-
-from .models.facesleuth import (
-    FaceSleuthConfig,
-    FaceSleuthForVideoClassification,
-    FaceSleuthImageProcessor,
-    FaceSleuthModel,
-    FaceSleuthVideoProcessor,
-)
-from .models.hsta import (
-    HSTAConfig,
-    HSTAForVideoClassification,
-    HSTAImageProcessor,
-    HSTAModel,
-    HSTAVideoProcessor,
-)
-from .models.htnet import (
-    HTNetConfig,
-    HTNetForVideoClassification,
-    HTNetImageProcessor,
-    HTNetModel,
-    HTNetVideoProcessor,
-)
-from .models.mmnet import (
-    MMNetConfig,
-    MMNetForVideoClassification,
-    MMNetImageProcessor,
-    MMNetModel,
-    MMNetVideoProcessor,
-)
 
 
 @dataclass(frozen=True)
@@ -69,70 +40,54 @@ class Architecture:
     video_processor_class: type[VideoProcessorMixin]
     looks_at: str
     relevance_by: str
-    convert_module: str | None = None
+    convert_module: str | None
 
     def register(self) -> None:
-        """Register with the Auto classes, so that saved folders also contain the architecture's code."""
-        AutoConfig.register(self.key, self.config_class)
+        """Register with the Auto classes of networks and image processors; `models/` registers the rest."""
         AutoModel.register(self.config_class, self.model_class)
         AutoModelForVideoClassification.register(self.config_class, self.classifier_class)
         AutoImageProcessor.register(self.config_class, image_processor_classes={"pil": self.processor_class})
-        self.config_class.register_for_auto_class()
-        self.model_class.register_for_auto_class("AutoModel")
-        self.classifier_class.register_for_auto_class("AutoModelForVideoClassification")
-        self.processor_class.register_for_auto_class("AutoImageProcessor")
-        # Auto classes know video processors by the library they need; ours need none.
-        AutoVideoProcessor.register(
-            self.config_class, video_processor_classes={"torchvision": self.video_processor_class}
-        )
-        self.video_processor_class.register_for_auto_class("AutoVideoProcessor")
+
+
+def _architecture(name: str, looks_at: str, relevance_by: str) -> Architecture:
+    """Build the entry of `models/<name>`, whose classes begin with `name`."""
+    key = name.lower()
+    package = import_module(f".models.{key}", __package__)
+    converter = f"{package.__name__}.convert_{key}"
+    return Architecture(
+        key=key,
+        config_class=getattr(package, f"{name}Config"),
+        model_class=getattr(package, f"{name}Model"),
+        classifier_class=getattr(package, f"{name}ForVideoClassification"),
+        processor_class=getattr(package, f"{name}ImageProcessor"),
+        video_processor_class=getattr(package, f"{name}VideoProcessor"),
+        looks_at=looks_at,
+        relevance_by=relevance_by,
+        convert_module=converter if find_spec(converter) else None,
+    )
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "htnet": Architecture(
-        key="htnet",
-        config_class=HTNetConfig,
-        model_class=HTNetModel,
-        classifier_class=HTNetForVideoClassification,
-        processor_class=HTNetImageProcessor,
-        video_processor_class=HTNetVideoProcessor,
-        convert_module="mer_hf.models.htnet.convert_htnet",
+    "htnet": _architecture(
+        "HTNet",
         looks_at="optical flow of eye and lip areas",
         relevance_by="bright regions carry the answer: without their motion the class loses most "
         "(attention cannot show it: HTNet has one token per block, so its attention weights are exactly 1)",
     ),
-    "mmnet": Architecture(
-        key="mmnet",
-        config_class=MMNetConfig,
-        model_class=MMNetModel,
-        classifier_class=MMNetForVideoClassification,
-        processor_class=MMNetImageProcessor,
-        video_processor_class=MMNetVideoProcessor,
-        convert_module="mer_hf.models.mmnet.convert_mmnet",
+    "mmnet": _architecture(
+        "MMNet",
         looks_at="the difference between onset and apex, and the face at rest",
         relevance_by="bright regions supported the answer: the classifier's share for each position, spread "
         "along MMNet's four continuous-attention maps",
     ),
-    "hsta": Architecture(
-        key="hsta",
-        config_class=HSTAConfig,
-        model_class=HSTAModel,
-        classifier_class=HSTAForVideoClassification,
-        processor_class=HSTAImageProcessor,
-        video_processor_class=HSTAVideoProcessor,
-        convert_module="mer_hf.models.hsta.convert_hsta",
+    "hsta": _architecture(
+        "HSTA",
         looks_at="frames between onset and offset, and the key frames",
         relevance_by="attention is rolled out over space and time and weighted by gradients; HSTA has one "
         "map for each frame, of which the one of the apex is shown",
     ),
-    "facesleuth": Architecture(
-        key="facesleuth",
-        config_class=FaceSleuthConfig,
-        model_class=FaceSleuthModel,
-        classifier_class=FaceSleuthForVideoClassification,
-        processor_class=FaceSleuthImageProcessor,
-        video_processor_class=FaceSleuthVideoProcessor,
-        convert_module="mer_hf.models.facesleuth.convert_facesleuth",
+    "facesleuth": _architecture(
+        "FaceSleuth",
         looks_at="the difference between onset and apex, both faces, and action units",
         relevance_by="bright regions supported the answer: FaceSleuth's gates show which rows count, "
         "gradients where in a row",

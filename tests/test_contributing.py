@@ -13,15 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TINYNET = ROOT / "tests" / "fixtures" / "tinynet"
 SHARED = ("face_frames.py", "face_video.py")
 ENTRY = """
-from .models import tinynet
-
-ARCHITECTURES["tinynet"] = Architecture(
-    key="tinynet",
-    config_class=tinynet.TinyNetConfig,
-    model_class=tinynet.TinyNetModel,
-    classifier_class=tinynet.TinyNetForVideoClassification,
-    processor_class=tinynet.TinyNetImageProcessor,
-    video_processor_class=tinynet.TinyNetVideoProcessor,
+ARCHITECTURES["tinynet"] = _architecture(
+    "TinyNet",
     looks_at="the difference between onset and apex",
     relevance_by="bright regions carried the answer",
 )

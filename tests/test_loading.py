@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -149,22 +151,39 @@ def test_bundled_is_offered_by_the_package():
         mer_hf.no_such_thing  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "argv, orig_argv, expected",
-    [
-        (["/usr/bin/mer-hf", "--help"], ["python", "/usr/bin/mer-hf", "--help"], True),
-        (["-m", "--help"], ["python", "-X", "dev", "-m", "mer_hf", "--help"], True),
-        (["-m"], ["python", "-m", "pytest"], False),
-        (["train.py", "-m", "mer_hf"], ["python", "train.py", "-m", "mer_hf"], False),
-        (["-c"], ["python", "-c", "import mer_hf"], False),
-        ([""], ["python"], False),
-        ([], ["embedded"], False),
-    ],
-)
-def test_only_the_command_line_leaves_registration_to_later(argv, orig_argv, expected, monkeypatch):
-    monkeypatch.setattr("sys.argv", argv)
-    monkeypatch.setattr("sys.orig_argv", orig_argv)
-    assert mer_hf._is_the_command_line() is expected
+AUTO_CLASSES = {  # AutoVideoProcessor is not offered at the top where torchvision is missing
+    "AutoConfig": "AutoConfig.for_model('htnet')",
+    "AutoModel": "AutoModel.from_config(HTNetConfig())",
+    "AutoModelForVideoClassification": "AutoModelForVideoClassification.from_config(HTNetConfig())",
+    "AutoImageProcessor": "AutoImageProcessor.from_pretrained(folder)",
+    "AutoVideoProcessor": "AutoVideoProcessor.from_pretrained(folder)",
+    "pipeline": "pipeline('micro-expression-recognition', model=folder)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["mer_hf", "transformers"])
+@pytest.mark.parametrize("name", AUTO_CLASSES)
+def test_each_auto_class_knows_ours_whichever_is_imported_first(name, first):
+    """In a process of its own, and without any other Auto class asked for before."""
+    home = (
+        "transformers.models.auto.video_processing_auto" if name == "AutoVideoProcessor" else "transformers"
+    )
+    imports = ["import mer_hf", f"from {home} import {name}"]
+    code = [
+        *(imports if first == "mer_hf" else reversed(imports)),
+        f"folder = {str(mer_hf.bundled('htnet-synthetic'))!r}",
+        "from mer_hf.models.htnet.configuration_htnet import HTNetConfig",
+        f"print(type({AUTO_CLASSES[name]}).__module__)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True)
+    assert done.stdout.startswith("mer_hf."), done.stderr
+
+
+def test_the_import_loads_nothing_heavy():
+    code = "import sys, mer_hf; print({'torch', 'transformers', 'numpy', 'cv2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 COMMIT = "0123456789" * 4

@@ -66,6 +66,7 @@ class FaceSleuthConfig(PreTrainedConfig):
     """
 
     model_type = "facesleuth"
+    _auto_class = "AutoConfig"
     num_frames: ClassVar[int] = 2
     """Frames of a clip that it sees: onset and apex."""
 

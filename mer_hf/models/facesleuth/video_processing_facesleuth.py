@@ -11,6 +11,7 @@ class FaceSleuthVideoProcessor(FaceVideoProcessor, FaceSleuthImageProcessor):
     """
 
     model_input_names = FaceSleuthImageProcessor.model_input_names
+    _auto_class = "AutoVideoProcessor"
 
 
 __all__ = ["FaceSleuthVideoProcessor"]

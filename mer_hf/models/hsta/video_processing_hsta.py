@@ -11,6 +11,7 @@ class HSTAVideoProcessor(FaceVideoProcessor, HSTAImageProcessor):
     """
 
     model_input_names = HSTAImageProcessor.model_input_names
+    _auto_class = "AutoVideoProcessor"
 
 
 __all__ = ["HSTAVideoProcessor"]

@@ -46,6 +46,7 @@ class HTNetConfig(PreTrainedConfig):
     """
 
     model_type = "htnet"
+    _auto_class = "AutoConfig"
     num_frames: ClassVar[int] = 2
     """Frames of a clip that it sees: onset and apex."""
 

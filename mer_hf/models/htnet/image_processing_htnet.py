@@ -72,6 +72,7 @@ class HTNetImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ("pixel_values",)
+    _auto_class = "AutoImageProcessor"
 
     def __init__(
         self,

@@ -51,6 +51,7 @@ class MMNetConfig(PreTrainedConfig):
     """
 
     model_type = "mmnet"
+    _auto_class = "AutoConfig"
     num_frames: ClassVar[int] = 2
     """Frames of a clip that it sees: onset and apex."""
 

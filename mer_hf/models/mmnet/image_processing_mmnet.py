@@ -35,6 +35,7 @@ class MMNetImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ("pixel_values",)
+    _auto_class = "AutoImageProcessor"
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ class MMNetVideoProcessor(FaceVideoProcessor, MMNetImageProcessor):
     """
 
     model_input_names = MMNetImageProcessor.model_input_names
+    _auto_class = "AutoVideoProcessor"
 
 
 __all__ = ["MMNetVideoProcessor"]
