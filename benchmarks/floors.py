@@ -149,8 +149,8 @@ def watching(pipeline: MicroExpressionPipeline) -> Iterator[Watched]:
         replace(cv2, "DISOpticalFlow_create", partial(watched.dis, cv2.DISOpticalFlow_create))
         if windows := getattr(spotting, "_Windows", None):
             replace(windows, "follow", watched.watch("windows", windows.follow))
-        for module in list(sys.modules.values()):  # it is imported by name
-            if module.__name__.startswith("mer_hf") and vars(module).get("started") is start:
+        for name, module in list(sys.modules.items()):  # it is imported by name
+            if name.startswith("mer_hf") and vars(module).get("started") is start:
                 replace(module, "started", partial(watched.started, start))
         network = pipeline._network
         replace(network, "forward", watched.watch("network", network.forward))
