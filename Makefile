@@ -1,5 +1,6 @@
 # make demo    serve the page on http://127.0.0.1:7860 (PORT=... for another port)
 # make test    runs the tests (ARGS="-k htnet" selects some); make test-slow runs those that train or start processes
+# make bench   measures speed and accuracy and writes docs/speed.md (ARGS="floors bulk" selects some)
 # make audit   compares the tested versions of all libraries with the published faults (needs the network)
 # make dist    builds the wheel and the source archive into dist/ (VERSION=... refuses another one)
 # make docs    builds the documentation into build/site/

@@ -4,7 +4,8 @@
     python -m benchmarks pipeline     # one
 
 Each module offers `run() -> dict`, a flat dict of numbers (or short strings) whose names carry their unit.
-The results go to `benchmarks/results/<date>-<commit>-<name>.json` with the date, the commit and the machine.
+The results go to `benchmarks/results/<date>-<commit>-<name>.json` with the date, the commit and the machine,
+and from the newest of them docs/speed.md is written.
 """
 
 import argparse
@@ -19,8 +20,8 @@ from pathlib import Path
 from mer_hf.utils.provenance import git_commit
 
 FOLDER = Path(__file__).resolve().parent
-BY_THEMSELVES = ("leaderboard", "recordings")
-"""Not among those of `make bench`: minutes long, with a page of its own; and given recordings."""
+BY_THEMSELVES = ("leaderboard", "peers", "recordings", "speed_page")
+"""Not among those of `make bench`: minutes long, with a page of its own; given recordings; and the page."""
 
 
 def names() -> list[str]:
@@ -69,6 +70,12 @@ def keep(name: str, result: dict, folder: Path, commit: str) -> Path:
     return path
 
 
+def newest(name: str, folder: Path = FOLDER / "results") -> dict | None:
+    """Return the newest result file of a benchmark, if there is one."""
+    files = [json.loads(path.read_text()) for path in folder.glob(f"*-{name}.json")]
+    return max(files, key=lambda each: each["date"], default=None)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmarks that are named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print and keep.")
@@ -83,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         result = importlib.import_module(f"benchmarks.{name}").run()
         show(name, result)
         keep(name, result, args.results, commit)
+    importlib.import_module("benchmarks.speed_page").write()
     return 0
 
 

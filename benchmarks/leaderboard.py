@@ -8,13 +8,11 @@
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.__main__ import FOLDER, keep, show
+from benchmarks.__main__ import FOLDER, keep, newest, show
 from mer_hf.evaluation.benchmark_set import CLIPS, LEVELS, MAPS, level_clips, level_maps, seed_of
 from mer_hf.evaluation.clip_results import evaluate_clips
 from mer_hf.evaluation.evaluate import predict_flow_maps
@@ -94,12 +92,6 @@ def run(samples: int = SAMPLES, maps: int = MAPS, clips: int = CLIPS, workers: i
     return counts | on_maps(samples, maps) | on_clips(clips, workers)
 
 
-def newest(folder: Path = FOLDER / "results") -> dict | None:
-    """Return the newest result file, if there is one."""
-    files = [json.loads(path.read_text()) for path in folder.glob("*-leaderboard.json")]
-    return max(files, key=lambda each: each["date"], default=None)
-
-
 def table(result: dict, kind: str) -> str:
     """Return the rows of one kind in Markdown, the best mean first."""
     rows: dict[str, list[float]] = {}
@@ -140,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
         result = run(args.samples, args.maps, args.clips, args.workers)
         show("leaderboard", result)
         keep("leaderboard", result, FOLDER / "results", commit)
-    PAGE.write_text(page(newest()))
+    PAGE.write_text(page(newest("leaderboard")))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import importlib
 import inspect
 import json
 import statistics
-import subprocess
 import sys
 import time
 
@@ -21,6 +20,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks._clock import fresh
 from mer_hf.inference.optimize import optimize_for_inference
 from mer_hf.registry import ARCHITECTURES
 
@@ -69,12 +69,12 @@ def inputs_of(key: str, config, batch: int) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def rates() -> dict[str, float]:
+def rates(dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """Return the best rates of this machine: reading, matrix products, convolutions."""
     numbers = torch.randn(100_000_000)
-    square = torch.randn(2048, 2048)
-    picture = torch.randn(4, 128, 56, 56).contiguous(memory_format=torch.channels_last)
-    kernel = torch.randn(128, 128, 3, 3).contiguous(memory_format=torch.channels_last)
+    square = torch.randn(2048, 2048, dtype=dtype)
+    picture = torch.randn(4, 128, 56, 56, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(128, 128, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
     convolution = 2 * 4 * 56 * 56 * 128 * 128 * 9
     return {
         "read_gb_per_s": 0.4 / _median(numbers.sum),
@@ -143,12 +143,7 @@ def floor(key: str, ours, flops: int, speed: dict[str, float]) -> tuple[float, s
 def peak_memory_mb(key: str, who: str, batch: int) -> float:
     """Return the memory that a forward pass needs beside the network, measured in a separate process."""
     code = "import sys; from benchmarks.networks import _child; _child(*sys.argv[1:])"
-    run = subprocess.run(
-        [sys.executable, "-c", code, key, who, str(batch)], capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        raise RuntimeError(f"the memory of {key} could not be measured: {run.stderr.strip()[-300:]}")
-    return float(run.stdout.split()[-1])
+    return float(fresh("-c", code, key, who, str(batch)).output.split()[-1])
 
 
 def _child(key: str, who: str, batch: str) -> None:

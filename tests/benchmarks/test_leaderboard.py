@@ -3,10 +3,11 @@ import json
 import torch
 
 from benchmarks import leaderboard
+from benchmarks.__main__ import newest
 
 
 def test_the_page_is_that_of_the_newest_result():
-    assert leaderboard.PAGE.read_text() == leaderboard.page(leaderboard.newest())
+    assert leaderboard.PAGE.read_text() == leaderboard.page(newest("leaderboard"))
 
 
 def test_a_result_file_becomes_two_tables_the_best_first(tmp_path):
@@ -16,7 +17,7 @@ def test_a_result_file_becomes_two_tables_the_best_first(tmp_path):
     for date, result in (("2026-01-01T00", counts), ("2026-01-02T00", counts | rows)):
         keys = {"date": date, "commit": "0123456789ab", "result": result}
         (tmp_path / f"{date}-leaderboard.json").write_text(json.dumps(keys))
-    text = leaderboard.page(leaderboard.newest(tmp_path))
+    text = leaderboard.page(newest("leaderboard", tmp_path))
     assert text.count("| better | 0.900 | 0.900 | 0.900 | 0.900 |\n| worse | 0.200") == 2
     assert "2026-01-02, commit `0123456789`" in text and "UF1 on 5 maps" in text and "{" not in text
     assert "Nothing has been measured" in leaderboard.page(None)
