@@ -1,7 +1,7 @@
 """Run every benchmark of this folder, print its numbers and keep them.
 
     python -m benchmarks              # all of them
-    python -m benchmarks pipeline     # one
+    python -m benchmarks networks     # one
 
 Each module offers `run() -> dict`, a flat dict of numbers (or short strings) whose names carry their unit.
 The results go to `benchmarks/results/<date>-<commit>-<name>.json` with the date, the commit and the machine,

@@ -8,8 +8,6 @@ from benchmarks.floors import PARTS
 
 TEMPLATE = FOLDER / "speed.md.txt"
 PAGE = FOLDER.parent / "docs" / "speed.md"
-REPLACED_BY = {"pipeline": "floors"}
-"""A section that is left out where another one says more."""
 
 Columns = dict[str, str]
 """End of a result's name -> title of a column; what stands before it names the row."""
@@ -25,7 +23,6 @@ TABLES: dict[str, dict[str, Columns]] = {
         "parts_table": {f"{floor}_floor_s": floor.replace("_", " ") for floor in _FLOORS},
         "calls_table": {f"{floor}_calls": floor.replace("_", " ") for floor in _FLOORS[2:]},
     },
-    "pipeline": {"table": {"30fps_s": "30 fps (60 frames)", "200fps_s": "200 fps (400 frames)"}},
     "cold_start": {
         "table": {"wall_s": "seconds", "cpu_s": "processor seconds"},
         "packages_table": {"package_s": "seconds"},
@@ -77,9 +74,9 @@ def _text(value: float | str) -> str:
 
 
 def section(name: str, body: str, folder: Path) -> str:
-    """Return a section of the page; nothing where it was not measured, or another one says more."""
+    """Return a section of the page; nothing where it was not measured."""
     kept = newest(name, folder)
-    if kept is None or (name in REPLACED_BY and newest(REPLACED_BY[name], folder)):
+    if kept is None:
         return ""
     result, machine = kept["result"], kept["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}"
