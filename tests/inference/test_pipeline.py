@@ -120,6 +120,17 @@ def test_every_architecture_answers_a_clip(key, tracked, tmp_path):
     np.testing.assert_array_equal(prediction.apex_relevance, maps[-1])
 
 
+@pytest.mark.parametrize("key", ARCHITECTURES)
+def test_half_of_the_digits_give_the_same_answer(key, tracked):
+    whole, half = (
+        MicroExpressionPipeline.from_pretrained(key, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)
+    )
+    expected, found = (each.classify(*tracked("positive", each.geometry)) for each in (whole, half))
+    assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
+    assert found.label == expected.label == "positive"
+    assert all(abs(found.scores[name] - expected.scores[name]) < 0.01 for name in expected.scores)
+
+
 def test_action_units_reach_the_network_that_takes_them(smile, tracked):
     torch.manual_seed(3)
     model, processor = tiny_model("facesleuth"), tiny_processor("facesleuth")
