@@ -15,7 +15,7 @@ from .terminal import ALL, FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, che
 if TYPE_CHECKING:
     from mer_hf.inference.long_video import Interval, LongVideo
 
-HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}"
+HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'expression':>11}"
 
 
 @command(
