@@ -82,11 +82,9 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
     answers, tracked = [], []
     for face, box in enumerate(largest.faces, 1):
         try:
-            found = (
-                (largest, track)
-                if face == largest.face
-                else pipeline.with_track(args.clip, face=face, **options)
-            )
+            found = largest, track
+            if face != largest.face:
+                found = pipeline.with_track(args.clip, face=face, **options)
             tracked.append(found)
             answers.append(found[0])
         except FaceError as error:

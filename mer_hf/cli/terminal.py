@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,11 +152,13 @@ def bar(title: str, unit: str) -> Iterator[Callable[[float, float], None]]:
 
     with contextlib.ExitStack() as stack:
         shown: list[tqdm] = []
+        begun_s = time.time()
 
         def progress(done: float, total: float) -> None:
             if not shown:
                 file = stack.enter_context(visible_stderr())
                 shown.append(stack.enter_context(tqdm(desc=title, unit=unit, file=file, leave=False)))
+                shown[0].start_t = begun_s
             line, done = shown[0], round(done)
             if done < line.n:
                 line.reset()

@@ -233,13 +233,11 @@ def _of_prediction(answer: Any) -> tuple[tuple[Event, ...], dict]:
     if not all(math.isfinite(time_s) for time_s in times_s):
         raise ValueError("the frame rate is unknown, so there are no times to write. Give it (--fps).")
     step_s = float(times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)
-    blinks = [
-        Span(float(times_s[a]), float(times_s[b]) + step_s, "", answer.face) for a, b in answer.phases.blinks
-    ]
+    closed = [(float(times_s[a]), float(times_s[b]) + step_s) for a, b in answer.phases.blinks]
     found = {
         "fps": round(1 / step_s, 4) if step_s else None,
         "duration_s": float(times_s[-1]) + step_s,
-        "blinks": tuple(blinks),
+        "blinks": tuple(Span(*ends_s, "", answer.face) for ends_s in closed),
     }
     if not answer.classified:
         return (), found
