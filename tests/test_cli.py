@@ -1,4 +1,6 @@
 import base64
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -12,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mer_hf.cli import main
+from mer_hf.cli import main, terminal
 from mer_hf.face.tracking import FaceError
 from mer_hf.video.clip import write_clip
 from tests.fixtures import seeded
@@ -388,3 +390,21 @@ def test_no_file_is_named_twice(flags, tmp_path, monkeypatch, capsys):
     assert main(flags) == 2
     assert "are the same file" in capsys.readouterr().err
     assert (tmp_path / "clip.mp4").read_text() == (tmp_path / "clip.json").read_text() == "mine"
+
+
+def test_nothing_stands_before_the_error_of_a_command_that_fails_at_once(checkpoint, tmp_path, capfd):
+    (tmp_path / "a.mp4").write_text("hello")
+    for video in ("a.mp4", "none.mp4"):
+        assert main(["spot", str(tmp_path / video), "--model", str(checkpoint)]) == 2
+        errors = capfd.readouterr().err
+        assert errors.startswith("mer-hf: error: ") and errors.count("\n") == 1
+
+
+def test_a_bar_is_gone_before_an_error(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "visible_stderr", lambda: contextlib.nullcontext(screen))
+    with pytest.raises(ValueError, match="no more"), terminal.bar("searching", "s") as progress:
+        progress(1.4, 4.0)
+        raise ValueError("no more")
+    *_, bar, blank, rest = screen.getvalue().split("\r")
+    assert "searching" in bar and len(blank) >= len(bar) and not blank.strip() and rest == ""

@@ -1,15 +1,19 @@
 """`mer-hf watch`: a file in real time, a stream of the network, and sources that are none."""
 
+import contextlib
 import functools
+import io
 import json
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import av
 import pytest
 
 from mer_hf.cli import main
+from mer_hf.inference.live import Background
 from mer_hf.interchange.formats import read_coding
 from mer_hf.video import sources
 from mer_hf.video.clip import read_clip
@@ -110,3 +114,31 @@ def test_what_is_no_video_is_refused_in_one_line(http, capfd, source, words):
     assert main(["watch", source.format(address=address)]) == 2
     out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1 and words in err and "secret" not in err
+
+
+def test_times_in_the_wrong_order_neither_stretch_a_stream_nor_lose_a_frame():
+    """FFmpeg gives the frames of H.264 with B-frames such times over rtsp."""
+    mixed = [4 * group + place for group in range(8) for place in (2, 1, 3, 0)]
+    frames = [(None, float("nan")), *((None, number / 30) for number in mixed)]
+    times_s = [time_s for _, time_s in sources._paced(iter(frames))]
+    assert len(times_s) == 33 and all(one < other for one, other in pairwise(times_s))
+    assert times_s[-1] == pytest.approx(32 / 30, abs=0.15)
+
+
+def test_the_changing_line_is_gone_before_an_error(example_file, monkeypatch, capfd):
+    class Terminal(io.StringIO):
+        isatty = lambda self: True  # noqa: E731
+
+    screen = Terminal()
+    monkeypatch.setattr("mer_hf.cli.watch.visible_stderr", lambda: contextlib.nullcontext(screen))
+
+    def fail(self):
+        if screen.getvalue():
+            raise ValueError("the disk is full")
+        return []
+
+    monkeypatch.setattr(Background, "news", fail)
+    monkeypatch.setattr("mer_hf.cli.watch._Screen.show", lambda self, updates: self.terminal.write("0:00.50"))
+    assert main(["watch", str(example_file("still"))]) == 2
+    assert capfd.readouterr().err == "mer-hf: error: the disk is full\n"
+    assert screen.getvalue().endswith("0:00.50\r\x1b[K")

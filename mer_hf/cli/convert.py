@@ -26,9 +26,7 @@ def field(text: str) -> tuple[str, object]:
     argument("architecture", "ARCHITECTURE", "such as htnet"),
     argument("original", "ORIGINAL.pth", "the checkpoint", type=Path),
     argument("out_dir", "OUT_DIR", "the folder to write", type=Path),
-    argument(
-        "--config", "FIELD=VALUE", "settings that the weights do not show, in JSON", type=field, **SEVERAL
-    ),
+    argument("--config", "FIELD=VALUE", "what the weights do not show, in JSON", type=field, **SEVERAL),
 )
 def convert(args: argparse.Namespace) -> str:
     """Turn an original checkpoint into a folder for from_pretrained."""

@@ -16,9 +16,7 @@ NAMES = "casme2, samm, smic, casme3, mmew, 4dme, casme, megc2019, or table for y
     argument("--root", "DIR", "the dataset as you received it", type=Path),
     argument("--sheet", "FILE", "its annotation sheet, if it lies elsewhere", type=Path),
     argument("--list", "FILE", "megc2019: the official list of clips", type=Path),
-    argument(
-        "--csv", "FILE", "table: columns path, subject, label, ...; or codings (.eaf, .boris, ...)", type=Path
-    ),
+    argument("--csv", "FILE", "table: columns path, subject, label, ...; or codings (.eaf, ...)", type=Path),
     argument("--class-map", "LABEL=CLASS", "table: labels to classes, or a JSON file", **SEVERAL),
     argument("--workers", "N", "processes (default: one per core)", type=number(int, bounds.WORKERS)),
 )

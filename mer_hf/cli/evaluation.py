@@ -16,10 +16,11 @@ MEAN, PHASES = "mean", ("annotated", "spotted", "midpoint")
 CHECKPOINTS = (
     argument("checkpoints", "DIR", "folders of checkpoints", type=Path, nargs="+"),
     argument(
-        "--workers", "N", "processes (default: one per core)", type=number(int, bounds.WORKERS), default=CORES
+        "--workers", "N", "processes (default: all cores)", type=number(int, bounds.WORKERS), default=CORES
     ),
 )
 NETWORKS = "a bundled checkpoint (default: htnet), a folder, OWNER/NAME, all or mean; repeat it for several"
+CLASSES = f"{', '.join(SCHEMES)} (default: %(default)s)"
 FLOWS = "arrays flow (N, 28, 28, 3), label, subject, dataset"
 
 
@@ -28,13 +29,7 @@ FLOWS = "arrays flow (N, 28, 28, 3), label, subject, dataset"
     MODEL[1],
     argument("--flows", "FILE.npz", FLOWS, type=Path),
     argument("--data", "DIR[,DIR]", "folders that mer-hf prepare made"),
-    argument(
-        "--classes",
-        "SCHEME",
-        f"{', '.join(SCHEMES)} (default: %(default)s)",
-        default="composite3",
-        choices=SCHEMES,
-    ),
+    argument("--classes", "SCHEME", CLASSES, default="composite3", choices=SCHEMES),
     argument("--phases", "SOURCE", f"show only these phases: {', '.join(PHASES)}", choices=PHASES),
     flag("--selective", "count what the pipeline does not report as wrong"),
     argument("--csv", "FILE.csv", "with --data: a row per clip and network", type=Path),
@@ -103,9 +98,7 @@ def report(args: argparse.Namespace) -> str:
 
 @command(
     *CHECKPOINTS,
-    argument(
-        "--clips", "N", "per row of a table (default: %(default)s)", type=number(int, bounds.MANY), default=40
-    ),
+    argument("--clips", "N", "per row (default: %(default)s)", type=number(int, bounds.MANY), default=40),
     JSON,
 )
 def measure(args: argparse.Namespace) -> str:
@@ -136,7 +129,7 @@ def measure(args: argparse.Namespace) -> str:
 @command(
     *CHECKPOINTS,
     argument(
-        "--rounds", "N", "of 32 clips each (default: %(default)s)", type=number(int, bounds.MANY), default=12
+        "--rounds", "N", "of 32 clips (default: %(default)s)", type=number(int, bounds.MANY), default=12
     ),
 )
 def calibrate(args: argparse.Namespace) -> str:

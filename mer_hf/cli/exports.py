@@ -21,9 +21,7 @@ CODINGS = {
     "boris": ((".boris", ".tsv"), "write a project for BORIS, or a table of events as in The Observer"),
     "facs": ((".csv",), "write a FACS score sheet: a row per expression, such as 4B+L12C"),
 }
-OPENFACE = {
-    "openface": ((".csv",), "write OpenFace's table: the action units of each frame (takes its time)")
-}
+OPENFACE = {"openface": ((".csv",), "write OpenFace's table: action units of each frame (takes its time)")}
 EXPORTS = CODINGS | OPENFACE
 """Flag of a file -> its suffixes and its contents."""
 ARGUMENTS = [argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in EXPORTS.items()]

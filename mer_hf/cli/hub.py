@@ -37,9 +37,7 @@ def models(args: argparse.Namespace) -> str:
 
 
 @command(
-    argument(
-        "checkpoint", "CHECKPOINT_OR_RUN", "its folder (a run: with --protocol), or a bundled name", type=Path
-    ),
+    argument("checkpoint", "CHECKPOINT_OR_RUN", "a folder (run: with --protocol), or bundled", type=Path),
     *PUBLISHING,
     argument("--benchmark", "OWNER/NAME", "dataset on the Hub that the report was measured on"),
     ("--onnx", {"action": argparse.BooleanOptionalAction, "help": "also as ONNX (default: if it can be)"}),
@@ -84,9 +82,7 @@ def reproduce(args: argparse.Namespace) -> str:
 @command(
     *PUBLISHING,
     argument("--subjects", "N", "people (default: %(default)s)", type=number(int, bounds.MANY), default=22),
-    argument(
-        "--seed", "S", "chooses the people (default: %(default)s)", type=number(int, bounds.SEED), default=0
-    ),
+    argument("--seed", "S", "chooses them (default: %(default)s)", type=number(int, bounds.SEED), default=0),
     flag("--evaluation", "the fixed evaluation set instead: flow maps and clips at four difficulties"),
 )
 def push_synthetic(args: argparse.Namespace) -> str:

@@ -1,10 +1,8 @@
 """`mer-hf predict`: one clip, or every clip of a folder."""
 
 import argparse
-import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +32,7 @@ OUTPUTS = {
     argument("clip", "CLIP", "a video or a folder of frames; with --out a folder of clips", type=Path),
     *MODEL,
     *(argument(f"--{name}", "FRAME", "0-based index, or a frame's file name") for name in PHASES),
-    argument(
-        "--fps",
-        "F",
-        "frames per second of a folder of frames, or of slow motion",
-        type=number(float, bounds.FPS),
-    ),
+    argument("--fps", "F", "of a folder of frames, or of slow motion", type=number(float, bounds.FPS)),
     argument("--action-units", "AUS", UNITS, default="estimated"),
     flag("--single-apex", "ask with the apex alone, not with several frames around it"),
     FACE,
@@ -70,7 +63,7 @@ def predict(args: argparse.Namespace) -> str:
     if args.faces:
         return _predict_faces(args, pipeline, options)
     options["face"] = args.face
-    with _lazy_bar() as progress:
+    with bar("searching", "s") as progress:
         prediction, track = pipeline.with_track(args.clip, **options, progress=progress)
     _write_files(args, prediction, track)
     _export(args, [(prediction, track)])
@@ -84,16 +77,14 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
             raise ValueError(f"--{name} is for one face, --faces for all. Leave one of them out.")
     from mer_hf.face.tracking import FaceError
 
-    with _lazy_bar() as progress:
+    with bar("searching", "s") as progress:
         largest, track = pipeline.with_track(args.clip, **options, progress=progress)
     answers, tracked = [], []
     for face, box in enumerate(largest.faces, 1):
         try:
-            found = (
-                (largest, track)
-                if face == largest.face
-                else pipeline.with_track(args.clip, face=face, **options)
-            )
+            found = largest, track
+            if face != largest.face:
+                found = pipeline.with_track(args.clip, face=face, **options)
             tracked.append(found)
             answers.append(found[0])
         except FaceError as error:
@@ -108,20 +99,6 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
         for answer in answers
     ]
     return "\n\n".join(texts)
-
-
-@contextlib.contextmanager
-def _lazy_bar() -> Iterator[Callable[[float, float], None]]:
-    """Show a progress bar as soon as there is progress: in a clip so long that it has to be searched."""
-    with contextlib.ExitStack() as stack:
-        shown = []
-
-        def progress(done_s: float, all_s: float) -> None:
-            if not shown:
-                shown.append(stack.enter_context(bar("searching", "s")))
-            shown[0](round(done_s), round(all_s))
-
-        yield progress
 
 
 def _export(args: argparse.Namespace, answers: "list[tuple[Prediction, FaceTrack]]") -> None:

@@ -10,24 +10,12 @@ from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing
 
 from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
-from .terminal import (
-    FACE,
-    IMAGE_SUFFIXES,
-    JSON,
-    MODEL,
-    argument,
-    bar,
-    check_output,
-    command,
-    counted,
-    flag,
-    number,
-)
+from .terminal import ALL, FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, number
 
 if TYPE_CHECKING:
     from mer_hf.inference.long_video import Interval, LongVideo
 
-HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'probability':>11}"
+HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'expression':>11}"
 
 
 @command(
@@ -36,7 +24,7 @@ HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'p
     argument("--window", "S", "seconds that are searched together", type=number(float, bounds.WINDOW_S)),
     FACE,
     argument("--faces", "all", "follow every face, each as a person of its own", choices=["all"]),
-    flag("--all", "list motions that are not expressions as well"),
+    ALL,
     JSON,
     argument("--plot", "FILE", "write a picture of the time line", type=Path),
     argument("--csv", "FILE", "write a row for each interval", type=Path),
@@ -62,16 +50,9 @@ def spot(args: argparse.Namespace) -> str:
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     window_s = args.window or WINDOW_S
     overlap_s = min(OVERLAP_S, window_s / 2)
-    with bar("searching", "s") as show:
-        video = spot_long(
-            args.video,
-            pipeline,
-            window_s,
-            overlap_s,
-            progress=lambda *seconds: show(*map(round, seconds)),
-            face=args.faces or args.face,
-            frame_units=args.openface is not None,
-        )
+    options = {"face": args.faces or args.face, "frame_units": args.openface is not None}
+    with bar("searching", "s") as progress:
+        video = spot_long(args.video, pipeline, window_s, overlap_s, progress=progress, **options)
     _export(args, video)
     if args.csv:
         write_intervals_csv(args.csv, video)
@@ -96,7 +77,7 @@ def _spot_many(args: argparse.Namespace) -> str:
     options["face"] = args.faces or args.face
     run = SpotRun(args.video, args.out, options=options, **settings)
     with bar("this video", "s") if RANK == 0 else contextlib.nullcontext() as show:
-        run.progress = show and (lambda *seconds: show(*map(round, seconds)))
+        run.progress = show
         summary = run_many(args, run, "searching")
     if args.report and run.rows:
         from mer_hf.visualization.report import SearchedVideo, time_line_report
@@ -143,7 +124,7 @@ def summary(video: "LongVideo", every: bool = False) -> str:
     lines = [
         f"{len(expressions)} of {len(video.intervals)} motions{of} in {clock(video.duration_s)} look like "
         f"expressions to {video.model} (micro-expressions: {brief}, longer: {len(expressions) - brief}); "
-        f"{counted(len(video.blinks), 'blink')}.{rest}"
+        f"blinks: {len(video.blinks)}.{rest}"
     ]
     if listed:
         lines.append(f"{'person':>6}{HEADER}" if several else HEADER)

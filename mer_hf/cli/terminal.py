@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,11 +98,9 @@ def number(kind: type, limits: tuple[float, float]) -> Callable[[str], Any]:
 
 SEVERAL = {"nargs": "+", "action": "extend", "default": []}
 FACE = argument(
-    "--face",
-    "N",
-    "which face, counted from the left, from 1 (default: the largest)",
-    type=number(int, bounds.FACE),
+    "--face", "N", "which face, from the left, from 1 (default: the largest)", type=number(int, bounds.FACE)
 )
+ALL = flag("--all", "list motions that are not expressions as well")
 JSON = flag("--json", "print one JSON object")
 MODELS = "a bundled checkpoint (default: %(default)s), a folder, or OWNER/NAME[@REVISION] on the Hub"
 MODEL = (
@@ -143,19 +142,30 @@ def visible_stderr() -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on the visible stderr; yield a function of what is done and of all."""
+def bar(title: str, unit: str) -> Iterator[Callable[[float, float], None]]:
+    """Show a progress bar on the visible stderr; yield a function of what is done and of all.
+
+    It is there from the first progress on, so that nothing stands before the error of a command that fails at
+    once, and goes away at the end.
+    """
     from tqdm.auto import tqdm
 
-    with visible_stderr() as file, tqdm(desc=title, unit=unit, file=file, leave=False) as bar:
+    with contextlib.ExitStack() as stack:
+        shown: list[tqdm] = []
+        begun_s = time.time()
 
-        def progress(done: int, total: int) -> None:
-            if done < bar.n:
-                bar.reset()
-            bar.total = total
-            bar.update(done - bar.n)
-            if done == total:
-                bar.refresh()  # quick work ends before the bar would be drawn again
+        def progress(done: float, total: float) -> None:
+            if not shown:
+                file = stack.enter_context(visible_stderr())
+                shown.append(stack.enter_context(tqdm(desc=title, unit=unit, file=file, leave=False)))
+                shown[0].start_t = begun_s
+            line, done = shown[0], round(done)
+            if done < line.n:
+                line.reset()
+            line.total = round(total)
+            line.update(done - line.n)
+            if done == line.total:
+                line.refresh()  # quick work ends before the bar would be drawn again
 
         yield progress
 

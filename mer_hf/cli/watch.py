@@ -3,13 +3,12 @@
 import argparse
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .exports import CODING_ARGUMENTS, check_exports, write_exports
 from .spot import HEADER, clock, row
-from .terminal import MODEL, argument, check_output, command, counted, flag, number, visible_stderr
+from .terminal import ALL, MODEL, argument, check_output, command, counted, flag, number, visible_stderr
 
 if TYPE_CHECKING:
     from mer_hf.inference.live import Background, Update
@@ -22,7 +21,7 @@ SOURCE = "number of a camera (default: %(default)s), a video file, or rtsp://, h
     argument("source", "SOURCE", SOURCE, nargs="?", default="0"),
     *MODEL,
     argument("--duration", "S", "end after S seconds (default: Ctrl-C)", type=number(float, (0.1, 1e7))),
-    flag("--all", "list motions that are not expressions as well"),
+    ALL,
     flag("--json", "print one JSON object a line: each movement as it ends, and the counts at the end"),
     argument("--record", "FILE", "write the video as mp4 (H.264); otherwise no picture is kept", type=Path),
     *CODING_ARGUMENTS,
@@ -52,7 +51,9 @@ def _watch(args: argparse.Namespace, frames: "Frames", work: "Background") -> st
     note = ""
     with contextlib.ExitStack() as stack:
         keep = stack.enter_context(recording(args.record)) if args.record else None
-        screen = stack.enter_context(_screen(args, work))
+        file = stack.enter_context(visible_stderr())
+        screen = _Screen(args, work, file if file.isatty() else None)
+        stack.callback(screen.clear)
         try:
             for image, time_s in frames:
                 if args.duration and time_s >= args.duration:
@@ -100,7 +101,7 @@ class _Screen:
     def _status(self, update: "Update") -> None:
         pace = self.work.pace
         came, span_s = pace.taken + pace.dropped, update.time_s - self.at_s
-        rate = (came - self.came) / span_s if span_s > 0 else 0.0
+        rate = (came - self.came) / span_s if span_s > 0.1 else 0.0
         self.came, self.at_s = came, update.time_s
         if self.terminal:
             every = f" (1 of {pace.every} is taken)" if pace.every > 1 else ""
@@ -114,14 +115,6 @@ class _Screen:
         if self.terminal:
             self.terminal.write("\r\x1b[K")
             self.terminal.flush()
-
-
-@contextlib.contextmanager
-def _screen(args: argparse.Namespace, work: "Background") -> Iterator[_Screen]:
-    with visible_stderr() as file:
-        screen = _Screen(args, work, file if file.isatty() else None)
-        yield screen
-        screen.clear()
 
 
 def _summary(work: "Background", note: str, as_json: bool) -> str:

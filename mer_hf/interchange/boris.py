@@ -8,21 +8,33 @@ import csv
 import io
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from mer_hf.utils.files import write_text
-from mer_hf.utils.untrusted import read_json, read_records
+from mer_hf.utils.untrusted import (
+    check_kinds,
+    finite,
+    fits,
+    read_json,
+    read_records,
+    read_text,
+    separator,
+    shown,
+)
 
 from .coding import Coding
 from .facs import LETTERS
 from .marks import Mark, from_marks, marks_of
 
 START, STOP = "State start", "State stop"
+_PERSON = re.compile(r"person (\d{1,3})(?: #(\d{1,3}))?", re.ASCII)
 OBSERVER = ("Time_Relative_sf", "Observation", "Subject", "Behavior", "Modifier_1", "Event_Type", "Comment")
 
+_OBSERVATION = {"file": dict[str, list[str]], "events": list[list], "media_info": dict | None}
 Row = tuple[float, str, str, str, str, str]
 """Seconds, subject, behaviour, modifier, comment, and `START` or `STOP`."""
 
@@ -45,52 +57,61 @@ def write(path: str | os.PathLike, coding: Coding) -> None:
 def read(path: str | os.PathLike) -> Coding:
     """Read a project with one observation, or a table, as a person changed it."""
     if Path(path).suffix.lower() != ".boris":
-        rows = read_records(Path(path), OBSERVER[:1] + OBSERVER[2:4], "\t")
-        return Coding(**from_marks(_marks([_table_row(row) for _, row in rows])))
-    project = read_json(Path(path))
-    try:
-        ((name, observation),) = project["observations"].items()
-        video = next((file for files in observation["file"].values() for file in files), name)
-        media = observation.get("media_info", {})
-        fps, length_s = (media.get(key, {}).get(video) for key in ("fps", "length"))
-        events = observation["events"]
-        rows = [(float(e[0]), str(e[1]), str(e[2]), str(e[3]), str(e[4]), "") for e in events]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ValueError(f"it is not a BORIS project with one observation ({error!r})") from error
-    return Coding(video, fps=fps, duration_s=length_s, **from_marks(_marks(rows), 1 / fps if fps else 0.0))
+        text = read_text(path)
+        rows = read_records(Path(path), OBSERVER[:1] + OBSERVER[2:4], separator(text), text)
+        return Coding(**from_marks(_marks([_table_row(row, line) for line, row in rows])))
+    observations = read_json(Path(path), {"observations": dict[str, dict]})["observations"]
+    if len(observations) != 1:
+        raise ValueError(f"the project has {len(observations)} observations; expected one")
+    ((name, observation),) = observations.items()
+    check_kinds(observation, _OBSERVATION, name)
+    media = observation.get("media_info") or {}
+    check_kinds(media, dict.fromkeys(("fps", "length"), dict[str, float] | None), f"media_info of {name}")
+    video = next((file for files in observation["file"].values() for file in files), name)
+    fps, length_s = ((media.get(key) or {}).get(video) or None for key in ("fps", "length"))
+    for number, event in enumerate(observation["events"], 1):
+        if not fits(event[:5], tuple[float, str, str, str, str]):
+            raise ValueError(f"event {number} is not seconds and four texts: {shown(event)}")
+    marks = _marks([(*event[:5], "") for event in observation["events"]])
+    return Coding(video, fps=fps, duration_s=length_s, **from_marks(marks, 1 / fps if fps else 0.0))
 
 
 def _rows(marks: Iterable[Mark]) -> Iterator[Row]:
     rows = []
     for mark in marks:
         value, _, numbers = mark.value.partition("(")
-        row = (f"person {mark.person}", mark.name, value.strip(), f"({numbers}" if numbers else "")
+        person = f"person {mark.person}" + (f" #{mark.line}" if mark.line > 1 else "")
+        row = (person, mark.name, value.strip(), f"({numbers}" if numbers else "")
         rows += [(mark.start_s, *row, START), (mark.end_s, *row, STOP)]
     yield from sorted(rows, key=lambda row: (row[0], row[-1] == START))
 
 
-def _marks(rows: Iterable[Row]) -> Iterator[Mark]:
-    """Pair starts and stops: of one behaviour of one subject they alternate."""
+def _marks(rows: list[Row]) -> Iterator[Mark]:
+    """Pair starts and stops: of one behaviour of one subject they alternate.
+
+    Subjects of other names than ours are people in the order of their names.
+    """
+    names = enumerate(sorted({row[1] for row in rows}), 1)
+    people = {name: _PERSON.fullmatch(name) or {1: at, 2: 1} for at, name in names}
     open_rows: dict[tuple[str, str], Row] = {}
     for row in sorted(rows, key=lambda row: (row[0], row[-1] != STOP)):
         key = row[1], row[2]
         started = open_rows.pop(key, None)
+        if ("start" if started else "stop") in row[5].lower():
+            raise ValueError(f"{row[2]} of {row[1]}: a {row[5]} at {row[0]} s does not follow its opposite")
         if started is None:
             open_rows[key] = row
             continue
-        person = row[1].removeprefix("person ").strip()
+        person, line = int(people[row[1]][1]), int(people[row[1]][2] or 1)
         value = f"{started[3]} {started[4]}".strip() if started[3] != "None" else started[4]
-        yield Mark(started[0], row[0], row[2], value, int(person) if person.isdigit() else 1)
+        yield Mark(started[0], row[0], row[2], value, person, line)
     if open_rows:
         (_, behaviour), row = next(iter(open_rows.items()))
         raise ValueError(f"{behaviour} starts at {row[0]} s and does not stop")
 
 
-def _table_row(row: dict[str, str]) -> Row:
-    try:
-        time_s = float(row[OBSERVER[0]])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{OBSERVER[0]} must be seconds, got {row[OBSERVER[0]]!r}") from error
+def _table_row(row: dict[str, str], line: int) -> Row:
+    time_s = finite(row[OBSERVER[0]], f"line {line}: {OBSERVER[0]}")
     return time_s, *(row.get(name) or "" for name in (*OBSERVER[2:5], "Comment", "Event_Type"))
 
 
@@ -105,10 +126,8 @@ def _project(coding: Coding, name: str, rows: list[Row]) -> dict:
         }
         for i, (code, values) in enumerate(sorted(modifiers.items()))
     }  # fmt: skip
-    subjects = {
-        str(i): {"key": "", "name": subject, "description": ""}
-        for i, subject in enumerate(sorted({row[1] for row in rows}))
-    }
+    names = enumerate(sorted({row[1] for row in rows}))
+    subjects = {str(i): {"key": "", "name": subject, "description": ""} for i, subject in names}
     today = datetime.now().isoformat(timespec="seconds")
     length = {"fps": coding.fps or 0, "length": coding.duration_s or 0, "hasVideo": True, "hasAudio": False}
     observation = {
@@ -130,7 +149,6 @@ def _project(coding: Coding, name: str, rows: list[Row]) -> dict:
 def _modifier_set(code: str, seen: set[str]) -> dict:
     """Return what a coder can choose: letters and sides, or the classes."""
     sides = ("", "left ", "right ")
-    values = (
-        [f"{side}{letter}" for side in sides for letter in LETTERS] if code.startswith("AU") else sorted(seen)
-    )
+    letters = [f"{side}{letter}" for side in sides for letter in LETTERS]
+    values = letters if code.startswith("AU") else sorted(seen)
     return {"0": {"name": "", "type": 0, "values": values, "description": ""}} if values else {}

@@ -46,18 +46,17 @@ def _rows(file: Path, coding: Coding) -> list[dict[str, str]]:
     if not events:
         return []
     if len({event.person for event in events}) > 1:
-        raise ValueError(
-            f"{file} codes several people, and one face of a video is prepared. Code each apart."
-        )
+        raise ValueError(f"{file} codes several people; one face is prepared. Code each in its own file.")
     video = _find_video(file, coding.video)
     times_s = FrameSource(video, coding.fps if video.is_dir() else None).times_s
+    if (last_s := max(event.offset_s for event in events)) > times_s[-1] + 0.5:
+        raise ValueError(f"{file} has an event at {last_s:.2f} s; {video} ends at {times_s[-1]:.2f} s.")
     subject = coding.subject or video.stem
     return [_row(event, video.resolve(), subject, times_s) for event in events]
 
 
 def _row(event: Event, video: Path, subject: str, times_s: np.ndarray) -> dict[str, str]:
-    apex_s = event.apex_s
-    phases = {"onset": event.onset_s, "apex": apex_s, "offset": event.offset_s}
+    phases = {"onset": event.onset_s, "apex": event.apex_s, "offset": event.offset_s}
     frames = {
         name: "" if time_s is None else str(int(np.abs(times_s - time_s).argmin()))
         for name, time_s in phases.items()
@@ -76,12 +75,8 @@ def _find_video(file: Path, named: str) -> Path:
     """Return the video of a coding: where it says, beside it, or of the same name."""
     path = url2pathname(unquote(urlparse(named).path)) if named.startswith("file:") else unquote(named)
     beside = [file.with_suffix(suffix) for suffix in VIDEO_SUFFIXES]
-    named_paths = (
-        [file.parent / path, Path(path), file.parent / Path(path.replace("\\", "/")).name] if path else []
-    )
-    for candidate in (*named_paths, *beside):
+    named_paths = (file.parent / path, Path(path), file.parent / Path(path.replace("\\", "/")).name)
+    for candidate in (*(named_paths if path else ()), *beside):
         if candidate.exists():
             return candidate
-    raise ValueError(
-        f"{file} is of the video {named or file.stem!r}, which is not there. Put it beside the file."
-    )
+    raise ValueError(f"{file}: its video {named or file.stem!r} was not found. Put it beside the file.")

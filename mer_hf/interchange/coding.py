@@ -20,12 +20,14 @@ from mer_hf.face.action_units import VOCABULARY, present_units
 from mer_hf.face.spotting import LONGEST_S
 from mer_hf.utils.files import write_text
 from mer_hf.utils.provenance import sha256_of
-from mer_hf.utils.untrusted import read_json
+from mer_hf.utils.untrusted import check_kinds, read_json
 
 FORMAT = "mer_hf coding 1"
 KINDS = ("micro_expression", "expression", "other_motion", "candidate")
 STATUSES = ("proposed", "confirmed", "corrected", "added", "rejected")
 CHANGEABLE = ("onset_s", "apex_s", "offset_s", "kind", "label", "action_units", "status")
+LATEST_S = 100_000.0
+"""A later time, 27 hours, is a slip: milliseconds, or the number of a frame."""
 
 Units = dict[str, tuple[float, float]]
 
@@ -63,16 +65,15 @@ class Event:
         units = {name: tuple(map(float, sides)) for name, sides in self.action_units.items()}
         object.__setattr__(self, "action_units", units)
         order = [each for each in (self.onset_s, self.apex_s, self.offset_s) if each is not None]
-        if not all(math.isfinite(each) and each >= 0 for each in order) or order != sorted(order):
-            raise ValueError(f"expected 0 <= onset <= apex <= offset in seconds, got {order}")
+        _check_times("onset <= apex <= offset", order, self.person)
+        if self.probability is not None and not 0 <= self.probability <= 1 + 1e-6:
+            raise ValueError(f"probability must be from 0 to 1, got {self.probability}")
         for name, known in (("kind", KINDS), ("status", STATUSES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         for name, sides in units.items():
             if name not in VOCABULARY or len(sides) != 2 or not all(0 <= each <= 1 for each in sides):
-                raise ValueError(
-                    f"{name}: expected a known action unit and two numbers in [0, 1], got {sides}"
-                )
+                raise ValueError(f"{name}: expected a known action unit, and 0 to 1 twice, got {sides}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ class Span:
     end_s: float
     what: str = ""
     person: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        _check_times("start <= end", [self.start_s, self.end_s], self.person)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,13 @@ class Coding:
     gaps: tuple[Span, ...] = ()
     answers: tuple[Event, ...] = ()
     changes: tuple[dict, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        for name, least, most in (("fps", 1e-3, 1e5), ("duration_s", 0, LATEST_S)):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} must be from {least:g} to {most:,.0f}, got {value}")
 
     @classmethod
     def of(cls, answer: Any, video: str | os.PathLike = "") -> "Coding":
@@ -179,13 +191,12 @@ class Coding:
         given = {key: value for key, value in values.items() if key != "format"}
         try:
             for name, kind in parts.items():
-                given[name] = tuple(kind(**each) for each in given.get(name, ()))
-            coding = cls(**given | {"changes": tuple(given.get("changes", ()))})
-            names = (coding.video, coding.sha256, coding.subject, coding.coder)
-            if not all(isinstance(name, str) for name in (*names, *(each["who"] for each in coding.changes))):
-                raise TypeError("a name is not text")
-            return coding
-        except (TypeError, KeyError, AttributeError) as error:
+                check_kinds(given.get(name, []), list, name)
+                given[name] = tuple(_made(kind, each, name) for each in given.get(name, ()))
+            for each in given.get("changes", ()):
+                check_kinds(each, {"who": str}, "changes")
+            return _made(cls, given | {"changes": tuple(given.get("changes", ()))}, "coding")
+        except TypeError as error:
             raise ValueError(f"it does not have the expected form ({error})") from error
 
     def save(self, path: str | os.PathLike) -> None:
@@ -198,13 +209,23 @@ class Coding:
         return cls.from_dict(read_json(Path(path)))
 
 
+def _made(kind: type, values: Any, where: str) -> Any:
+    """Make a part of a coding from an object whose values are all of their kinds."""
+    check_kinds(values, dict, where)
+    check_kinds(values, {name: each for name, each in kind.__annotations__.items() if name in values}, where)
+    return kind(**values)
+
+
+def _check_times(expected: str, times_s: list[float], person: int) -> None:
+    if times_s != sorted(times_s) or not all(0 <= each <= LATEST_S for each in times_s):
+        raise ValueError(f"expected 0 <= {expected} <= {LATEST_S:,.0f} in seconds, got {times_s}")
+    if person < 1:
+        raise ValueError(f"people are counted from 1, got {person}")
+
+
 def _change(event: int, who: str, values: Mapping[str, Any]) -> dict:
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "who": who,
-        "event": event,
-        "set": values,
-    }
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"when": when, "who": who, "event": event, "set": values}
 
 
 def _of_prediction(answer: Any) -> tuple[tuple[Event, ...], dict]:
@@ -212,19 +233,16 @@ def _of_prediction(answer: Any) -> tuple[tuple[Event, ...], dict]:
     if not all(math.isfinite(time_s) for time_s in times_s):
         raise ValueError("the frame rate is unknown, so there are no times to write. Give it (--fps).")
     step_s = float(times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)
-    blinks = [
-        Span(float(times_s[a]), float(times_s[b]) + step_s, "", answer.face) for a, b in answer.phases.blinks
-    ]
+    closed = [(float(times_s[a]), float(times_s[b]) + step_s) for a, b in answer.phases.blinks]
     found = {
         "fps": round(1 / step_s, 4) if step_s else None,
         "duration_s": float(times_s[-1]) + step_s,
-        "blinks": tuple(blinks),
+        "blinks": tuple(Span(*ends_s, "", answer.face) for ends_s in closed),
     }
     if not answer.classified:
         return (), found
-    onset, apex, offset = (
-        float(times_s[frame]) for frame in (answer.phases.onset, answer.phases.apex, answer.phases.offset)
-    )
+    found_at = answer.phases.onset, answer.phases.apex, answer.phases.offset
+    onset, apex, offset = (float(times_s[frame]) for frame in found_at)
     label, units = answer.label or "", present_units(answer.action_units)
     likely = answer.scores.get(label)
     return (Event(onset, apex, offset, answer.outcome, label, likely, units, answer.face),), found

@@ -8,7 +8,7 @@ from pathlib import Path
 from mer_hf.face.action_units import PRESENT
 from mer_hf.labels import parse_action_units
 from mer_hf.utils.files import write_text
-from mer_hf.utils.untrusted import read_records, read_text, separator
+from mer_hf.utils.untrusted import finite, read_records, read_text, separator, shown
 
 from .coding import Coding, Event, Units
 
@@ -83,16 +83,15 @@ def read(path: str | os.PathLike) -> Coding:
 
 def _event(row: dict[str, str], line: int) -> Event:
     try:
-        times_s = [float(row.get(name) or "nan") for name in ("onset_s", "apex_s", "offset_s")]
-        likely = row.get("probability")
+        onset_s, offset_s = finite(row["onset_s"], "onset_s"), finite(row["offset_s"], "offset_s")
+        optional = ("apex_s", "probability")
+        apex_s, likely = (finite(row[key], key) if row.get(key) else None for key in optional)
         units, notes = units_of(row["facs"])
         if notes:
-            raise ValueError(f"facs {row['facs']!r}: {'; '.join(notes)}")
-        apex_s = None if times_s[1] != times_s[1] else times_s[1]
-        label, person = (row.get("label") or "").strip(), int(row.get("person") or 1)
-        probability = float(likely) if likely else None
-        return Event(times_s[0], apex_s, times_s[2], row.get("kind") or "", label, probability, units, person)
-    except (TypeError, ValueError) as error:
+            raise ValueError(f"facs {shown(row['facs'])}; expected codes such as 4B+L12C")
+        label, person = (row.get("label") or "").strip(), finite(row.get("person") or "1", "person")
+        return Event(onset_s, apex_s, offset_s, row.get("kind") or "", label, likely, units, int(person))
+    except ValueError as error:
         raise ValueError(f"line {line}: {error}") from error
 
 

@@ -42,14 +42,18 @@ def read_coding(path: str | os.PathLike) -> Coding:
     path = Path(path)
     read = READERS.get(path.suffix.lower())
     if read is None or not path.is_file():
-        what = "is no file" if read else f"is of no known kind; known: {', '.join(READERS)}"
+        what = "is not a file" if read else f"is of no known kind; known: {', '.join(READERS)}"
         raise ValueError(f"{path} {what}.")
     if not path.stat().st_size:
         raise ValueError(f"{path} cannot be read as a coding: it is empty (0 bytes).")
     try:
-        return read(path)
+        coding = read(path)
+        last_s = max((event.offset_s for event in coding.events), default=0.0)
+        if coding.duration_s and last_s > coding.duration_s + 0.5:
+            raise ValueError(f"it has an event at {last_s:.2f} s of a video of {coding.duration_s:.2f} s")
+        return coding
     except KeyError as error:
         raise ValueError(f"{path} cannot be read as a coding: it lacks {error}.") from error
     except Exception as error:  # the readers of other people's formats raise exceptions of every kind
-        reason = in_one_line(error).replace(f"{path}: ", "").replace(str(path), "it")
+        reason = in_one_line(error).replace(f"{path}: ", "").replace(f"{path}, ", "").replace(str(path), "it")
         raise ValueError(f"{path} cannot be read as a coding: {reason.rstrip('.?')}.") from error

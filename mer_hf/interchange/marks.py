@@ -1,11 +1,14 @@
 """A coding as marks: stretches of time with a name and a value, as ELAN and BORIS hold them.
 
-An event is a mark with its class, two marks for its phases, and one for each action unit.
+An event is a mark with its class, two marks for its phases, and one for each action unit. Events of one
+person at the same time are told apart by their line.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from mer_hf.face.spotting import LONGEST_S
 
@@ -15,6 +18,7 @@ from .facs import letter_of, strength_of
 RISE, FALL = "onset to apex", "apex to offset"
 PHASES, BLINK, LOST = "phases", "blink", "face lost"
 NAMES = {kind: kind.replace("_", "-" if kind == KINDS[0] else " ") for kind in KINDS}
+_STRENGTH = re.compile(r"(?:(left|right|l|r)\s*)?([a-e])?\s*(?:\((\d(?:\.\d+)?), ?(\d(?:\.\d+)?)\))?")
 KIND_OF = {name: kind for kind, name in NAMES.items()}
 
 
@@ -27,6 +31,7 @@ class Mark:
         name (`str`): What it marks: one of `NAMES`, `onset to apex`, `AU4`, `blink`, ...
         value (`str`): The class with its probability, the strength of an action unit, or a reason.
         person (`int`): From 1.
+        line (`int`): 1, or more where another event of the person lasts already.
     """
 
     start_s: float
@@ -34,19 +39,23 @@ class Mark:
     name: str
     value: str = ""
     person: int = 1
+    line: int = 1
 
 
 def marks_of(events: Iterable[Event], blinks: Iterable[Span], gaps: Iterable[Span]) -> Iterator[Mark]:
-    """Yield the marks of events, blinks and gaps."""
+    """Yield the marks of events, which are in order of time, blinks and gaps."""
+    ends: dict[tuple[int, int], float] = defaultdict(float)
     for event in events:
-        span, person = (event.onset_s, event.offset_s), event.person
+        line = next(n for n in count(1) if ends[event.person, n] <= event.onset_s)
+        span, who = (event.onset_s, max(event.offset_s, event.onset_s + 0.001)), (event.person, line)
+        ends[who] = span[1]
         likely = "" if event.probability is None else f" ({event.probability:.2f})"
-        yield Mark(*span, NAMES[event.kind], f"{event.label}{likely}".strip(), person)
-        if event.apex_s is not None:
-            yield Mark(event.onset_s, event.apex_s, RISE, "", person)
-            yield Mark(event.apex_s, event.offset_s, FALL, "", person)
+        yield Mark(*span, NAMES[event.kind], f"{event.label}{likely}".strip(), *who)
+        for name, start_s, end_s in ((RISE, span[0], event.apex_s), (FALL, event.apex_s, span[1])):
+            if event.apex_s is not None and start_s < end_s:
+                yield Mark(start_s, end_s, name, "", *who)
         for unit, sides in event.action_units.items():
-            yield Mark(*span, unit, _unit_text(sides), person)
+            yield Mark(*span, unit, _unit_text(sides), *who)
     for name, spans in ((BLINK, blinks), (LOST, gaps)):
         for span in spans:
             yield Mark(span.start_s, span.end_s, name, span.what, span.person)
@@ -63,16 +72,19 @@ def from_marks(marks: Iterable[Mark], step_s: float = 0.0) -> dict[str, tuple]:
     Raises:
         ValueError: If a mark has an unknown name, or an action unit a strength that cannot be read.
     """
-    marks = [mark for mark in marks if mark.end_s > mark.start_s]
-    named = {mark.name for mark in marks}
-    if unknown := sorted(name for name in named if not _is_known(name)):
+    marks = [mark for mark in marks if mark.end_s != mark.start_s]
+    if unknown := sorted({mark.name for mark in marks if not is_known(mark.name)}):
         raise ValueError(f"unknown marks: {', '.join(unknown)}")
+    if backward := next((mark for mark in marks if mark.end_s < mark.start_s), None):
+        raise ValueError(f"{backward.name} at {backward.start_s} s ends at {backward.end_s} s")
     own = [mark for mark in marks if mark.name in KIND_OF]
     units = [mark for mark in marks if mark.name.startswith("AU")]
     own += [mark for mark in _together(units) if not _overlapping(mark, own)]
-    events = tuple(
-        _event(mark, [each for each in marks if _owner(each, own) is mark], step_s) for mark in own
-    )
+    parts = defaultdict(list)
+    for mark in marks:
+        parts[id(_owner(mark, own))].append(mark)
+    own.sort(key=lambda mark: (mark.person, mark.start_s, mark.line))
+    events = tuple(_event(mark, parts[id(mark)], step_s) for mark in own)
     spans = {
         name: tuple(Span(m.start_s, m.end_s, m.value, m.person) for m in marks if m.name == name)
         for name in (BLINK, LOST)
@@ -80,7 +92,8 @@ def from_marks(marks: Iterable[Mark], step_s: float = 0.0) -> dict[str, tuple]:
     return {"events": events, "blinks": spans[BLINK], "gaps": spans[LOST]}
 
 
-def _is_known(name: str) -> bool:
+def is_known(name: str) -> bool:
+    """Return whether a mark may have this name."""
     return name in (*KIND_OF, RISE, FALL, BLINK, LOST) or re.fullmatch(r"AU\d{1,2}", name) is not None
 
 
@@ -95,8 +108,9 @@ def _overlapping(mark: Mark, others: list[Mark]) -> list[Mark]:
 
 
 def _owner(mark: Mark, own: list[Mark]) -> Mark | None:
-    """Return the event's mark that a mark belongs to."""
-    return max(_overlapping(mark, own), key=lambda other: _overlap_s(mark, other), default=None)
+    """Return the event's mark that a mark belongs to, of its own line if there is one."""
+    near = _overlapping(mark, own)
+    return max(near, key=lambda each: (each.line == mark.line, _overlap_s(mark, each)), default=None)
 
 
 def _together(units: list[Mark]) -> list[Mark]:
@@ -139,13 +153,8 @@ def _sides(mark: Mark) -> tuple[float, float]:
 
     The numbers count while the letter and the side before them still say the same.
     """
-    match = re.fullmatch(
-        r"(?:(left|right|l|r)\s*)?([a-e])?\s*(?:\(([\d.]+), ?([\d.]+)\))?", mark.value.strip().lower()
-    )
-    if not match:
-        raise ValueError(
-            f"{mark.name} has the strength {mark.value!r}; write A to E, with left or right before it"
-        )
+    if not (match := _STRENGTH.fullmatch(mark.value.strip().lower())):
+        raise ValueError(f"{mark.name} has the strength {mark.value!r}; expected such as B or left B")
     side, letter = (match[1] or "")[:1], match[2]
     if match[3]:
         sides = (float(match[3]), float(match[4]))

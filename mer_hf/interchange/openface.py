@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +15,13 @@ from mer_hf.face.action_units import PRESENT, VOCABULARY, Intensities
 from mer_hf.face.frame_units import units_of_frames
 from mer_hf.face.tracking import FaceTrack
 from mer_hf.utils.files import write_text
-from mer_hf.utils.untrusted import read_records
+from mer_hf.utils.untrusted import finite, read_records, read_text, separator
 
 from .coding import Coding, Event
 
 BASE = ("frame", "face_id", "timestamp", "confidence", "success")
 STRONGEST = 5.0
-ABOUT = (
-    "Strength and presence of each action unit, against the face at rest in the same recording; by mer_hf.\n"
-)
+ABOUT = "Strength and presence of action units, against the face at rest in the same recording; by mer_hf.\n"
 
 
 class FrameUnits(NamedTuple):
@@ -46,7 +45,7 @@ def write(path: str | os.PathLike, rows: Iterable[FrameUnits]) -> None:
     seen = [name for name in VOCABULARY if any(row.units and row.units[name] for row in rows)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    codes = [f"AU{int(name.removeprefix('AU')):02d}" for name in seen]
+    codes = [_code(name) for name in seen]
     writer.writerow([*BASE, *(f"{code}_r" for code in codes), *(f"{code}_c" for code in codes)])
     for frame, time_s, units, person in rows:
         found = int(units is not None)
@@ -60,36 +59,37 @@ def write(path: str | os.PathLike, rows: Iterable[FrameUnits]) -> None:
 
 def read(path: str | os.PathLike) -> Coding:
     """Read stretches in which action units are present, as events without a class."""
-    rows = [row for _, row in read_records(Path(path), ("timestamp",))]
-    codes = [name for name in (rows[0] if rows else ()) if name.startswith("AU") and name.endswith("_c")]
-    if not codes:
-        raise ValueError("it lacks the columns AU.._c")
-    codes = [code for code in codes if _name(code) in VOCABULARY and f"{code[:-1]}r" in rows[0]]
+    text = read_text(path)
+    records = read_records(Path(path), ("timestamp",), separator(text), text)
+    header = records[0][1] if records else {}
+    names = [name for name in VOCABULARY if {f"{_code(name)}_c", f"{_code(name)}_r"} <= header.keys()]
+    if not names:
+        raise ValueError("it has no row, or no columns AU.._r and AU.._c of a known action unit")
+    columns = [f"{_code(name)}_{kind}" for name in names for kind in "rc"]
+    rows = [_numbers(row, ("timestamp", *columns), line) for line, row in records]
     events = []
-    for person, own in groupby(
-        sorted(rows, key=lambda row: float(row.get("face_id") or 0)), lambda row: row.get("face_id")
-    ):
-        for active, stretch in groupby(own, lambda row: any(float(row[code]) for code in codes)):
+    for face, own in groupby(sorted(rows, key=itemgetter("face_id", "timestamp")), itemgetter("face_id")):
+        is_active = lambda row: row["success"] and any(row[each] for each in columns[1::2])  # noqa: E731
+        for active, stretch in groupby(own, is_active):
             if active:
-                events.append(_event(list(stretch), codes, int(float(person or 0)) + 1))
+                events.append(_event(list(stretch), names, int(face) + 1))
     return Coding(events=tuple(events))
 
 
-def _name(code: str) -> str:
-    return f"AU{int(code[2:-2])}"
+def _code(name: str) -> str:
+    return f"AU{int(name.removeprefix('AU')):02d}"
 
 
-def _event(rows: list[dict[str, str]], codes: list[str], person: int) -> Event:
-    strengths = np.array([[float(row[f"{code[:-1]}r"]) / STRONGEST for code in codes] for row in rows]).clip(
-        0, 1
-    )
-    present = np.array([[float(row[code]) for code in codes] for row in rows]).any(0)
-    units = {
-        _name(code): (top, top)
-        for code, top, shown in zip(codes, strengths.max(0).tolist(), present, strict=True)
-        if shown
-    }
-    times_s = [float(row["timestamp"]) for row in rows]
-    return Event(
-        times_s[0], times_s[int(strengths.sum(1).argmax())], times_s[-1], "", "", None, units, person
-    )
+def _numbers(row: dict[str, str], columns: Iterable[str], line: int) -> dict[str, float]:
+    row = {"face_id": "0", "success": "1"} | row
+    return {name: finite(row[name], f"line {line}: {name}") for name in ("face_id", "success", *columns)}
+
+
+def _event(rows: list[dict[str, float]], names: list[str], person: int) -> Event:
+    strengths = np.array([[row[f"{_code(name)}_r"] / STRONGEST for name in names] for row in rows]).clip(0, 1)
+    present = np.array([[row[f"{_code(name)}_c"] for name in names] for row in rows]).any(0)
+    top = strengths.max(0).tolist()
+    units = {name: (each, each) for name, each, shown in zip(names, top, present, strict=True) if shown}
+    times_s = [row["timestamp"] for row in rows]
+    apex_s = times_s[int(strengths.sum(1).argmax())]
+    return Event(times_s[0], apex_s, times_s[-1], action_units=units, person=person)

@@ -13,6 +13,7 @@ import stat
 import types
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn, Union, get_args, get_origin
 
@@ -111,18 +112,19 @@ def shown(value: Any) -> str:
 def parse_json(text: str, where: str) -> Any:
     """Parse JSON whose numbers are all finite; `where` is for the message."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        kinds = {"parse_float": _finite, "parse_int": partial(_finite, kind=int)}
+        return json.loads(text, parse_constant=_refuse_constant, **kinds)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else in_one_line(error)
         raise ValueError(f"{where} is not valid JSON ({reason}).") from error
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a finite number")
+    raise ValueError(f"{text[:_SHOWN]} is not a finite number")
 
 
-def _finite(text: str) -> float:
-    return float(text) if math.isfinite(float(text)) else _refuse_constant(text)
+def _finite(text: str, kind: type = float) -> float:
+    return kind(text) if math.isfinite(float(text)) else _refuse_constant(text)
 
 
 def read_json(path: Path, kinds: Any = dict, default: Any = None, most_bytes: int = MOST_JSON_BYTES) -> Any:
@@ -174,7 +176,7 @@ def separator(text: str, column: str = "") -> str:
 
 def read_csv(path: Path, delimiter: str = ",", text: str | None = None) -> list[tuple[int, list[str]]]:
     """Read a CSV file, or its text: rows with the number of the line they end in."""
-    lines = io.StringIO(read_text(path) if text is None else text)
+    lines = io.StringIO(read_text(path) if text is None else text, newline=None)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         return [(reader.line_num, row) for row in reader]
@@ -188,13 +190,23 @@ def read_records(
     """Read a CSV file with a header: rows as column -> text, with their lines, the header being complete."""
     (_, header), *rows = [each for each in read_csv(path, delimiter, text) if each[1]] or [(0, [])]
     if missing := [name for name in columns if name not in header]:
-        raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}.")
+        raise ValueError(
+            f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header) or 'none'}."
+        )
     if len(set(header)) < len(header):
         raise ValueError(f"{path} has two columns of one name: {', '.join(header)}.")
     for number, row in rows:
         if len(row) != len(header):
             raise ValueError(f"{path}, line {number}: {len(row)} cells where the header has {len(header)}.")
     return [(number, dict(zip(header, row, strict=True))) for number, row in rows]
+
+
+def finite(text: str | None, what: str) -> float:
+    """Read a number of a table; its point may be a comma."""
+    try:
+        return _finite((text or "").replace(",", "."))
+    except ValueError as error:
+        raise ValueError(f"{what} must be a number, got {shown(text)}") from error
 
 
 # --- arrays -------------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ TIMEOUT_S = 10.0
 _MOST_PIXELS = 8192 * 4320
 _FARTHEST_S = 5.0
 """A stream whose times jump by more begins again."""
+_OUT_OF_ORDER_S = 0.5
+"""FFmpeg mixes up the times of neighbouring frames where a stream over rtsp has B-frames."""
 
 Frames = Iterator[tuple[np.ndarray, float]]
 
@@ -130,10 +132,11 @@ def _paced(frames: Frames) -> Frames:
         begun_s = time.monotonic() if begun_s is None else begun_s
         now_s = time.monotonic() - begun_s
         due_s = now_s if shift_s is None or math.isnan(time_s) else time_s + shift_s
-        if last_s is not None and not 0 <= due_s - last_s <= _FARTHEST_S:
+        if last_s is not None and not -_OUT_OF_ORDER_S <= due_s - last_s <= _FARTHEST_S:
             due_s, shift_s = now_s, None
         if shift_s is None and not math.isnan(time_s):
             shift_s = due_s - time_s
+        due_s = due_s if last_s is None else max(due_s, last_s + 0.001)
         time.sleep(max(0.0, due_s - now_s))
         last_s = due_s
         yield image, due_s

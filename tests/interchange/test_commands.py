@@ -32,6 +32,8 @@ def test_predict_writes_for_every_program_and_prepare_takes_it_back(
     prepared = ["prepare", "table", "--csv", str(tmp_path / "a.eaf"), "--out", str(tmp_path / "out")]
     assert main([*prepared, "--workers", "1"]) == 0
     assert "1 clip" in capfd.readouterr().out
+    assert main(["evaluate", "--data", str(tmp_path / "out"), "--model", str(checkpoint)]) == 0
+    assert "annotated       1" in capfd.readouterr().out  # one subject: no interval
 
 
 def test_files_for_many_clips_need_a_folder(checkpoint, tmp_path, capfd):

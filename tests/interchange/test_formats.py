@@ -2,7 +2,9 @@
 
 import csv
 import json
+import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -213,5 +215,75 @@ def test_a_damaged_file_is_refused_in_a_line_or_read_whole(tmp_path, suffix, dam
 def test_what_is_no_coding_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"is of no known kind; known: \.json"):
         read_coding(tmp_path / "a.docx")
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         read_coding(tmp_path / "a.eaf")
+
+
+def at_the_same_time() -> Coding:
+    """Three expressions of one face that overlap, and one of another face."""
+    events = (
+        Event(1.0, 1.2, 1.6, "expression", "positive", 0.8, {"AU12": (0.8, 0.8)}),
+        Event(1.0, 1.1, 1.4, "micro_expression", "negative", 0.6, {"AU4": (0.7, 0.7)}),
+        Event(1.3, 1.35, 1.9, "expression", "surprise", 0.5, {"AU12": (0.9, 0.0), "AU1": (0.6, 0.6)}),
+        Event(1.6, 1.7, 1.8, "micro_expression", "others", 0.4),
+        Event(1.1, 1.3, 1.5, "micro_expression", "positive", 0.8, {"AU12": (0.6, 0.6)}, 2),
+    )
+    return Coding("a.mp4", fps=100.0, duration_s=3.0, events=events)
+
+
+@pytest.mark.parametrize("name", ["a.eaf", "a.boris", "a.tsv", "a.csv", "a.json"])
+def test_expressions_at_the_same_time_keep_their_order_phases_and_units(tmp_path, name):
+    coding, path = at_the_same_time(), tmp_path / name
+    write = {".eaf": elan.write, ".csv": facs.write, ".json": lambda p, c: c.save(p)}.get(path.suffix)
+    (write or boris.write)(path, coding)
+    found = read_coding(path).events
+    assert [(one.label, one.apex_s, one.offset_s, one.person) for one in found] == [
+        (one.label, one.apex_s, one.offset_s, one.person) for one in coding.events
+    ]
+    assert [facs.code_of(one.action_units) for one in found] == [
+        facs.code_of(one.action_units) for one in coding.events
+    ]
+    assert path.suffix in (".csv", ".tsv") or found == coding.events
+
+
+def test_no_tier_of_elan_has_annotations_that_overlap(tmp_path):
+    elan.write(tmp_path / "a.eaf", at_the_same_time())
+    eaf = Eaf(str(tmp_path / "a.eaf"))
+    tiers = set(eaf.get_tier_names())
+    assert {"expression", "expression #2", "phases #2", "AU4 #2", "AU12 #3", "expression @2"} <= tiers
+    for tier in tiers:
+        spans = sorted(eaf.get_annotation_data_for_tier(tier))
+        assert all(one[1] <= other[0] for one, other in pairwise(spans)), tier
+    eaf.add_tier("AU17")  # a coder adds a unit on the first line, where only the second lasts
+    eaf.add_annotation("AU17", 1850, 1900, "B")
+    eaf.to_file(str(tmp_path / "a.eaf"))
+    assert set(read_coding(tmp_path / "a.eaf").events[2].action_units) == {"AU1", "AU12", "AU17"}
+
+
+def test_a_phase_of_no_length_moves_no_apex(tmp_path):
+    events = (Event(1.0, 1.0, 1.4), Event(2.0, 2.4, 2.4), Event(3.0, 3.0, 3.0))
+    for name, write in (("a.eaf", elan.write), ("a.boris", boris.write)):
+        write(tmp_path / name, Coding("a.mp4", events=events))
+        found = read_coding(tmp_path / name).events
+        assert [one.apex_s for one in found] == [1.0, 2.4, 3.0]
+        assert [one.offset_s for one in found] == [1.4, 2.4, 3.001]
+
+
+def test_subjects_of_other_names_are_people(tmp_path):
+    boris.write(tmp_path / "a.tsv", Coding("a.mp4", events=at_the_same_time().events[3:]))
+    text = (tmp_path / "a.tsv").read_text().replace("person 1", "Zoe").replace("person 2", "Ana")
+    (tmp_path / "a.tsv").write_text(text)
+    assert [(one.label, one.person) for one in read_coding(tmp_path / "a.tsv").events] == [
+        ("positive", 1),
+        ("others", 2),
+    ]
+
+
+def test_many_events_are_read_in_seconds(tmp_path):
+    events = tuple(
+        Event(i, i + 0.1, i + 0.4, label="positive", action_units={"AU4": (1, 1)}) for i in range(2000)
+    )
+    elan.write(tmp_path / "a.eaf", Coding("a.mp4", events=events))
+    begun_s = time.monotonic()
+    assert read_coding(tmp_path / "a.eaf").events[7].apex_s == 7.1
+    assert time.monotonic() - begun_s < 60

@@ -119,7 +119,7 @@ def test_a_table_that_openface_wrote_is_read(tmp_path, separator):
     frames = pd.DataFrame(
         0.0, index=range(40), columns=[*OPENFACE_22[:5], "gaze_0_x", "pose_Tx", *OPENFACE_22[5:]]
     )
-    frames["timestamp"] = np.arange(40) / 30
+    frames["timestamp"], frames["success"] = np.arange(40) / 30, 1
     frames.loc[3:8, ["AU28_c", "AU12_r", "AU12_c"]] = (1, 2.5, 1)
     lines = [separator.join(map(str, row)) for row in [frames.columns, *frames.to_numpy()]]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
