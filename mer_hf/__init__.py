@@ -8,6 +8,7 @@ itself takes milliseconds.
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
+from typing import ClassVar
 
 __version__ = "0.1.0"
 
@@ -30,18 +31,31 @@ _REGISTERED_BY = {
 
 
 class _Registration:
-    """Finds the modules of `_REGISTERED_BY` where they are, and lets our registration follow their import."""
+    """Finds modules where they are; what is to be registered is so when the outermost import has ended.
 
-    @staticmethod
-    def find_spec(name: str, path=None, target=None) -> ModuleSpec | None:
-        """Return the spec of a module that is waited for."""
-        spec = PathFinder.find_spec(name, path) if name in _REGISTERED_BY else None
-        if spec:
+    Not before: the modules of transformers and ours import each other, and half of one has no classes yet.
+    """
+
+    under_way: ClassVar[list[str]] = []
+    loaded: ClassVar[list[str]] = []
+
+    @classmethod
+    def find_spec(cls, name: str, path=None, target=None) -> ModuleSpec | None:
+        """Return the spec of a module of transformers or of this package."""
+        spec = PathFinder.find_spec(name, path) if name.startswith(("transformers.", "mer_hf.")) else None
+        if spec and spec.loader:
             load = spec.loader.exec_module
 
             def load_and_register(module) -> None:
-                load(module)
-                import_module(_REGISTERED_BY[name])
+                cls.under_way.append(name)
+                try:
+                    load(module)
+                finally:
+                    cls.under_way.pop()
+                cls.loaded.append(name)
+                while cls.loaded and not cls.under_way:
+                    if ours := _REGISTERED_BY.get(cls.loaded.pop(0)):
+                        import_module(ours)
 
             spec.loader.exec_module = load_and_register
         return spec

@@ -180,6 +180,20 @@ def test_each_auto_class_knows_ours_whichever_is_imported_first(name, first):
     assert done.stdout.startswith("mer_hf."), done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first",
+    ["transformers.modeling_layers", "transformers.models.swin.modeling_swin", "transformers.trainer",
+     "mer_hf.models.htnet.modeling_htnet", "mer_hf.models.hsta.video_processing_hsta", "mer_hf.registry"],
+)  # fmt: skip
+def test_any_module_may_be_the_first(first):
+    """Modules of transformers import each other in circles, and Auto classes in the midst of that."""
+    code = f"import mer_hf, {first}, transformers; config = transformers.AutoConfig.for_model('htnet'); "
+    code += "print(type(transformers.AutoModel.from_config(config)).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "HTNetModel\n", done.stderr
+
+
 def test_the_import_loads_nothing_heavy():
     code = "import sys, mer_hf; print({'torch', 'transformers', 'numpy', 'cv2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

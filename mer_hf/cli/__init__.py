@@ -57,6 +57,7 @@ def _main(argv: list[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         refuse_same_files(args)
+        args.argv = sys.argv[1:] if argv is None else argv
         with quiet():
             output = args.run(args)
     except KeyboardInterrupt:

@@ -3,12 +3,15 @@
 import argparse
 import contextlib
 import json
+import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .terminal import argument, bar, check_output, flag
+from .terminal import argument, bar, check_output, flag, number, visible_stderr
 
 if TYPE_CHECKING:
     from mer_hf.inference.bulk import BulkRun
@@ -31,14 +34,15 @@ MANY = [
     flag("--overwrite", "replace the table of --out"),
     argument("--export-dir", "DIR", "with --out: write a file for each clip", type=Path),
     argument("--export", "KIND", "of these kinds (default: eaf)", nargs="+", choices=list(CODINGS)),
+    argument("--workers", "N", "with --out: share the clips among N processes", type=number(int, (1, 256))),
 ]
 """Flags of a run over a folder, which [`run_many`] reads."""
 
 
 def check_exports(args: argparse.Namespace) -> None:
     """Refuse files that cannot be written before the work for them is done, and flags of many clips."""
-    if getattr(args, "export_dir", None) or getattr(args, "export", None):
-        raise ValueError("--export-dir and --export are for many clips. Add --out FILE, or give --eaf FILE.")
+    if any(getattr(args, name, None) for name in ("export_dir", "export", "workers")):
+        raise ValueError("--export-dir, --export and --workers are for many clips. Add --out FILE.")
     for name, (suffixes, _) in EXPORTS.items():
         check_output(getattr(args, name, None), suffixes)
 
@@ -68,8 +72,26 @@ def check_many(args: argparse.Namespace, single: Iterable[str]) -> dict:
     if args.export and not args.export_dir:
         raise ValueError("--export needs --export-dir DIR.")
     check_output(args.out, (".parquet", ".csv"))
+    if (args.workers or 1) > 1 and "RANK" not in os.environ:
+        sys.exit(launch(args.argv, args.workers))
     names = ("model", "overwrite", "trust_remote_code", "export_dir")
     return {name: getattr(args, name) for name in names} | {"export": args.export or ["eaf"]}
+
+
+def launch(argv: list[str], workers: int) -> int:
+    """Run the command in several processes, which share its clips; return its exit code."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    shared = os.environ | place | {"WORLD_SIZE": str(workers), "LOCAL_WORLD_SIZE": str(workers)}
+    with visible_stderr() as stderr:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", "mer_hf", *argv], env=shared | {"RANK": str(rank)}, stderr=stderr
+            )
+            for rank in range(workers)
+        ]
+        return next(filter(None, [process.wait() for process in started]), 0)
 
 
 def run_many(args: argparse.Namespace, run: "BulkRun", title: str) -> str:

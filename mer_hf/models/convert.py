@@ -5,7 +5,7 @@ import pickle
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -105,6 +105,15 @@ def build_config(
         return config_class(**values)
     except Exception as error:  # transformers wraps the reason in an error of its own, over two lines
         raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
+
+
+def notes_on(config: PreTrainedConfig, found: Mapping, given: Mapping, unseen: Sequence[str]) -> list[str]:
+    """Return a line on what the weights show, and one on what was assumed of the fields `unseen`, if any."""
+    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the weights."]
+    assumed = (name for name in unseen if name not in given and name not in found)
+    if values := ", ".join(f"{name}={getattr(config, name)}" for name in assumed):
+        notes.append(f"The weights do not show {values}; --config gives other values.")
+    return notes
 
 
 def load_renamed(

@@ -377,20 +377,21 @@ def test_killed_in_the_middle_and_started_again(folder, checkpoint, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_clips(folder, checkpoint, tmp_path):
+@pytest.mark.parametrize(("launcher", "flags"), [(TORCHRUN, ()), ((), ("--workers", 2))])
+def test_two_processes_share_the_clips(launcher, flags, folder, checkpoint, tmp_path):
     root = tmp_path / "clips"
     root.mkdir()
     for number in range(6):
         (root / f"{number}.mp4").write_bytes((folder / "b" / "smiles.mp4").read_bytes())
     out = tmp_path / "predictions.parquet"
-    process = launched(*run(root, out, checkpoint), launcher=TORCHRUN)
+    process = launched(*run(root, out, checkpoint, *flags), launcher=launcher)
     output, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
-    assert output.count("6 clips, 0 failed") == 1 and errors.count("predicting: 0clip") == 1
+    assert output.count("6 clips, 0 failed") == 1 and "predicting: 100%" in errors
     rows = pyarrow.parquet.read_table(out).to_pylist()
     assert len(rows) == 6 and len({row["process"] for row in rows}) == 2
     assert sorted(os.listdir(tmp_path)) == ["clips", "predictions.parquet"]
-    refusal = launched(*run(root, out, checkpoint), launcher=TORCHRUN)
+    refusal = launched(*run(root, out, checkpoint, *flags), launcher=launcher)
     _, errors = refusal.communicate(timeout=100)
     assert refusal.returncode != 0 and errors.count("mer-hf: error: ") == 1 and "--overwrite" in errors
 

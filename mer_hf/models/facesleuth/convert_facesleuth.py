@@ -12,15 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ..convert import (
-    build_config,
-    check_out_dir,
-    load_original,
-    load_renamed,
-    name_dead,
-    rename_all,
-    save_converted,
-)
+from .. import convert as common
 from .configuration_facesleuth import REDUCTIONS, FaceSleuthConfig
 from .image_processing_facesleuth import FaceSleuthImageProcessor
 from .modeling_facesleuth import FaceSleuthForVideoClassification
@@ -145,9 +137,9 @@ def dead(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -
 
 def rename(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -> dict[str, torch.Tensor]:
     """Return the original's weights under our names and in our shapes, without those that have no effect."""
-    plain = _type_of(state, attention_type) == "ca"
+    names = _names(_type_of(state, attention_type) == "ca")
     renamed = {}
-    for name, tensor in rename_all(state, _names(plain), dead(state, attention_type), "FaceSleuth").items():
+    for name, tensor in common.rename_all(state, names, dead(state, attention_type), "FaceSleuth").items():
         if f".{_FUSED}." in name:
             for part, rows in zip("qkv", tensor.chunk(3), strict=True):
                 renamed[name.replace(_FUSED, f"{part}_proj")] = rows
@@ -164,17 +156,11 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
         shown = {"attention_type": attention_type} | motion | _shapes_of_position(state)
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of a FaceSleuth.") from error
-    config = build_config(FaceSleuthConfig, shown, overrides)
-    notes = [", ".join(f"{name}={value}" for name, value in shown.items()) + " were read from the weights."]
-    assumed = ["skip_batch_norm_for_single_sample"]
+    config = common.build_config(FaceSleuthConfig, shown, overrides)
+    unseen = ["skip_batch_norm_for_single_sample"]
     if "main_branch.layer1.0.conv_w.weight" in state:
-        assumed.insert(0, "attention_type")
-    assumed = [name for name in assumed if name not in overrides]
-    if assumed:
-        values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
-        verb = "is" if len(assumed) == 1 else "are"
-        notes.append(f"{values} {verb} not shown by the weights; --config gives another.")
-    return config, notes
+        unseen.insert(0, "attention_type")
+    return config, common.notes_on(config, shown, overrides, unseen)
 
 
 def _shapes_of_motion(state: Mapping[str, torch.Tensor], attention_type: str, reduction: int | None) -> dict:
@@ -246,11 +232,11 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     Raises:
         ValueError: If the file, the values or the folder cannot be used.
     """
-    check_out_dir(out_dir)
-    state = load_original(path)
+    common.check_out_dir(out_dir)
+    state = common.load_original(path)
     config, notes = read_config(state, overrides or {})
     weights = rename(state, config.attention_type)
-    model = load_renamed(FaceSleuthForVideoClassification, config, weights)
+    model = common.load_renamed(FaceSleuthForVideoClassification, config, weights)
     names = None if config.num_action_units else []
     processor = FaceSleuthImageProcessor(size=config.image_size, action_unit_names=names)
     if config.num_action_units != len(processor.action_unit_names):
@@ -258,8 +244,8 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
             f"The processor knows {len(processor.action_unit_names)} action units, the network takes "
             f"{config.num_action_units}: name them as action_unit_names in preprocessor_config.json."
         )
-    save_converted(model, processor, out_dir)
-    return [*notes, name_dead(state, dead(state, config.attention_type))]
+    common.save_converted(model, processor, out_dir)
+    return [*notes, common.name_dead(state, dead(state, config.attention_type))]
 
 
 __all__ = ["convert", "dead", "read_config", "rename"]

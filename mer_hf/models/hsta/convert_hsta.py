@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..convert import build_config, check_out_dir, load_original, load_renamed, rename_all, save_converted
+from .. import convert as common
 from .configuration_hsta import HSTAConfig
 from .image_processing_hsta import HSTAImageProcessor
 from .modeling_hsta import HSTAForVideoClassification
@@ -45,7 +45,7 @@ _NAMES = [
 
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the original's weights under our names."""
-    return rename_all(state, _NAMES, (), "HSTA")
+    return common.rename_all(state, _NAMES, (), "HSTA")
 
 
 def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[HSTAConfig, list[str]]:
@@ -77,14 +77,9 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     }
     if pooled == 2 * sum(widths):
         found["pooling"] = "cls_last"
-    config = build_config(HSTAConfig, found, overrides)
-    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
+    config = common.build_config(HSTAConfig, found, overrides)
     unseen = ("image_size", "num_frames", "num_attention_heads", "pooling")
-    assumed = [name for name in unseen if name not in overrides and name not in found]
-    if assumed:
-        values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
-        notes.append(f"{values} are not shown by the shapes; --config gives others.")
-    return config, notes
+    return config, common.notes_on(config, found, overrides, unseen)
 
 
 def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = None) -> list[str]:
@@ -101,12 +96,14 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     Raises:
         ValueError: If the file, the values or the folder cannot be used.
     """
-    check_out_dir(out_dir)
-    state = load_original(path)
+    common.check_out_dir(out_dir)
+    state = common.load_original(path)
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
-    model = load_renamed(HSTAForVideoClassification, config, weights)
-    save_converted(model, HSTAImageProcessor(size=config.image_size, num_frames=config.num_frames), out_dir)
+    model = common.load_renamed(HSTAForVideoClassification, config, weights)
+    common.save_converted(
+        model, HSTAImageProcessor(size=config.image_size, num_frames=config.num_frames), out_dir
+    )
     notes.append(
         "The processor draws frames at random as the original does: seed=0 makes the draw repeatable."
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..convert import build_config, check_out_dir, load_original, load_renamed, rename_all, save_converted
+from .. import convert as common
 from .configuration_htnet import HTNetConfig
 from .image_processing_htnet import HTNetImageProcessor
 from .modeling_htnet import HTNetForVideoClassification
@@ -47,7 +47,7 @@ UNSEEN = ("num_attention_heads", "patch_size", "num_channels", "image_size")
 
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the original's weights under our names; 1 x 1 convolutions as matrices, norms as vectors."""
-    renamed = rename_all(state, _NAMES, (), "HTNet")
+    renamed = common.rename_all(state, _NAMES, (), "HTNet")
     for name, tensor in renamed.items():
         if "norm" in name:
             renamed[name] = tensor.flatten()  # (1, C, 1, 1) -> (C)
@@ -79,12 +79,8 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     # The patch's values and the tokens per block imply the sizes, if the user does not give them.
     patch_size = overrides.get("patch_size", math.isqrt(patch_values // overrides.get("num_channels", 3)))
     implied = {"patch_size": patch_size, "image_size": patch_size * 2 ** max(layers) * math.isqrt(tokens)}
-    config = build_config(HTNetConfig, found, implied | dict(overrides))
-    notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the shapes."]
-    assumed = ", ".join(f"{name}={getattr(config, name)}" for name in UNSEEN if name not in overrides)
-    if assumed:
-        notes.append(f"{assumed} fit the shapes but are not shown by them; --config gives others.")
-    return config, notes
+    config = common.build_config(HTNetConfig, found, implied | dict(overrides))
+    return config, common.notes_on(config, found, overrides, UNSEEN)
 
 
 def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = None) -> list[str]:
@@ -101,11 +97,11 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     Raises:
         ValueError: If the file, the values or the folder cannot be used.
     """
-    check_out_dir(out_dir)
-    state = load_original(path)
+    common.check_out_dir(out_dir)
+    state = common.load_original(path)
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
-    model = load_renamed(HTNetForVideoClassification, config, weights, UNSEEN)
+    model = common.load_renamed(HTNetForVideoClassification, config, weights, UNSEEN)
     processor = None
     if config.num_channels == 3 and config.image_size % 4 == 0:
         processor = HTNetImageProcessor(size=config.image_size)
@@ -114,7 +110,7 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
         )
     else:
         notes.append(f"No processor is written: none makes {config.num_channels} x {config.image_size} maps.")
-    save_converted(model, processor, out_dir)
+    common.save_converted(model, processor, out_dir)
     return notes
 
 

@@ -12,15 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ..convert import (
-    build_config,
-    check_out_dir,
-    load_original,
-    load_renamed,
-    name_dead,
-    rename_all,
-    save_converted,
-)
+from .. import convert as common
 from .configuration_mmnet import MMNetConfig
 from .image_processing_mmnet import MMNetImageProcessor
 from .modeling_mmnet import MMNetForVideoClassification
@@ -79,7 +71,7 @@ def dead(state: Mapping[str, torch.Tensor]) -> list[str]:
 
 def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the original's weights under our names and in our shapes, without those that have no effect."""
-    renamed = rename_all(state, _NAMES, dead(state), "MMNet")
+    renamed = common.rename_all(state, _NAMES, dead(state), "MMNet")
     name = "mmnet.position_branch.projection.weight"
     if name in renamed:
         renamed[name] = renamed[name].flatten(1)  # (C, 3, 1, 1) -> (C, 3)
@@ -112,12 +104,8 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     chosen = dict(overrides)
     if shown["num_labels"] == len(THREE_CLASSES):
         chosen.setdefault("id2label", dict(enumerate(THREE_CLASSES)))
-    config = build_config(MMNetConfig, shown, chosen)
-    notes = [", ".join(f"{name}={value}" for name, value in shown.items()) + " were read from the shapes."]
-    assumed = [name for name in ("num_attention_heads", "resize_antialias") if name not in overrides]
-    if assumed:
-        values = ", ".join(f"{name}={getattr(config, name)}" for name in assumed)
-        notes.append(f"{values} are not shown by the shapes; --config gives others.")
+    config = common.build_config(MMNetConfig, shown, chosen)
+    notes = common.notes_on(config, shown, overrides, ("num_attention_heads", "resize_antialias"))
     if "id2label" not in overrides:
         classes = ", ".join(config.id2label.values())
         notes.append(
@@ -140,13 +128,13 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     Raises:
         ValueError: If the file, the values or the folder cannot be used.
     """
-    check_out_dir(out_dir)
-    state = load_original(path)
+    common.check_out_dir(out_dir)
+    state = common.load_original(path)
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
-    model = load_renamed(MMNetForVideoClassification, config, weights)
-    save_converted(model, MMNetImageProcessor(size=config.image_size), out_dir)
-    return [*notes, name_dead(state, dead(state))]
+    model = common.load_renamed(MMNetForVideoClassification, config, weights)
+    common.save_converted(model, MMNetImageProcessor(size=config.image_size), out_dir)
+    return [*notes, common.name_dead(state, dead(state))]
 
 
 __all__ = ["convert", "dead", "read_config", "rename"]
