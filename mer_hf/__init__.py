@@ -21,13 +21,10 @@ _HOMES = {
 __all__ = ["MicroExpressionPipeline", "Prediction", "__version__", "bundled", "read_clip"]
 
 _REGISTERED_BY = {
-    "transformers.models.auto.configuration_auto": "mer_hf.models.configurations",
-    "transformers.models.auto.modeling_auto": "mer_hf.registry",
-    "transformers.models.auto.image_processing_auto": "mer_hf.registry",
-    "transformers.models.auto.video_processing_auto": "mer_hf.models.video_processors",
+    "transformers.models.auto.configuration_auto": "mer_hf.registry",
     "transformers.pipelines": "mer_hf.inference.transformers_pipeline",
 }
-"""Module of transformers -> ours, whose import registers what belongs there."""
+"""Module of transformers that is loaded before Auto classes or pipelines are -> ours that registers there."""
 
 
 class _Registration:

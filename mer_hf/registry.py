@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForVideoClassification,
@@ -12,6 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 from transformers.video_processing_utils import VideoProcessorMixin
 
 
@@ -43,10 +45,20 @@ class Architecture:
     convert_module: str | None
 
     def register(self) -> None:
-        """Register with the Auto classes of networks and image processors; `models/` registers the rest."""
+        """Register with the Auto classes, so that saved folders also contain the architecture's code."""
+        AutoConfig.register(self.key, self.config_class)
         AutoModel.register(self.config_class, self.model_class)
         AutoModelForVideoClassification.register(self.config_class, self.classifier_class)
         AutoImageProcessor.register(self.config_class, image_processor_classes={"pil": self.processor_class})
+        self.config_class.register_for_auto_class()
+        self.model_class.register_for_auto_class("AutoModel")
+        self.classifier_class.register_for_auto_class("AutoModelForVideoClassification")
+        self.processor_class.register_for_auto_class("AutoImageProcessor")
+        # Auto classes know video processors by the library they need; ours need none.
+        AutoVideoProcessor.register(
+            self.config_class, video_processor_classes={"torchvision": self.video_processor_class}
+        )
+        self.video_processor_class.register_for_auto_class("AutoVideoProcessor")
 
 
 def _architecture(name: str, looks_at: str, relevance_by: str) -> Architecture:

@@ -109,7 +109,7 @@ def test_every_room_is_in_the_table_of_who_may_use_whom():
 
 
 def is_copied_to_the_hub(file: Path) -> bool:
-    return file.parent.parent == PACKAGE / "models" and not file.name.startswith(("convert", "__init__"))
+    return PACKAGE / "models" in file.parents and not file.name.startswith(("convert", "__init__"))
 
 
 def uses_outside(file: Path, allowed: set[str]) -> list[str]:

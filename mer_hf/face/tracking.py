@@ -6,8 +6,10 @@ where skin is tight on bone. Brows and lids are not used for it, so that their o
 """
 
 import contextlib
+import importlib.util
 import io
 import os
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -231,6 +233,15 @@ def _model_files() -> dict[str, bytes]:
         return {BUNDLE: bundle} | {name: archive.read(name) for name in archive.namelist()}
 
 
+def _put_off(name: str) -> None:
+    """Let a module be loaded when it is used: MediaPipe draws with pyplot, we do not, and it takes long."""
+    if name not in sys.modules and (spec := importlib.util.find_spec(name)):
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        setattr(sys.modules[spec.parent], name.rpartition(".")[2], module)
+
+
 @contextlib.contextmanager
 def started(task: str, file: str, **options) -> Iterator[Callable]:
     """Start a task of MediaPipe quietly, and give its function of a picture `(H, W, 3)`, uint8.
@@ -238,6 +249,7 @@ def started(task: str, file: str, **options) -> Iterator[Callable]:
     A task carries nothing over from one picture to the next. It belongs to one clip and one thread.
     """
     with _quiet_stderr():
+        _put_off("matplotlib.pyplot")
         import mediapipe
         from mediapipe.tasks.python import vision
         from mediapipe.tasks.python.core.base_options import BaseOptions

@@ -297,3 +297,15 @@ def test_a_face_that_is_lost_when_the_picture_is_turned_stays_as_it_was_found(mo
         tracking, "_same_faces", lambda *args, in_tiles=False: searched(*args) if in_tiles else []
     )
     assert tracking.find_faces(clip.frames, None)[0] == 0
+
+
+def test_pyplot_is_loaded_when_somebody_draws():
+    """MediaPipe imports it for pictures of landmarks, which nobody here asks for."""
+    code = (
+        "import sys; from mer_hf.face.tracking import started\n"
+        "with started('FaceDetector', 'face_detector.tflite'): print('matplotlib.axes' in sys.modules)\n"
+        "import matplotlib.pyplot; print(matplotlib.pyplot.figure() is not None)"
+    )
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["False", "True"], done.stderr

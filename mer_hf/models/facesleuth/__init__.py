@@ -1,13 +1,15 @@
 """FaceSleuth: vertical attention on the motion, a Swin on the face, action units (arXiv 2506.02695)."""
 
-from typing import TYPE_CHECKING
+from .configuration_facesleuth import FaceSleuthConfig
+from .image_processing_facesleuth import FaceSleuthImageProcessor
+from .modeling_facesleuth import FaceSleuthForVideoClassification, FaceSleuthModel, FaceSleuthPreTrainedModel
+from .video_processing_facesleuth import FaceSleuthVideoProcessor
 
-from mer_hf.models import names_of
-
-if TYPE_CHECKING:
-    from .configuration_facesleuth import *
-    from .image_processing_facesleuth import *
-    from .modeling_facesleuth import *
-    from .video_processing_facesleuth import *
-
-__getattr__ = names_of(__name__)
+__all__ = [
+    "FaceSleuthConfig",
+    "FaceSleuthForVideoClassification",
+    "FaceSleuthImageProcessor",
+    "FaceSleuthModel",
+    "FaceSleuthPreTrainedModel",
+    "FaceSleuthVideoProcessor",
+]

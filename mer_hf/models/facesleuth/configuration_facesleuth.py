@@ -66,7 +66,6 @@ class FaceSleuthConfig(PreTrainedConfig):
     """
 
     model_type = "facesleuth"
-    _auto_class = "AutoConfig"
     num_frames: ClassVar[int] = 2
     """Frames of a clip that it sees: onset and apex."""
 

@@ -52,7 +52,6 @@ class FaceSleuthImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ("pixel_values", "action_units")
-    _auto_class = "AutoImageProcessor"
 
     def __init__(
         self,

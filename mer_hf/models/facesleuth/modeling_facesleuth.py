@@ -253,8 +253,6 @@ class FaceSleuthPreTrainedModel(PreTrainedModel):
 class FaceSleuthModel(FaceSleuthPreTrainedModel):
     """FaceSleuth without its classifier: onset, apex and action units in, features out."""
 
-    _auto_class = "AutoModel"
-
     def __init__(self, config: FaceSleuthConfig):
         super().__init__(config)
         self.motion_branch = FaceSleuthMotionBranch(config)
@@ -337,8 +335,6 @@ class FaceSleuthModel(FaceSleuthPreTrainedModel):
 
 class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
     """FaceSleuth with its linear classifier: onset, apex and action units in, class scores out."""
-
-    _auto_class = "AutoModelForVideoClassification"
 
     # The loss is a mean over the batch: a trainer that accumulates gradients must divide it itself.
     accepts_loss_kwargs = False

@@ -11,7 +11,6 @@ class FaceSleuthVideoProcessor(FaceVideoProcessor, FaceSleuthImageProcessor):
     """
 
     model_input_names = FaceSleuthImageProcessor.model_input_names
-    _auto_class = "AutoVideoProcessor"
 
 
 __all__ = ["FaceSleuthVideoProcessor"]

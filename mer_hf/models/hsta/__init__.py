@@ -1,13 +1,15 @@
 """HSTA: hierarchical space-time attention over a clip and its key frames (arXiv 2405.03202)."""
 
-from typing import TYPE_CHECKING
+from .configuration_hsta import HSTAConfig
+from .image_processing_hsta import HSTAImageProcessor
+from .modeling_hsta import HSTAForVideoClassification, HSTAModel, HSTAPreTrainedModel
+from .video_processing_hsta import HSTAVideoProcessor
 
-from mer_hf.models import names_of
-
-if TYPE_CHECKING:
-    from .configuration_hsta import *
-    from .image_processing_hsta import *
-    from .modeling_hsta import *
-    from .video_processing_hsta import *
-
-__getattr__ = names_of(__name__)
+__all__ = [
+    "HSTAConfig",
+    "HSTAForVideoClassification",
+    "HSTAImageProcessor",
+    "HSTAModel",
+    "HSTAPreTrainedModel",
+    "HSTAVideoProcessor",
+]

@@ -55,7 +55,6 @@ class HSTAConfig(PreTrainedConfig):
     """
 
     model_type = "hsta"
-    _auto_class = "AutoConfig"
 
     image_size: int = 224
     patch_sizes: list[int] | tuple[int, ...] | None = None

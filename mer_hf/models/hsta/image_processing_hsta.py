@@ -64,7 +64,6 @@ class HSTAImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ("pixel_values",)
-    _auto_class = "AutoImageProcessor"
 
     def __init__(
         self,

@@ -265,8 +265,6 @@ class HSTAPreTrainedModel(PreTrainedModel):
 class HSTAModel(HSTAPreTrainedModel):
     """HSTA without its classifier: a clip and its key frames in, features out."""
 
-    _auto_class = "AutoModel"
-
     def __init__(self, config: HSTAConfig):
         super().__init__(config)
         self.embeddings = nn.ModuleList(HSTAEmbeddings(config, branch) for branch in (0, 1))
@@ -344,8 +342,6 @@ class HSTAModel(HSTAPreTrainedModel):
 
 class HSTAForVideoClassification(HSTAPreTrainedModel):
     """HSTA with its linear classifier: a clip and its key frames in, class scores out."""
-
-    _auto_class = "AutoModelForVideoClassification"
 
     # The loss is a mean over the batch: a trainer that accumulates gradients has to divide it itself.
     accepts_loss_kwargs = False

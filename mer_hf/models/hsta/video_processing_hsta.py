@@ -11,7 +11,6 @@ class HSTAVideoProcessor(FaceVideoProcessor, HSTAImageProcessor):
     """
 
     model_input_names = HSTAImageProcessor.model_input_names
-    _auto_class = "AutoVideoProcessor"
 
 
 __all__ = ["HSTAVideoProcessor"]

@@ -46,7 +46,6 @@ class HTNetConfig(PreTrainedConfig):
     """
 
     model_type = "htnet"
-    _auto_class = "AutoConfig"
     num_frames: ClassVar[int] = 2
     """Frames of a clip that it sees: onset and apex."""
 

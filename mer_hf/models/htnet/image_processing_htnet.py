@@ -72,7 +72,6 @@ class HTNetImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ("pixel_values",)
-    _auto_class = "AutoImageProcessor"
 
     def __init__(
         self,

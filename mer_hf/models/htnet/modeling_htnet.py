@@ -200,8 +200,6 @@ class HTNetPreTrainedModel(PreTrainedModel):
 class HTNetModel(HTNetPreTrainedModel):
     """HTNet without its classifier: a flow map in, features out."""
 
-    _auto_class = "AutoModel"
-
     def __init__(self, config: HTNetConfig):
         super().__init__(config)
         self.embeddings = HTNetEmbeddings(config)
@@ -263,8 +261,6 @@ class HTNetModel(HTNetPreTrainedModel):
 
 class HTNetForVideoClassification(HTNetPreTrainedModel):
     """HTNet with its linear classifier: flow maps from onset to apex in, class scores out."""
-
-    _auto_class = "AutoModelForVideoClassification"
 
     # The loss is a mean over the batch: a trainer that accumulates gradients has to divide it itself.
     accepts_loss_kwargs = False

@@ -11,7 +11,6 @@ class HTNetVideoProcessor(FaceVideoProcessor, HTNetImageProcessor):
     """
 
     model_input_names = HTNetImageProcessor.model_input_names
-    _auto_class = "AutoVideoProcessor"
 
 
 __all__ = ["HTNetVideoProcessor"]

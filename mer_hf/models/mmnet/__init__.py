@@ -1,13 +1,15 @@
 """MMNet: muscle motion between onset and apex, gated by continuous attention (arXiv 2201.05297)."""
 
-from typing import TYPE_CHECKING
+from .configuration_mmnet import MMNetConfig
+from .image_processing_mmnet import MMNetImageProcessor
+from .modeling_mmnet import MMNetForVideoClassification, MMNetModel, MMNetPreTrainedModel
+from .video_processing_mmnet import MMNetVideoProcessor
 
-from mer_hf.models import names_of
-
-if TYPE_CHECKING:
-    from .configuration_mmnet import *
-    from .image_processing_mmnet import *
-    from .modeling_mmnet import *
-    from .video_processing_mmnet import *
-
-__getattr__ = names_of(__name__)
+__all__ = [
+    "MMNetConfig",
+    "MMNetForVideoClassification",
+    "MMNetImageProcessor",
+    "MMNetModel",
+    "MMNetPreTrainedModel",
+    "MMNetVideoProcessor",
+]

@@ -51,7 +51,6 @@ class MMNetConfig(PreTrainedConfig):
     """
 
     model_type = "mmnet"
-    _auto_class = "AutoConfig"
     num_frames: ClassVar[int] = 2
     """Frames of a clip that it sees: onset and apex."""
 

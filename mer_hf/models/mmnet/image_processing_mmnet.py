@@ -35,7 +35,6 @@ class MMNetImageProcessor(BaseImageProcessor):
     """
 
     model_input_names = ("pixel_values",)
-    _auto_class = "AutoImageProcessor"
 
     def __init__(
         self,

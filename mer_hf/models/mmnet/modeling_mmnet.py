@@ -256,8 +256,6 @@ class MMNetPreTrainedModel(PreTrainedModel):
 class MMNetModel(MMNetPreTrainedModel):
     """MMNet without its classifier: onset and apex in, features out."""
 
-    _auto_class = "AutoModel"
-
     def __init__(self, config: MMNetConfig):
         super().__init__(config)
         self.motion_branch = MMNetMotionBranch(config)
@@ -313,8 +311,6 @@ class MMNetModel(MMNetPreTrainedModel):
 
 class MMNetForVideoClassification(MMNetPreTrainedModel):
     """MMNet with its linear classifier: onset and apex in, class scores out."""
-
-    _auto_class = "AutoModelForVideoClassification"
 
     # The loss is a mean over the batch: a trainer that accumulates gradients must divide it itself.
     accepts_loss_kwargs = False

@@ -11,7 +11,6 @@ class MMNetVideoProcessor(FaceVideoProcessor, MMNetImageProcessor):
     """
 
     model_input_names = MMNetImageProcessor.model_input_names
-    _auto_class = "AutoVideoProcessor"
 
 
 __all__ = ["MMNetVideoProcessor"]
