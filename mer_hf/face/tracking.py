@@ -6,7 +6,6 @@ where skin is tight on bone. Brows and lids are not used for it, so that their o
 """
 
 import contextlib
-import importlib.util
 import io
 import os
 import sys
@@ -15,7 +14,9 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -233,13 +234,18 @@ def _model_files() -> dict[str, bytes]:
         return {BUNDLE: bundle} | {name: archive.read(name) for name in archive.namelist()}
 
 
-def _put_off(name: str) -> None:
-    """Let a module be loaded when it is used: MediaPipe draws with pyplot, we do not, and it takes long."""
-    if name not in sys.modules and (spec := importlib.util.find_spec(name)):
-        spec.loader = importlib.util.LazyLoader(spec.loader)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        setattr(sys.modules[spec.parent], name.rpartition(".")[2], module)
+@contextlib.contextmanager
+def _put_off(name: str) -> Iterator[None]:
+    """Let what is imported meanwhile get a stand-in for a module, which imports it where it is used."""
+    if name in sys.modules:
+        yield
+        return
+    stand_in = sys.modules[name] = ModuleType(name)
+    stand_in.__getattr__ = lambda attribute: getattr(import_module(name), attribute)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @contextlib.contextmanager
@@ -248,8 +254,8 @@ def started(task: str, file: str, **options) -> Iterator[Callable]:
 
     A task carries nothing over from one picture to the next. It belongs to one clip and one thread.
     """
-    with _quiet_stderr():
-        _put_off("matplotlib.pyplot")
+    # MediaPipe draws with pyplot, which takes longer to load than all of MediaPipe; we do not.
+    with _quiet_stderr(), _put_off("matplotlib.pyplot"):
         import mediapipe
         from mediapipe.tasks.python import vision
         from mediapipe.tasks.python.core.base_options import BaseOptions
