@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import ClassVar
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "MicroExpressionPipeline": "mer_hf.inference.pipeline",
