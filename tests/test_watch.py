@@ -140,5 +140,6 @@ def test_the_changing_line_is_gone_before_an_error(example_file, monkeypatch, ca
     monkeypatch.setattr(Background, "news", fail)
     monkeypatch.setattr("mer_hf.cli.watch._Screen.show", lambda self, updates: self.terminal.write("0:00.50"))
     assert main(["watch", str(example_file("still"))]) == 2
-    assert capfd.readouterr().err == "mer-hf: error: the disk is full\n"
+    lines = capfd.readouterr().err.splitlines()  # MediaPipe's threads may end with words of their own
+    assert [line for line in lines if not line.startswith("W0000")] == ["mer-hf: error: the disk is full"]
     assert screen.getvalue().endswith("0:00.50\r\x1b[K")

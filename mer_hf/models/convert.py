@@ -110,7 +110,7 @@ def build_config(
 def notes_on(config: PreTrainedConfig, found: Mapping, given: Mapping, unseen: Sequence[str]) -> list[str]:
     """Return a line on what the weights show, and one on what was assumed of the fields `unseen`, if any."""
     notes = [", ".join(f"{name}={value}" for name, value in found.items()) + " were read from the weights."]
-    assumed = (name for name in unseen if name not in given and name not in found)
+    assumed = (name for name in unseen if name not in given)
     if values := ", ".join(f"{name}={getattr(config, name)}" for name in assumed):
         notes.append(f"The weights do not show {values}; --config gives other values.")
     return notes

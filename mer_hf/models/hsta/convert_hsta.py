@@ -78,8 +78,8 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     if pooled == 2 * sum(widths):
         found["pooling"] = "cls_last"
     config = common.build_config(HSTAConfig, found, overrides)
-    unseen = ("image_size", "num_frames", "num_attention_heads", "pooling")
-    return config, common.notes_on(config, found, overrides, unseen)
+    unseen = {"image_size", "num_frames", "num_attention_heads", "pooling"} - found.keys()
+    return config, common.notes_on(config, found, overrides, sorted(unseen))
 
 
 def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = None) -> list[str]:

@@ -67,7 +67,7 @@ def test_what_is_dropped_of_the_original_and_what_is_read(name):
     fields = list(FaceSleuthConfig.__annotations__)
     assert {f: getattr(config, f) for f in fields} == {f: getattr(published, f) for f in fields}
     assert config.num_labels == published.num_labels
-    assert any("attention_type=cva" in note and "not shown" in note for note in notes) == (kind == "cva")
+    assert any("attention_type=cva" in note and "do not show" in note for note in notes) == (kind == "cva")
 
 
 def test_a_kind_that_the_names_do_not_show_is_refused():

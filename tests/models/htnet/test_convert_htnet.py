@@ -58,7 +58,7 @@ def test_no_processor_is_written_that_could_not_feed_the_model(tmp_path):
 def test_what_was_assumed_is_said(tmp_path):
     path = save(original_weights("four_tokens"), tmp_path)
     notes = " ".join(convert(path, tmp_path / "out", {"patch_size": 7}))
-    assert "num_attention_heads=3, num_channels=3, image_size=56 fit the shapes" in notes
+    assert "The weights do not show num_attention_heads=3, num_channels=3, image_size=56;" in notes
     labels = {"id2label": {"0": "a", "1": "b", "2": "c"}, "num_attention_heads": 3}
     convert(path, tmp_path / "named", labels)
     model = AutoModelForVideoClassification.from_pretrained(tmp_path / "named")
