@@ -49,10 +49,10 @@ class _Registration:
                     load(module)
                 finally:
                     cls.under_way.pop()
-                cls.loaded.append(name)
+                if name in _REGISTERED_BY:
+                    cls.loaded.append(name)
                 while cls.loaded and not cls.under_way:
-                    if ours := _REGISTERED_BY.get(cls.loaded.pop(0)):
-                        import_module(ours)
+                    import_module(_REGISTERED_BY[cls.loaded.pop(0)])
 
             spec.loader.exec_module = load_and_register
         return spec

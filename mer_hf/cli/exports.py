@@ -7,9 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mer_hf.utils import bounds
 
 from .terminal import argument, bar, check_output, flag, number, visible_stderr
 
@@ -34,9 +37,10 @@ MANY = [
     flag("--overwrite", "replace the table of --out"),
     argument("--export-dir", "DIR", "with --out: write a file for each clip", type=Path),
     argument("--export", "KIND", "of these kinds (default: eaf)", nargs="+", choices=list(CODINGS)),
-    argument("--workers", "N", "with --out: share the clips among N processes", type=number(int, (1, 256))),
+    argument("--workers", "N", "with --out: processes that share it", type=number(int, bounds.WORKERS)),
 ]
 """Flags of a run over a folder, which [`run_many`] reads."""
+GRACE_S = 10.0
 
 
 def check_exports(args: argparse.Namespace) -> None:
@@ -84,14 +88,18 @@ def launch(argv: list[str], workers: int) -> int:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     shared = os.environ | place | {"WORLD_SIZE": str(workers), "LOCAL_WORLD_SIZE": str(workers)}
+    command = [sys.executable, "-m", "mer_hf", *argv]
     with visible_stderr() as stderr:
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-m", "mer_hf", *argv], env=shared | {"RANK": str(rank)}, stderr=stderr
-            )
-            for rank in range(workers)
-        ]
-        return next(filter(None, [process.wait() for process in started]), 0)
+        environments = (shared | {"RANK": str(rank)} for rank in range(workers))
+        started = [subprocess.Popen(command, env=each, stderr=stderr) for each in environments]
+        while None in (codes := [process.poll() for process in started]) and not any(codes):
+            time.sleep(0.1)
+        for process in started:  # the others would wait hours for one that has failed
+            try:
+                process.wait(GRACE_S if any(codes) else None)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+        return next(filter(None, codes), 0)
 
 
 def run_many(args: argparse.Namespace, run: "BulkRun", title: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mer_hf import cli
+from mer_hf.cli import exports
 from mer_hf.face.action_units import VOCABULARY
 from mer_hf.inference import bulk
 from mer_hf.inference.bulk import BulkRun, find_clips, format_summary, predict_row, summarize
@@ -374,6 +375,15 @@ def test_killed_in_the_middle_and_started_again(folder, checkpoint, tmp_path):
     killed = [row for row in rows if row["process"].endswith(f":{process.pid}")]
     assert len(killed) >= 2 and len(killed) < 5
     assert os.listdir(tmp_path) == ["predictions.csv"]
+
+
+def test_a_worker_that_fails_ends_the_others(tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nif [ "$RANK" = 1 ]; then exit 3; fi\nexec sleep 600\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(exports, "GRACE_S", 0.1)
+    assert exports.launch([], 3) == 3
 
 
 @pytest.mark.slow
