@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ PREFIX = ".mer-hf-"
 """Of temporary folders."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk that takes no more."""
+_APPENDING = threading.Lock()
+"""The file's own lock stops other processes only, not threads of this one."""
 
 
 @contextlib.contextmanager
@@ -66,13 +69,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def append_line(path: str | os.PathLike, line: str) -> None:
     """Append a line to a file, whole or not at all; it never joins one that was cut off."""
-    with open(path, "ab+", buffering=0) as file:
+    with _APPENDING, open(path, "ab+", buffering=0) as file:
         if fcntl:
             fcntl.lockf(file, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
-        cut_off = file.read(1) not in (b"", b"\n")
-        data = b"\n" * cut_off + line.encode() + b"\n"
+        data = b"\n" * (file.read(1) not in (b"", b"\n")) + line.encode() + b"\n"
         try:
             if file.write(data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
