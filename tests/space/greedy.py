@@ -13,7 +13,8 @@ BOUNDARY = "XxXxX"
 
 def multipart(*contents: bytes) -> tuple[bytes, str]:
     """Return the body of an upload of files, and its content type."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="greedy.mp4"\r\n\r\n'.encode()
+    name = 'Content-Disposition: form-data; name="files"; filename="greedy.mp4"'
+    head = f"--{BOUNDARY}\r\n{name}\r\n\r\n".encode()
     body = b"".join(head + content + b"\r\n" for content in contents)
     return body + f"--{BOUNDARY}--\r\n".encode(), f"multipart/form-data; boundary={BOUNDARY}"
 
