@@ -13,6 +13,7 @@ import contextlib
 import random
 import sys
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -59,14 +60,16 @@ class Calls:
 
     def __init__(self, replay: Callable[[list], float]) -> None:
         self.replay, self.count, self.kept, self.rng = replay, 0, [], random.Random(0)
+        self.lock = threading.Lock()  # two threads run the face mesh
 
     def add(self, arguments: tuple, options: dict) -> None:
         """Count a call; each has the same chance to be kept."""
-        place = self.count if self.count < REPLAYED else self.rng.randrange(self.count + 1)
-        self.count += 1
-        if place < REPLAYED:
-            call = tuple(np.array(a) if isinstance(a, np.ndarray) else a for a in arguments), options
-            self.kept[place : place + 1] = [call]
+        with self.lock:
+            place = self.count if self.count < REPLAYED else self.rng.randrange(self.count + 1)
+            self.count += 1
+            if place < REPLAYED:
+                call = tuple(np.array(a) if isinstance(a, np.ndarray) else a for a in arguments), options
+                self.kept[place : place + 1] = [call]
 
     def number(self) -> int:
         """Return how many calls there were."""

@@ -12,11 +12,14 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
+from itertools import chain
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +43,8 @@ _SURELY_UPRIGHT, _SURER = 0.85, 0.08
 """Scores of the face detector: 0.5 to 0.8 for a face that is upside down, above 0.8 for the same upright."""
 MESH_RATE_HZ = 12.0
 _MESH_FRAMES_WITHOUT_TIMES = 32
+_WORTH_A_THREAD = 8
+"""The fewest frames for which a second thread is started."""
 _stderr_lock = threading.Lock()
 
 
@@ -203,8 +208,12 @@ def track_face(
     landmarks_xy = over_time(in_crop, sampled, count).astype(np.float32)
     block = block_of(np.median(to_clip, axis=0))
     frames = np.empty((count, geometry.size, geometry.size, 3), dtype=np.uint8)
-    for aligned, frame, matrix in zip(frames, upright, to_clip, strict=True):
-        aligned[:] = sample(frame, matrix, geometry.size, block)
+
+    def cut(part: np.ndarray) -> None:
+        for t in part:
+            frames[t] = sample(upright[t], to_clip[t], geometry.size, block)
+
+    list(in_threads(cut, np.arange(count)))
     to_clip = np.stack([compose(to_original, matrix) for matrix in to_clip]).astype(np.float32)
     places = tuple(map(tuple, boxes.round().astype(int).tolist()))
     return FaceTrack(frames, landmarks_xy, to_clip, tuple(notes), found, steady, places, number)
@@ -254,8 +263,8 @@ def started(task: str, file: str, **options) -> Iterator[Callable]:
 
     A task carries nothing over from one picture to the next. It belongs to one clip and one thread.
     """
-    # MediaPipe draws with pyplot, which takes longer to load than all of MediaPipe; we do not.
-    with _quiet_stderr(), _put_off("matplotlib.pyplot"):
+    # What MediaPipe draws and records sound with takes longer to load than all of MediaPipe.
+    with _quiet_stderr(), _put_off("matplotlib.pyplot"), _put_off("sounddevice"):
         import mediapipe
         from mediapipe.tasks.python import vision
         from mediapipe.tasks.python.core.base_options import BaseOptions
@@ -490,11 +499,22 @@ def _mesh_in_window(frames: Sequence, indices: np.ndarray, box: np.ndarray, widt
     window = mesh_window(box, widths, frames[0].shape)
     anchor = (box[:2] + box[2:]) / 2
     result = np.full((len(indices), 478, 2), np.nan)
-    with started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
-        for k, t in enumerate(indices):
-            result[k] = mesh_near(mesh, frames[t], window, anchor)
-            anchor = result[k].mean(0) if np.isfinite(result[k]).all() else anchor
+
+    def look(part: np.ndarray) -> list[list[np.ndarray]]:
+        with started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
+            return [_meshes_in(mesh, frames[t], window) for t in part]
+
+    for k, faces in enumerate(chain(*in_threads(look, indices))):
+        result[k] = _nearest(faces, anchor)
+        anchor = result[k].mean(0) if np.isfinite(result[k]).all() else anchor
     return result
+
+
+def in_threads(work: Callable[[np.ndarray], Any], indices: np.ndarray) -> Iterator:
+    """Share indices between two threads, or as many as OpenCV may use, and yield the results in order."""
+    parts = np.array_split(indices, max(1, min(2, cv2.getNumThreads(), len(indices) // _WORTH_A_THREAD)))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        yield from pool.map(work, parts)
 
 
 def mesh_window(box: np.ndarray, widths: float, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -508,14 +528,20 @@ def mesh_window(box: np.ndarray, widths: float, shape: tuple[int, ...]) -> tuple
 
 def mesh_near(mesh: Callable, frame, window: tuple[np.ndarray, np.ndarray], anchor: np.ndarray) -> np.ndarray:
     """Return the landmarks `(478, 2)` of the face in a window that is nearest to a point; NaN without one."""
+    return _nearest(_meshes_in(mesh, frame, window), anchor)
+
+
+def _meshes_in(mesh: Callable, frame, window: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Return the landmarks `(478, 2)` of the faces in a window, in pixels of the frame."""
     low, scale = window
     shrink = max(1.0, scale.max() / 640)
     picture = frame[low[1] : low[1] + scale[1], low[0] : low[0] + scale[0]]
     if shrink > 1:
         picture = cv2.resize(picture, tuple(round(n / shrink) for n in scale), interpolation=cv2.INTER_AREA)
-    faces = [
-        np.array([(p.x, p.y) for p in face]) * scale + low - 0.5 for face in mesh(picture).face_landmarks
-    ]
+    return [np.array([(p.x, p.y) for p in face]) * scale + low - 0.5 for face in mesh(picture).face_landmarks]
+
+
+def _nearest(faces: list[np.ndarray], anchor: np.ndarray) -> np.ndarray:
     return min(faces, key=lambda xy: np.hypot(*(xy.mean(0) - anchor)), default=np.full((478, 2), np.nan))
 
 

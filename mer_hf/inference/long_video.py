@@ -280,11 +280,6 @@ def _rounded(values: dict) -> dict:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
-def _most_frames(source: FrameSource, window_s: float) -> int:
-    """Return how many frames a window may have: rates are not always steady."""
-    return min(len(source), math.ceil(1.25 * window_s * len(source) / max(source.duration_s, 1e-3)))
-
-
 def _windows_to_search(
     source: FrameSource, window_s: float, overlap_s: float, max_bytes: int, face: int | str | None
 ) -> Iterator[Clip | FaceClip]:
@@ -292,7 +287,7 @@ def _windows_to_search(
     if face is None:
         yield from _face_windows(source, window_s, overlap_s, max_bytes, None)
         return
-    most_bytes, damage = max_bytes / 1.5 / _most_frames(source, window_s), None
+    most_bytes, damage = max_bytes / 1.5 / source.frames_in(window_s), None
     held: dict[int, Windows] = {}
     try:
         for kept in follow_faces(source.frames(), most_bytes, None if face == "all" else face):
@@ -314,7 +309,7 @@ def _face_windows(
     source: FrameSource, window_s: float, overlap_s: float, max_bytes: int, face: int | None
 ) -> Iterator[Clip | FaceClip]:
     """Yield windows: whole frames where they fit, otherwise what lies around the face."""
-    frames = _most_frames(source, window_s)
+    frames = source.frames_in(window_s)
     options = {"max_bytes": max_bytes, "until_damage": True}
     if frames * source.frame_bytes > max_bytes:
         options["through"] = partial(follow_face, most_bytes=max_bytes / 3 / frames, face=face)
@@ -389,7 +384,7 @@ def read_stretch(
     count = max(1, len(source) - before - int((source.times_s > end_s).sum()))
     if count * source.frame_bytes > max_bytes:
         frames = follow_face(frames, max_bytes / 3 / count, face, near)
-    clips = list(windows(frames, math.inf, 0.0, str(source.path), max_bytes))
+    clips = list(windows(frames, math.inf, 0.0, str(source.path), max_bytes, count))
     chosen = max(range(len(clips)), key=lambda i: (_holds(clips[i], at_s), len(clips[i])))
     first = before + sum(map(len, clips[:chosen]))
     if len(clips) > 1:

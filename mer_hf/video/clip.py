@@ -189,6 +189,11 @@ class FrameSource:
         """Return the time from the first frame to the end of the last; 0 where it is unknown."""
         return len(self) / self.fps if self.fps else self.survey.duration_s
 
+    def frames_in(self, span_s: float) -> int:
+        """Return how many frames a stretch may have: rates are not always steady."""
+        rate = len(self) / max(self.duration_s, 1e-3)
+        return math.ceil(min(len(self), 1.25 * span_s * rate))
+
     def frames(self, start_s: float = -math.inf, end_s: float = math.inf) -> Iterator[Frame]:
         """Yield the frames of a stretch, or all; raise after all of them if the file is damaged."""
         if not self._files:
@@ -243,7 +248,8 @@ def iter_clips(
         raise ClipError(f"{source.path}: a folder of frames has no times, so no windows. Pass fps.")
     if source.damage and not until_damage:
         raise source.damage
-    return windows(through(source.frames()), window_s, overlap_s, str(source.path), max_bytes)
+    expected = source.frames_in(window_s)
+    return windows(through(source.frames()), window_s, overlap_s, str(source.path), max_bytes, expected)
 
 
 def write_clip(
@@ -434,22 +440,25 @@ def _collect(frames: Iterator[Frame], count: int, source: str, max_bytes: int) -
 class Windows:
     """Overlapping windows of frames that come one by one; the frames of another `run` begin a new one.
 
-    Without times there is one window of all frames, or as many as fit.
+    Without times there is one window of all frames, or as many as fit. A frame is copied into its window as
+    it comes, so that its own memory serves the next one.
     """
 
-    def __init__(self, window_s: float, overlap_s: float, source: str, max_bytes: int) -> None:
+    def __init__(
+        self, window_s: float, overlap_s: float, source: str, max_bytes: int, expected: int = 1
+    ) -> None:
         self.window_s, self.overlap_s, self.source, self.max_bytes = window_s, overlap_s, source, max_bytes
         self.held: deque[Frame] = deque()
         self.start_s, self.fresh = None, 0
+        self.pixels, self.expected = None, expected
 
     def add(self, frame: Frame) -> Iterator[Any]:
         """Take a frame, and yield the windows that end before it."""
-        held, yielded, eps_s = self.held, False, 1e-6
+        held, eps_s = self.held, 1e-6
         if math.isnan(frame.time_s) and math.isfinite(self.window_s):
             raise ClipError(f"{self.source}: the frames have no times, so no windows. Pass fps.")
         self.start_s = frame.time_s if self.start_s is None else self.start_s
         while frame.time_s >= self.start_s + self.window_s - eps_s:
-            yielded = yielded or bool(self.fresh)
             yield from self.end()
             self.start_s += self.window_s - self.overlap_s
             while held and held[0].time_s < self.start_s - eps_s:
@@ -460,28 +469,47 @@ class Windows:
         if held and (held[-1].run is not frame.run or too_many):
             yield from self.end()
             held.clear()
-            self.start_s, yielded = frame.time_s, False
-        if yielded and held and held[0].run is None:
-            # the frames held are views of the last window: copies let the rest of its memory go
-            self.held = held = deque(old._replace(image=old.image.copy()) for old in held)
-        held.append(frame)
-        self.fresh += 1
-        if held[0].image.shape != frame.image.shape:
+            self.start_s = frame.time_s
+        if held and held[0].image.shape != frame.image.shape:
             first, this = held[0].name or "one", frame.name or "a later one"
             raise mixed_sizes(self.source, held[0].image.shape, first, frame.image.shape, this)
+        held.append(frame)
+        self.fresh += 1
+        if frame.run is None:
+            self._copy()
+
+    def _copy(self) -> None:
+        """Copy the last frame into the window, or all that are held into a new one."""
+        held, first = self.held, len(self.held) - 1
+        if self.pixels is None or first == len(self.pixels):
+            most = max(1, self.max_bytes // held[0].image.nbytes)
+            self.expected = min(most, self.expected if self.expected > first else 2 * len(held))
+            self.pixels, first = np.empty((self.expected, *held[0].image.shape), np.uint8), 0
+        for i in range(first, len(held)):
+            self.pixels[i] = held[i].image
+            held[i] = held[i]._replace(image=self.pixels[i])
 
     def end(self) -> Iterator[Any]:
         """Yield the window of the frames held, unless it was yielded before."""
         if self.fresh:
             self.fresh = 0
-            yield _stack(self.held, self.source)
+            names = tuple(frame.name for frame in self.held if frame.name)
+            times = np.array([frame.time_s for frame in self.held], np.float64)
+            if run := self.held[0].run:
+                yield run.clip(tuple(frame.image for frame in self.held), times, names, self.source)
+            else:
+                pixels, self.pixels = self.pixels[: len(self.held)], None
+                yield Clip(pixels, times, names, self.source)
 
 
 def windows(
-    frames: Iterator[Frame], window_s: float, overlap_s: float, source: str, max_bytes: int
+    frames: Iterator[Frame], window_s: float, overlap_s: float, source: str, max_bytes: int, expected: int = 1
 ) -> Iterator[Any]:
-    """Yield overlapping windows of frames, as `iter_clips` does; an error of a damaged file comes last."""
-    held, damage = Windows(window_s, overlap_s, source, max_bytes), None
+    """Yield overlapping windows of frames, as `iter_clips` does; an error of a damaged file comes last.
+
+    Windows have room for as many frames as `expected`, and grow if there are more.
+    """
+    held, damage = Windows(window_s, overlap_s, source, max_bytes, expected), None
     try:
         for frame in frames:
             yield from held.add(frame)
@@ -490,19 +518,6 @@ def windows(
     yield from held.end()
     if damage:
         raise damage
-
-
-def _stack(held: deque[Frame], source: str) -> Any:
-    """Return a window; the frames held become views of it, so that no frame is in memory twice."""
-    names = tuple(frame.name for frame in held if frame.name)
-    times = np.array([frame.time_s for frame in held], np.float64)
-    if held[0].run is not None:
-        return held[0].run.clip(tuple(frame.image for frame in held), times, names, source)
-    pixels = np.empty((len(held), *held[0].image.shape), np.uint8)
-    for i in range(len(held)):
-        pixels[i] = held[i].image
-        held[i] = held[i]._replace(image=pixels[i])
-    return Clip(pixels, times, names, source)
 
 
 def _time_s(i: int, fps: float | None) -> float:

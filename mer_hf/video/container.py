@@ -7,7 +7,9 @@ error in every reader, so what the container declares is compared with the packe
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,8 @@ CONTAINERS = "mov,mp4,matroska,webm,avi"
 
 _MOST_THREAD_BYTES = 100_000_000
 """Every thread of a decoder holds a frame."""
+_AHEAD_BYTES, _MOST_AHEAD = 60_000_000, 32
+"""Frames that are decoded before they are asked for."""
 
 
 class ClipError(ValueError):
@@ -239,7 +243,27 @@ def decode(
     """Yield the frames of a video, upright; raise after them if some are missing.
 
     Of a stretch from `start_s` to `end_s`, nothing before its key frame is decoded where the file has times.
+    Frames are decoded in a thread of their own, some ahead of the one that is asked for.
     """
+    frame_bytes = max(1, survey.width * survey.height * 3)
+    return _ahead(_decoded(path, fps, survey, start_s, end_s), min(_MOST_AHEAD, _AHEAD_BYTES // frame_bytes))
+
+
+def _ahead(frames: Generator[Frame, None, None], count: int) -> Iterator[Frame]:
+    with ThreadPoolExecutor(1) as reader:
+        waiting = deque(reader.submit(next, frames, None) for _ in range(max(1, count)))
+        try:
+            while frame := waiting.popleft().result():
+                waiting.append(reader.submit(next, frames, None))
+                yield frame
+        finally:
+            reader.shutdown(cancel_futures=True)
+            frames.close()
+
+
+def _decoded(
+    path: Path, fps: float | None, survey: VideoInfo, start_s: float, end_s: float
+) -> Generator[Frame, None, None]:
     container, stream = open_video(path)
     whole = start_s == -math.inf and end_s == math.inf
     count, turn = 0, Turn()

@@ -309,3 +309,14 @@ def test_pyplot_is_loaded_when_somebody_draws():
     environment = os.environ | {"MPLBACKEND": "agg"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+def test_threads_share_frames_in_their_order(monkeypatch):
+    parts = []
+    monkeypatch.setattr(cv2, "getNumThreads", lambda: 2)
+    for count in (5, 40):
+        shared = list(tracking.in_threads(lambda part: parts.append(len(part)) or part, np.arange(count)))
+        assert np.array_equal(np.concatenate(shared), np.arange(count))
+    assert sorted(parts) == [5, 20, 20]
+    monkeypatch.setattr(cv2, "getNumThreads", lambda: 1)
+    assert len(list(tracking.in_threads(list, np.arange(40)))) == 1
