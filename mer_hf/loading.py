@@ -193,10 +193,9 @@ def bundled(name: str) -> Path:
     Raises:
         ValueError: If there is no such checkpoint.
     """
-    path = CHECKPOINTS / name
-    if Path(name).name != name or not (path / "config.json").is_file():
-        raise ValueError(f"no bundled checkpoint is called {name!r}. Bundled: {', '.join(bundled_names())}.")
-    return path
+    if name not in (names := bundled_names()):
+        raise ValueError(f"no bundled checkpoint is called {name!r}. Bundled: {', '.join(names)}.")
+    return CHECKPOINTS / name
 
 
 def bundled_names() -> list[str]:

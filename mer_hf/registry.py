@@ -1,25 +1,14 @@
 """List the architectures: command line choices, test sweeps, cards and the demo all read this list."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModel,
-    AutoModelForVideoClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
-from transformers.image_processing_utils import BaseImageProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
-from transformers.video_processing_utils import VideoProcessorMixin
 
 
-@dataclass(frozen=True)
 class Architecture:
-    """An architecture's classes.
+    """The classes in `models/<key>`, which all begin with the architecture's name.
 
     Attributes:
         key (`str`): Lower-case name used everywhere; the `model_type` of its configurations.
@@ -34,15 +23,16 @@ class Architecture:
             original's weights into a folder of ours, if there are such weights.
     """
 
-    key: str
-    config_class: type[PreTrainedConfig]
-    model_class: type[PreTrainedModel]
-    classifier_class: type[PreTrainedModel]
-    processor_class: type[BaseImageProcessor]
-    video_processor_class: type[VideoProcessorMixin]
-    looks_at: str
-    relevance_by: str
-    convert_module: str | None
+    def __init__(self, name: str, looks_at: str, relevance_by: str):
+        self.key, self.looks_at, self.relevance_by = name.lower(), looks_at, relevance_by
+        package = import_module(f".models.{self.key}", __package__)
+        self.config_class = getattr(package, f"{name}Config")
+        self.model_class = getattr(package, f"{name}Model")
+        self.classifier_class = getattr(package, f"{name}ForVideoClassification")
+        self.processor_class = getattr(package, f"{name}ImageProcessor")
+        self.video_processor_class = getattr(package, f"{name}VideoProcessor")
+        converter = f"{package.__name__}.convert_{self.key}"
+        self.convert_module = converter if find_spec(converter) else None
 
     def register(self) -> None:
         """Register with the Auto classes, so that saved folders also contain the architecture's code."""
@@ -50,61 +40,43 @@ class Architecture:
         AutoModel.register(self.config_class, self.model_class)
         AutoModelForVideoClassification.register(self.config_class, self.classifier_class)
         AutoImageProcessor.register(self.config_class, image_processor_classes={"pil": self.processor_class})
+        # Auto classes know video processors by the library they need; ours need none.
+        video = {"torchvision": self.video_processor_class}
+        AutoVideoProcessor.register(self.config_class, video_processor_classes=video)
         self.config_class.register_for_auto_class()
         self.model_class.register_for_auto_class("AutoModel")
         self.classifier_class.register_for_auto_class("AutoModelForVideoClassification")
         self.processor_class.register_for_auto_class("AutoImageProcessor")
-        # Auto classes know video processors by the library they need; ours need none.
-        AutoVideoProcessor.register(
-            self.config_class, video_processor_classes={"torchvision": self.video_processor_class}
-        )
         self.video_processor_class.register_for_auto_class("AutoVideoProcessor")
 
 
-def _architecture(name: str, looks_at: str, relevance_by: str) -> Architecture:
-    """Build the entry of `models/<name>`, whose classes begin with `name`."""
-    key = name.lower()
-    package = import_module(f".models.{key}", __package__)
-    converter = f"{package.__name__}.convert_{key}"
-    return Architecture(
-        key=key,
-        config_class=getattr(package, f"{name}Config"),
-        model_class=getattr(package, f"{name}Model"),
-        classifier_class=getattr(package, f"{name}ForVideoClassification"),
-        processor_class=getattr(package, f"{name}ImageProcessor"),
-        video_processor_class=getattr(package, f"{name}VideoProcessor"),
-        looks_at=looks_at,
-        relevance_by=relevance_by,
-        convert_module=converter if find_spec(converter) else None,
-    )
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "htnet": _architecture(
+_LISTED = (
+    Architecture(
         "HTNet",
         looks_at="optical flow of eye and lip areas",
         relevance_by="bright regions carry the answer: without their motion the class loses most "
         "(attention cannot show it: HTNet has one token per block, so its attention weights are exactly 1)",
     ),
-    "mmnet": _architecture(
+    Architecture(
         "MMNet",
         looks_at="the difference between onset and apex, and the face at rest",
         relevance_by="bright regions supported the answer: the classifier's share for each position, spread "
         "along MMNet's four continuous-attention maps",
     ),
-    "hsta": _architecture(
+    Architecture(
         "HSTA",
         looks_at="frames between onset and offset, and the key frames",
         relevance_by="attention is rolled out over space and time and weighted by gradients; HSTA has one "
         "map for each frame, of which the one of the apex is shown",
     ),
-    "facesleuth": _architecture(
+    Architecture(
         "FaceSleuth",
         looks_at="the difference between onset and apex, both faces, and action units",
         relevance_by="bright regions supported the answer: FaceSleuth's gates show which rows count, "
         "gradients where in a row",
     ),
-}
+)
+ARCHITECTURES: dict[str, Architecture] = {each.key: each for each in _LISTED}
 
 for _architecture in ARCHITECTURES.values():
     _architecture.register()

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TINYNET = ROOT / "tests" / "fixtures" / "tinynet"
 SHARED = ("face_frames.py", "face_video.py")
 ENTRY = """
-ARCHITECTURES["tinynet"] = _architecture(
+ARCHITECTURES["tinynet"] = Architecture(
     "TinyNet",
     looks_at="the difference between onset and apex",
     relevance_by="bright regions carried the answer",

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardData
 
+from mer_hf import __version__
 from mer_hf.evaluation.run_report import read_report
 from mer_hf.loading import read_settings
 from mer_hf.training.config import read_record
+from mer_hf.utils.provenance import git_commit
 from mer_hf.utils.untrusted import read_json
 
 from .folder import PICTURE, Source, pictures_of
@@ -99,3 +101,18 @@ def model_card(
         **_sections(folder / f"{key}.md"),
         **facts,
     )
+
+
+def generated_data_card(
+    repo_id: str, text: str, metadata: dict[str, Any], facts: dict[str, Any]
+) -> DatasetCard:
+    """Write the card of a dataset that this package drew, from one of the texts."""
+    shared = {"repo_id": repo_id, "title": repo_id.split("/")[1], "commit": git_commit()}
+    data = DatasetCardData(
+        license="apache-2.0",
+        pretty_name=shared["title"],
+        annotations_creators=["machine-generated"],
+        **metadata,
+    )
+    path = str(texts_folder() / text)
+    return DatasetCard.from_template(data, template_path=path, version=__version__, **shared, **facts)

@@ -100,8 +100,8 @@ def code_files(architecture: Architecture) -> list[Path]:
     return sorted(file for file in folder.glob("*.py") if not file.name.startswith(("convert_", "__init__")))
 
 
-def assemble(source: Source, card: str, folder: Path, rendered: Path | None = None) -> None:
-    """Copy what may leave into an empty folder.
+def assemble(source: Source, folder: Path, rendered: Path | None = None) -> None:
+    """Copy what may leave, except for the card, into an empty folder.
 
     `rendered` is a folder with further pictures, and the manifest that lets them leave.
     """
@@ -121,17 +121,11 @@ def assemble(source: Source, card: str, folder: Path, rendered: Path | None = No
     save_processors(read_settings_of(source.architecture.processor_class, source.path), folder)
     for file in code_files(source.architecture):
         shutil.copyfile(file, folder / file.name)
-    (folder / "README.md").write_text(card)
 
 
 CLEAN_PROCESS = """
 import json, sys
-class WithoutThePackage:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] == "mer_hf":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, WithoutThePackage)
+sys.modules["mer_hf"] = None  # importing it fails
 import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoModelForVideoClassification
@@ -149,7 +143,6 @@ for number, (repository, options) in enumerate(json.load(open("repositories.json
     with torch.no_grad():
         logits[str(number)] = model(**inputs).logits.float().numpy()
 np.savez("logits.npz", **logits)
-assert not [name for name in sys.modules if name.partition(".")[0] == "mer_hf"]
 """
 """What a clean process runs: it loads repositories as somebody does who has not installed this package."""
 

@@ -19,12 +19,10 @@ def list_models(owner: str | None = None) -> tuple[list[str], str]:
     if owner is None:
         return names, "mer-hf models OWNER also lists models on the Hub; hf cache ls lists what is cached."
     api = HfApi()
-    query = {"author": owner, "limit": 1}
+    address, query = f"{api.endpoint}/api/models", {"author": owner, "limit": 1}
     try:
         # list_models retries for about 20 seconds; without a network this first request fails at once.
-        response = get_session().get(
-            f"{api.endpoint}/api/models", params=query, timeout=constants.HF_HUB_ETAG_TIMEOUT
-        )
+        response = get_session().get(address, params=query, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         hf_raise_for_status(response)
         on_hub = sorted(model.id for model in api.list_models(author=owner, filter=TAG))
     except (httpx2.HTTPError, OSError) as error:

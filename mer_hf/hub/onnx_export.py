@@ -6,19 +6,17 @@ session = onnxruntime.InferenceSession("out/model.onnx")
 
 import importlib.util
 import json
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mer_hf import __version__
 from mer_hf.loading import file_beside, load, takes_flow_maps
 from mer_hf.training.samples import Faces, FlowMapSamples
-from mer_hf.utils.files import PREFIX, writing
+from mer_hf.utils.files import replacing
+from mer_hf.utils.rendering import render
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 20
@@ -28,6 +26,7 @@ FURTHER = ("config.json", "preprocessor_config.json", "video_preprocessor_config
 SEED, SAMPLES, BATCH = 2**31 + 5, 60, 20
 """The synthetic samples on which the files are compared: no run trains on their people."""
 TOLERANCE = 1e-4
+CARD = Path(__file__).parent / "templates" / "onnx.md.j2"
 
 
 class Logits(torch.nn.Module):
@@ -68,8 +67,7 @@ def export_onnx(name: str | Path, folder: str | Path, int8: bool = False) -> str
         raise ValueError(f"the folder {folder.parent} does not exist. Make it first.")
     model, processor = load(name)
     inputs = synthetic_inputs(processor, SAMPLES)
-    with writing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=PREFIX) as scratch:
-        made = Path(scratch, "export")
+    with replacing(folder) as made:
         made.mkdir()
         _write(model, inputs, made / MODEL)
         if int8:
@@ -85,8 +83,8 @@ def export_onnx(name: str | Path, folder: str | Path, int8: bool = False) -> str
         shapes = {name: ["batch", *tensor.shape[1:]] for name, tensor in inputs.items()}
         facts = {"opset": OPSET, "inputs": shapes, "classes": model.config.id2label, "compared": compared}
         (made / "onnx.json").write_text(json.dumps(facts, indent=1) + "\n")
-        (made / "README.md").write_text(_card(model, facts))
-        os.replace(made, folder)
+        values = {"kind": type(model).__name__, "version": __version__, "lines": _lines(compared)}
+        (made / "README.md").write_text(render(CARD, values | {"facts": facts}))
     return "\n".join([f"Written to {folder}: opset {OPSET}.", *_lines(compared)])
 
 
@@ -155,18 +153,3 @@ def _lines(compared: dict[str, dict[str, float]]) -> list[str]:
         f"same class in {row['same_class']:.0%} of {SAMPLES} synthetic samples"
         for name, row in compared.items()
     ]
-
-
-def _card(model, facts: dict) -> str:
-    loader = PackageLoader("mer_hf.hub", "templates")
-    template = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True).get_template(
-        "onnx.md.j2"
-    )
-    classes = ", ".join(f"{index} {name}" for index, name in facts["classes"].items())
-    return template.render(
-        kind=type(model).__name__,
-        version=__version__,
-        classes=classes,
-        facts=facts,
-        lines=_lines(facts["compared"]),
-    )

@@ -15,7 +15,7 @@ from .onnx_export import export_onnx, missing_package
 from .picture import render_picture
 from .runs import FOLDS, Run, add_folds, is_run, make_root, read_run
 from .scores import eval_entries
-from .upload import check_name, plan, upload, validate
+from .upload import check_name, publish
 
 ONNX = "onnx"
 """Folder of the exported network in a repository, where other tools look for it."""
@@ -65,33 +65,21 @@ def push(
         folder = Path(scratch, "repository")
         folder.mkdir()
         onnx = missing_package() is None if onnx is None else onnx
-        card = _fill(folder, root, run, repo_id, Path(scratch), benchmark=benchmark, onnx=onnx)
+        card = _fill(folder, root, run, repo_id, benchmark, onnx)
         check(folder, root, {f"{FOLDS}/{run.other()}": run.trainings[run.other()]} if run else None)
-        if dry_run:
-            return plan(folder, repo_id, str(card))
-        validate(card, repo_id)
         what = f"a run of mer_hf with {len(run.trainings)} networks" if run else "a checkpoint of mer_hf"
-        options = {"private": private, "revision": revision, "remove": REPLACED}
-        return upload(folder, repo_id, f"Upload {what}", **options)
+        options = {"private": private, "revision": revision, "remove": REPLACED, "dry_run": dry_run}
+        return publish(folder, repo_id, card, f"Upload {what}", **options)
 
 
 def _fill(
-    folder: Path,
-    root: Source,
-    run: Run | None,
-    repo_id: str,
-    scratch: Path,
-    *,
-    benchmark: str | None,
-    onnx: bool,
+    folder: Path, root: Source, run: Run | None, repo_id: str, benchmark: str | None, onnx: bool
 ) -> ModelCard:
     """Assemble the repository in an empty folder, and return its card."""
-    rendered = scratch / "rendered"
+    rendered = folder.with_name("rendered")
     rendered.mkdir()
-    caption = render_picture(root.path, rendered)
-    facts = {"caption": caption, "benchmark": benchmark, "folds": run.facts() if run else None}
-    card = model_card(root, repo_id, onnx=onnx, **facts)
-    assemble(root, str(card), folder, rendered)
+    facts = {"caption": render_picture(root.path, rendered), "folds": run.facts() if run else None}
+    assemble(root, folder, rendered)
     if onnx:
         export_onnx(root.path, folder / ONNX)
     if run:
@@ -103,4 +91,4 @@ def _fill(
         results = folder / ".eval_results" / f"{benchmark.split('/')[1].lower()}.yaml"
         results.parent.mkdir()
         results.write_text(eval_entries(report, benchmark, record.get("commit")))
-    return card
+    return model_card(root, repo_id, benchmark=benchmark, onnx=onnx, **facts)

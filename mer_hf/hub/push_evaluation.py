@@ -7,17 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCard
 
-from mer_hf import __version__
 from mer_hf.evaluation.benchmark_set import CLIPS, LEVELS, MAPS, level_clips, level_maps, seed_of
 from mer_hf.evaluation.clip_sets import render_test_clip
-from mer_hf.utils.provenance import git_commit
 from mer_hf.video.clip import write_clip
 
-from .cards import TAG, texts_folder
+from .cards import TAG, generated_data_card
 from .push_synthetic import write_parquet
-from .upload import check_name, plan, upload, validate
+from .upload import check_name, publish
 
 PATHS = {"flow_maps": "flow_maps/{}.parquet", "clips": "clips/{}.parquet"}
 """Kind of sample -> its files, by level."""
@@ -56,22 +54,14 @@ def push_evaluation(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for number, level in enumerate(LEVELS, start=1):
-            columns = level_maps(level, maps)
-            write_parquet(columns, folder / PATHS["flow_maps"].format(level))
+            write_parquet(level_maps(level, maps), folder / PATHS["flow_maps"].format(level))
             _write_clips(level, clips, folder / "clips")
             if progress:
                 progress(number, len(LEVELS))
-        title = repo_id.split("/")[1]
-        (folder / "eval.yaml").write_text(_tasks(title))
-        card = _card(repo_id, title, maps, clips)
-        (folder / "README.md").write_text(str(card))
-        if dry_run:
-            return plan(folder, repo_id, str(card))
-        validate(card, repo_id)
-        options = {"repo_type": "dataset", "private": private, "revision": revision}
-        return upload(
-            folder, repo_id, "Upload the evaluation set", remove=["flow_maps/*", "clips/*"], **options
-        )
+        (folder / "eval.yaml").write_text(_tasks(repo_id.split("/")[1]))
+        card, old = _card(repo_id, maps, clips), ["flow_maps/*", "clips/*"]
+        options = {"repo_type": "dataset", "private": private, "revision": revision, "dry_run": dry_run}
+        return publish(folder, repo_id, card, "Upload the evaluation set", remove=old, **options)
 
 
 def _write_clips(level: str, count: int, folder: Path) -> None:
@@ -95,31 +85,17 @@ def _tasks(title: str) -> str:
     return yaml.safe_dump({"name": title, "description": about, "tasks": tasks}, sort_keys=False)
 
 
-def _card(repo_id: str, title: str, maps: int, clips: int) -> DatasetCard:
-    configs = [
-        {
-            "config_name": kind,
-            "data_files": [{"split": level, "path": path.format(level)} for level in LEVELS],
-        }
+def _card(repo_id: str, maps: int, clips: int) -> DatasetCard:
+    files = {
+        kind: [{"split": level, "path": path.format(level)} for level in LEVELS]
         for kind, path in PATHS.items()
-    ]
-    data = DatasetCardData(
-        license="apache-2.0",
-        pretty_name=title,
-        task_categories=["video-classification", "image-classification"],
-        size_categories=["1K<n<10K" if 4 * (maps + clips) >= 1000 else "n<1K"],
-        annotations_creators=["machine-generated"],
-        tags=["synthetic", "benchmark", TAG, "facial-expression"],
-        configs=configs,
-    )
-    return DatasetCard.from_template(
-        data,
-        template_path=str(texts_folder() / "evaluation_set.md"),
-        repo_id=repo_id,
-        title=title,
-        levels={name: asdict(level) for name, level in LEVELS.items()},
-        maps=maps,
-        clips=clips,
-        commit=git_commit(),
-        version=__version__,
-    )
+    }
+    metadata = {
+        "task_categories": ["video-classification", "image-classification"],
+        "size_categories": ["1K<n<10K" if 4 * (maps + clips) >= 1000 else "n<1K"],
+        "tags": ["synthetic", "benchmark", TAG, "facial-expression"],
+        "configs": [{"config_name": kind, "data_files": each} for kind, each in files.items()],
+    }
+    levels = {name: asdict(level) for name, level in LEVELS.items()}
+    facts = {"levels": levels, "maps": maps, "clips": clips}
+    return generated_data_card(repo_id, "evaluation_set.md", metadata, facts)

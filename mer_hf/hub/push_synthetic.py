@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCard
 
-from mer_hf import __version__
 from mer_hf.synthetic import CLASSES
 from mer_hf.synthetic.expressions import begin_sample
 from mer_hf.synthetic.people import draw_people, person_maps
-from mer_hf.utils.provenance import git_commit
 
-from .cards import TAG, texts_folder
-from .upload import check_name, plan, upload, validate
+from .cards import TAG, generated_data_card
+from .upload import check_name, publish
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**9, "100K<n<1M"))
 
@@ -61,12 +59,9 @@ def push_synthetic(
         folder = Path(scratch)
         write_parquet(columns, folder / "data" / "train-00000.parquet")
         card = dataset_card(repo_id, columns, subjects, seed)
-        (folder / "README.md").write_text(str(card))
-        if dry_run:
-            return plan(folder, repo_id, str(card))
-        validate(card, repo_id)
-        options = {"repo_type": "dataset", "private": private, "revision": revision, "remove": ["data/*"]}
-        return upload(folder, repo_id, "Upload a dataset that mer_hf generated", **options)
+        options = {"repo_type": "dataset", "private": private, "revision": revision, "dry_run": dry_run}
+        message = "Upload a dataset that mer_hf generated"
+        return publish(folder, repo_id, card, message, remove=["data/*"], **options)
 
 
 def draw_columns(
@@ -113,26 +108,17 @@ def dataset_card(repo_id: str, columns: dict[str, Any], subjects: int, seed: int
         for unit in shown
     )
     names = sorted({name for _, name in units}, key=lambda name: int(name.removeprefix("AU")))
-    title = repo_id.split("/")[1]
-    data = DatasetCardData(
-        license="apache-2.0",
-        pretty_name=title,
-        task_categories=["image-classification"],
-        size_categories=[next(name for limit, name in SIZES if sum(counts) < limit)],
-        annotations_creators=["machine-generated"],
-        tags=["synthetic", TAG, "facial-expression"],
-    )
-    return DatasetCard.from_template(
-        data,
-        template_path=str(texts_folder() / "dataset.md"),
-        repo_id=repo_id,
-        title=title,
-        shape=columns["flow"].shape[1:],
-        classes=CLASSES,
-        counts=counts,
-        shares={name: [units[i, name] / max(n, 1) for i, n in enumerate(counts)] for name in names},
-        subjects=subjects,
-        seed=seed,
-        commit=git_commit(),
-        version=__version__,
-    )
+    metadata = {
+        "task_categories": ["image-classification"],
+        "size_categories": [next(name for limit, name in SIZES if sum(counts) < limit)],
+        "tags": ["synthetic", TAG, "facial-expression"],
+    }
+    facts = {
+        "shape": columns["flow"].shape[1:],
+        "classes": CLASSES,
+        "counts": counts,
+        "shares": {name: [units[i, name] / max(n, 1) for i, n in enumerate(counts)] for name in names},
+        "subjects": subjects,
+        "seed": seed,
+    }
+    return generated_data_card(repo_id, "dataset.md", metadata, facts)

@@ -123,10 +123,8 @@ def check_data(table: ClipTable, published: PublishedRun, data: str) -> list[Fol
 def _check_rows(published: PublishedRun, table: ClipTable) -> None:
     """Check the published log, which has no labels on the Hub, with those of the user's table."""
     labels = dict(zip(table.keys.tolist(), table.label_names.tolist(), strict=True))
-    rows, path = (
-        [{"label": labels[row["key"]], **row} for row in published.rows],
-        published.path / PREDICTIONS,
-    )
+    path = published.path / PREDICTIONS
+    rows = [{"label": labels[row["key"]], **row} for row in published.rows]
     check_log(log_of(rows, path), published.splits, published.record, path)
 
 

@@ -39,9 +39,7 @@ def synthetic_scores(path: Path) -> dict[str, float]:
     """Return a run's scores on held-out generated samples, from the end of its metrics.jsonl, or `{}`."""
     lines = read_json_lines(path / "metrics.jsonl", {"validation": dict[str, Any] | None})
     scores = (lines[-1].get("validation") if lines else None) or {}
-    check_kinds(
-        {name: scores.get(name) for name in NUMBERS}, dict[str, float | None], f"{path}/metrics.jsonl"
-    )
+    check_kinds(scores, dict.fromkeys(NUMBERS, float | None), f"{path}/metrics.jsonl")
     return {} if None in map(scores.get, NUMBERS) else scores
 
 

@@ -94,10 +94,9 @@ def deploy_space(
 
 def secret_values(names: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
     """Read the secrets from the environment; no value is part of an error."""
-    if not all(
-        name.isascii() and name.isidentifier() for name in (*names, *variables)
-    ):  # it may be a value: do not repeat it
-        raise ValueError(
+    every = (*names, *variables)
+    if not all(name.isascii() and name.isidentifier() for name in every):
+        raise ValueError(  # it may be a value: do not repeat it
             "the name of a secret or variable may have only letters, digits and underscores. A secret is "
             "given by its name; its value is read from the environment variable of that name."
         )

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from mer_hf.loading import REPO_ID
+from mer_hf.utils.untrusted import in_one_line
 
 TAG = re.compile(r"\w[\w.-]*")
 
@@ -37,14 +38,17 @@ def check_name(repo_id: str, tag: str | None = None) -> None:
         raise ValueError(f"invalid tag {tag!r}: expected letters, digits, points and dashes, such as v1.0.")
 
 
-def validate(card: RepoCard, repo_id: str) -> None:
-    """Let the Hub validate a card's metadata before anything is sent."""
+def publish(folder: Path, repo_id: str, card: RepoCard, message: str, *, dry_run: bool, **options) -> str:
+    """Upload a folder with its card, as [`upload`] does; with `dry_run` only say what would be uploaded."""
+    (folder / "README.md").write_text(str(card))
+    if dry_run:
+        return plan(folder, repo_id, str(card))
     with one_line_errors(repo_id):
         try:
-            card.validate()
+            card.validate()  # by the Hub, before anything is sent
         except ValueError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"the Hub refuses the card's metadata: {reason}") from error
+            raise ValueError(f"the Hub refuses the card's metadata: {in_one_line(error)}") from error
+    return upload(folder, repo_id, message, **options)
 
 
 def upload(
@@ -101,10 +105,9 @@ def one_line_errors(repo_id: str, state: str | None = None) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise ValueError(_reason(error, repo_id, state)) from error
     except (httpx2.HTTPError, OSError, RuntimeError) as error:  # a connection refused, reset or timed out
-        reason = " ".join(str(error).split())[:200]
+        reason = f"{type(error).__name__}: {in_one_line(error)}"
         raise ValueError(
-            f"the connection to {constants.ENDPOINT} failed ({type(error).__name__}: {reason}). {state}; "
-            "run the same command again."
+            f"the connection to {constants.ENDPOINT} failed ({reason}). {state}; run the same command again."
         ) from error
 
 

@@ -3,7 +3,6 @@
 import argparse
 import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from mer_hf.utils.files import replacing
 from mer_hf.utils.settings import check_settings
 
 from .saving import save_processors
@@ -76,9 +76,14 @@ def rename_all(
     return renamed
 
 
-def name_dead(state: Mapping[str, torch.Tensor], dead: Iterable[str]) -> str:
+def indices_in(state: Mapping[str, torch.Tensor], pattern: str) -> set[tuple[int, ...]]:
+    """Return the numbers that the groups of a pattern find in names, such as (layer, block)."""
+    matches = (re.match(pattern, name) for name in state)
+    return {tuple(map(int, match.groups())) for match in matches if match}
+
+
+def name_dead(state: Mapping[str, torch.Tensor], dead: Sequence[str]) -> str:
     """Return one line on the entries that have no effect in the original and were dropped."""
-    dead = list(dead)
     if not dead:
         return "No entry without effect was found; nothing was dropped."
     count = sum(state[name].numel() for name in dead)
@@ -143,12 +148,10 @@ def save_converted(model: PreTrainedModel, processor: BaseImageProcessor | None,
     """Write a model and its processor to a folder that appears only when it is complete."""
     out_dir = check_out_dir(out_dir)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out_dir.name}-", dir=out_dir.parent) as scratch:
-        unfinished = Path(scratch, out_dir.name)
+    with replacing(out_dir) as unfinished:
         model.save_pretrained(unfinished)
         if processor is not None:
             save_processors(processor, unfinished)
-        unfinished.replace(out_dir)
 
 
 def check_out_dir(out_dir: str | Path) -> Path:

@@ -252,7 +252,7 @@ def test_no_folder_of_this_machine_is_published(tmp_path):
     record = {"data": "/srv/anna/casme2,/srv/anna/samm", "init_from": "/srv/anna/start", "seed": 3}
     folder = saved(tmp_path / "checkpoint", record=record)
     (tmp_path / "out").mkdir()
-    assemble(read_source(folder), "card", tmp_path / "out")
+    assemble(read_source(folder), tmp_path / "out")
     published = json.loads((tmp_path / "out" / "train_config.json").read_text())
     assert published == {"data": "casme2,samm", "init_from": "start", "seed": 3}
     assert "anna" not in card_of(folder).text and "starting from `start`" in card_of(folder).text
@@ -320,7 +320,7 @@ def test_the_snippets_of_a_card_run(example_file, tmp_path, monkeypatch, capsys)
     folder.mkdir()
     source = read_source(bundled("htnet-synthetic"))
     card = str(model_card(source, "me/tiny"))
-    assemble(source, card, folder)
+    assemble(source, folder)
     shutil.copyfile(example_file("positive"), tmp_path / "clip.mp4")
     monkeypatch.chdir(tmp_path)
     blocks = [part.split("```")[0] for part in card.split("```python\n")[1:]]

@@ -236,7 +236,7 @@ def test_many_shards_are_published_and_a_missing_one_is_refused(tmp_path):
     assert len(source.weights) > 2
     out = tmp_path / "out"
     out.mkdir()
-    assemble(source, "card", out)
+    assemble(source, out)
     names = {path.name for path in out.iterdir()}
     assert set(source.weights) | {"model.safetensors.index.json"} <= names
     (folder / source.weights[1]).unlink()
@@ -254,7 +254,7 @@ def test_nothing_leaves_that_is_not_on_the_list(checkpoint, tmp_path):
     (checkpoint / "modeling_htnet.py").write_text("print('not the package's code')")
     (checkpoint / "folds").mkdir()
     (tmp_path / "out").mkdir()
-    assemble(read_source(checkpoint), "card", tmp_path / "out")
+    assemble(read_source(checkpoint), tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert "drawn.png" in names and not names & {"face.png", "notes.txt", "folds"}
     assert "class HTNetModel" in (tmp_path / "out" / "modeling_htnet.py").read_text()
@@ -274,7 +274,7 @@ def test_weights_of_another_shape_are_refused(tmp_path, key):
 def test_an_assembled_folder_with_other_logits_is_not_sent(checkpoint, tmp_path):
     source = read_source(checkpoint)
     (tmp_path / "out").mkdir()
-    assemble(source, "card", tmp_path / "out")
+    assemble(source, tmp_path / "out")
     check(tmp_path / "out", source)
     torch.manual_seed(1)
     other = ARCHITECTURES["htnet"].classifier_class(tiny_model("htnet").config)

@@ -1,15 +1,8 @@
 """FaceSleuth: vertical attention on the motion, a Swin on the face, action units (arXiv 2506.02695)."""
 
-from .configuration_facesleuth import FaceSleuthConfig
-from .image_processing_facesleuth import FaceSleuthImageProcessor
-from .modeling_facesleuth import FaceSleuthForVideoClassification, FaceSleuthModel, FaceSleuthPreTrainedModel
-from .video_processing_facesleuth import FaceSleuthVideoProcessor
+# ruff: noqa: F403 (each module lists its public names)
 
-__all__ = [
-    "FaceSleuthConfig",
-    "FaceSleuthForVideoClassification",
-    "FaceSleuthImageProcessor",
-    "FaceSleuthModel",
-    "FaceSleuthPreTrainedModel",
-    "FaceSleuthVideoProcessor",
-]
+from .configuration_facesleuth import *
+from .image_processing_facesleuth import *
+from .modeling_facesleuth import *
+from .video_processing_facesleuth import *

@@ -99,10 +99,8 @@ class FaceSleuthConfig(PreTrainedConfig):
             self.attention_reduction = REDUCTIONS.get(self.attention_type)
         if self.id2label is None and kwargs.get("num_labels") in (None, len(DEFAULT_LABELS)):
             self.id2label = dict(enumerate(DEFAULT_LABELS))
-        if self.id2label is not None and self.label2id is None:
-            self.label2id = {label: int(index) for index, label in self.id2label.items()}
-        kwargs.setdefault("auto_map", dict(AUTO_MAP))
-        super().__post_init__(**kwargs)
+        super().__post_init__(**{"auto_map": dict(AUTO_MAP), **kwargs})
+        self.label2id = self.label2id or {label: index for index, label in self.id2label.items()}
 
     def validate_sizes(self):
         """Check that the two branches meet on the same grid and width, and that windows tile every grid."""

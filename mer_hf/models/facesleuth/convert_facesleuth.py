@@ -7,6 +7,7 @@ Not copied to the Hub: `AutoModelForVideoClassification.from_pretrained` reads t
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from .modeling_facesleuth import FaceSleuthForVideoClassification
 
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 _AFFINE = r"(weight|bias)"
+_SWIN, _BLOCK = r"swin_pos_224\.", r"swin_pos_224\.layers\.(\d+)\.blocks\.(\d+)\."
 _MOTION, _POSITION, _HEAD = "facesleuth.motion_branch.", "facesleuth.position_branch.", "facesleuth.head."
 _FUSED = "qkv"  # queries, keys and values in one layer, which are three of ours
 
@@ -57,8 +59,8 @@ def _stage(number: int, plain: bool) -> list[tuple[str, str]]:
 
 def _names(plain: bool) -> list[tuple[str, str]]:
     """Return all names; `plain` for the version with plain CA."""
-    theirs = r"swin_pos_224\.layers\.(\d+)\.blocks\.(\d+)\."
-    ours = rf"{_POSITION}encoder.layers.\1.blocks.\2."
+    ours, bias = _POSITION + r"encoder.layers.\1.blocks.\2.", "relative_position_bias"
+    patches, downsample = _POSITION + "embeddings.patch_embeddings.", _SWIN + r"layers\.(\d+)\.downsample\."
     return [
         *_convolution((r"conv_act\.0", r"conv_act\.1"), _MOTION + "stem1"),
         (r"main_branch\.conv1\.weight", _MOTION + "stem2.weight"),
@@ -70,25 +72,16 @@ def _names(plain: bool) -> list[tuple[str, str]]:
         (rf"main_branch\.bn2\.{_NORM}", _HEAD + r"norm1.\1"),
         (rf"main_branch\.bn3\.{_NORM}", _HEAD + r"norm2.\1"),
         (rf"main_branch\.fc3\.{_AFFINE}", r"classifier.\1"),
-        (
-            rf"swin_pos_224\.patch_embed\.proj\.{_AFFINE}",
-            _POSITION + r"embeddings.patch_embeddings.projection.\1",
-        ),
-        (rf"swin_pos_224\.patch_embed\.norm\.{_AFFINE}", _POSITION + r"embeddings.norm.\1"),
-        (rf"{theirs}norm1\.{_AFFINE}", ours + r"layernorm_before.\3"),
-        (rf"{theirs}norm2\.{_AFFINE}", ours + r"layernorm_after.\3"),
-        (rf"{theirs}attn\.qkv\.{_AFFINE}", ours + rf"attention.{_FUSED}.\3"),
-        (rf"{theirs}attn\.proj\.{_AFFINE}", ours + r"attention.o_proj.\3"),
-        (
-            rf"{theirs}attn\.(relative_position_bias)_table",
-            ours + r"attention.\3.relative_position_bias_table",
-        ),
-        (rf"{theirs}mlp\.(fc[12])\.{_AFFINE}", ours + r"mlp.\3.\4"),
-        (
-            rf"swin_pos_224\.layers\.(\d+)\.downsample\.(norm|reduction)\.{_AFFINE}",
-            _POSITION + r"encoder.layers.\1.downsample.\2.\3",
-        ),
-        (rf"swin_pos_224\.norm\.{_AFFINE}", _POSITION + r"layernorm.\1"),
+        (rf"{_SWIN}patch_embed\.proj\.{_AFFINE}", patches + r"projection.\1"),
+        (rf"{_SWIN}patch_embed\.norm\.{_AFFINE}", _POSITION + r"embeddings.norm.\1"),
+        (rf"{_BLOCK}norm1\.{_AFFINE}", ours + r"layernorm_before.\3"),
+        (rf"{_BLOCK}norm2\.{_AFFINE}", ours + r"layernorm_after.\3"),
+        (rf"{_BLOCK}attn\.qkv\.{_AFFINE}", ours + rf"attention.{_FUSED}.\3"),
+        (rf"{_BLOCK}attn\.proj\.{_AFFINE}", ours + r"attention.o_proj.\3"),
+        (rf"{_BLOCK}attn\.{bias}_table", ours + f"attention.{bias}.{bias}_table"),
+        (rf"{_BLOCK}mlp\.(fc[12])\.{_AFFINE}", ours + r"mlp.\3.\4"),
+        (rf"{downsample}(norm|reduction)\.{_AFFINE}", _POSITION + r"encoder.layers.\1.downsample.\2.\3"),
+        (rf"{_SWIN}norm\.{_AFFINE}", _POSITION + r"layernorm.\1"),
     ]
 
 
@@ -97,30 +90,24 @@ _DEAD = [
     r"timeembed",
     r"pos\.[01]\..*",
     r"head\.1\.weight",
-    r"swin_pos_224\.head\.(weight|bias)",
+    _SWIN + r"head\.(weight|bias)",
     r"main_branch\.MLP[123]\.(weight|bias)",
     r".*\.relative_position_index",  # a table that follows from the window
 ]
+_SHOWN_BY = {"pool.vec": ("soa",), "attn.0.weight": ("ca",), "conv_w.weight": ("cva", "coordinate")}
+"""Entry of the first stage -> the attentions that have it; `"cva"` can do without."""
 
 
 def _type_of(state: Mapping[str, torch.Tensor], attention_type: str | None) -> str:
     """Return the attention that the names show: `"cva"` where `"coordinate"` has the same names."""
-    if "main_branch.layer1.0.pool.vec" in state:
-        shown = ("soa",)
-    elif "main_branch.layer1.0.attn.0.weight" in state:
-        shown = ("ca",)
-    elif "main_branch.layer1.0.conv_w.weight" in state:
-        shown = ("cva", "coordinate")
-    else:
-        shown = ("cva",)
-    if attention_type is None:
-        return shown[0]
-    if attention_type not in shown:
+    entries = (types for name, types in _SHOWN_BY.items() if f"main_branch.layer1.0.{name}" in state)
+    shown = next(entries, ("cva",))
+    if attention_type not in (None, *shown):
         raise ValueError(
             f"attention_type={attention_type!r} contradicts the weights, whose names show "
             f"{' or '.join(map(repr, shown))}."
         )
-    return attention_type
+    return attention_type or shown[0]
 
 
 def dead(state: Mapping[str, torch.Tensor], attention_type: str | None = None) -> list[str]:
@@ -194,26 +181,19 @@ def _reduction(middle: list[int], widths: list[int], usual: int) -> int:
 
 
 def _shapes_of_position(state: Mapping[str, torch.Tensor]) -> dict:
-    prefix = "swin_pos_224."
-    depths, heads = [], []
-    while f"{prefix}layers.{len(depths)}.blocks.0.norm1.weight" in state:
-        stage = f"{prefix}layers.{len(depths)}.blocks."
-        heads.append(state[f"{stage}0.attn.relative_position_bias_table"].shape[1])
-        depths.append(
-            sum(bool(re.fullmatch(re.escape(stage) + r"\d+\.norm1\.weight", name)) for name in state)
-        )
-    width, _, patch, _ = state[f"{prefix}patch_embed.proj.weight"].shape
-    first = f"{prefix}layers.0.blocks.0."
-    ratio = state[f"{first}mlp.fc1.weight"].shape[0] / width
-    table = state[f"{first}attn.relative_position_bias_table"].shape[0]
+    layers = "swin_pos_224.layers."
+    depths = Counter(stage for stage, _ in common.indices_in(state, _BLOCK))
+    tables = [state[f"{layers}{i}.blocks.0.attn.relative_position_bias_table"] for i in range(len(depths))]
+    width, _, patch, _ = state["swin_pos_224.patch_embed.proj.weight"].shape
+    feed_forward = state[f"{layers}0.blocks.0.mlp.fc1.weight"]
     return {
         "swin_embed_dim": width,
-        "swin_depths": depths,
-        "swin_num_heads": heads,
-        "swin_window_size": (math.isqrt(table) + 1) // 2,
+        "swin_depths": [depths[stage] for stage in range(len(depths))],
+        "swin_num_heads": [table.shape[1] for table in tables],
+        "swin_window_size": (math.isqrt(tables[0].shape[0]) + 1) // 2,
         "swin_patch_size": patch,
-        "swin_mlp_ratio": ratio,
-        "swin_qkv_bias": f"{first}attn.qkv.bias" in state,
+        "swin_mlp_ratio": feed_forward.shape[0] / width,
+        "swin_qkv_bias": f"{layers}0.blocks.0.attn.qkv.bias" in state,
     }
 
 
@@ -246,6 +226,3 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
         )
     common.save_converted(model, processor, out_dir)
     return [*notes, common.name_dead(state, dead(state, config.attention_type))]
-
-
-__all__ = ["convert", "dead", "read_config", "rename"]

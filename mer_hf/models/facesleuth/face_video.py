@@ -50,11 +50,13 @@ class FaceVideoProcessor(VideoProcessorMixin):
             ImportError: Unless `aligned`, if the package mer_hf is not installed.
             ValueError: If a video cannot be read, has no usable face, or lacks a given frame.
         """
+        # The image processor follows VideoProcessorMixin among the classes of every subclass.
+        process_faces = super(VideoProcessorMixin, self).preprocess
         phases = {"onset": onset, "apex": apex, "offset": offset}
         if aligned:
             if onset is None or apex is None:
                 raise ValueError("aligned faces need their onset and apex: frame indices that count from 0.")
-            return self._of_faces(videos, **phases, **kwargs, return_tensors=return_tensors)
+            return process_faces(videos, **phases, **kwargs, return_tensors=return_tensors)
         if kwargs:
             raise TypeError(f"unknown argument {', '.join(kwargs)}, or one that is for aligned=True only.")
         try:
@@ -65,13 +67,9 @@ class FaceVideoProcessor(VideoProcessorMixin):
                 "installed: pip install mer_hf. Without it, give aligned faces, onset, apex and aligned=True."
             ) from error
         found = [face_of_video(video, self.face_geometry, fps, **phases) for video in _listed(videos)]
-        parts = [self._of_faces(**face) for face in found]
+        parts = [process_faces(**face) for face in found]
         inputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return BatchFeature(inputs, tensor_type=return_tensors)
-
-    def _of_faces(self, images, **kwargs) -> BatchFeature:
-        # The image processor follows VideoProcessorMixin among the classes of every subclass.
-        return super(VideoProcessorMixin, self).preprocess(images, **kwargs)
 
 
 def _listed(videos) -> list:
@@ -84,6 +82,3 @@ def _listed(videos) -> list:
     if not videos:
         raise ValueError("expected a video or a list of videos, got none.")
     return videos
-
-
-__all__ = ["FaceVideoProcessor"]

@@ -374,17 +374,11 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
             `hidden_states` and `attentions`.
         """
         outputs = self.facesleuth(
-            pixel_values,
-            action_units,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
+            pixel_values, action_units, output_attentions, output_hidden_states, return_dict=True
         )
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return ImageClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+        return ImageClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
     def attention_angles_deg(self) -> list[float]:
         """Return the learned direction of each stage, in degrees in [0, 180].
@@ -395,11 +389,9 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
         Raises:
             ValueError: If the network has another attention than `"soa"`.
         """
-        if self.config.attention_type != "soa":
-            raise ValueError(
-                f"only attention_type='soa' has a learned direction, this network has "
-                f"{self.config.attention_type!r}."
-            )
+        kind = self.config.attention_type
+        if kind != "soa":
+            raise ValueError(f"only attention_type='soa' has a learned direction, this network has {kind!r}.")
         turns = [stage.gate.turn().tolist() for stage in self.facesleuth.motion_branch.stages]
         return [math.degrees(math.atan2(sine, cosine)) for cosine, sine in turns]
 
@@ -438,12 +430,9 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
             raise ValueError("relevance needs the model in evaluation mode. Call model.eval() first.")
         # A tensor made in inference mode has no gradient, so it is cloned.
         with torch.inference_mode(False), torch.enable_grad():
-            outputs = self.facesleuth(
-                pixel_values.to(self.device, copy=True),
-                None if action_units is None else action_units.to(self.device, copy=True),
-                output_hidden_states=True,
-                return_dict=True,
-            )
+            frames = pixel_values.to(self.device, copy=True)
+            units = None if action_units is None else action_units.to(self.device, copy=True)
+            outputs = self.facesleuth(frames, units, output_hidden_states=True, return_dict=True)
             logits = self.classifier(outputs.pooler_output)
             scores = logits.amax(dim=1) if target is None else logits[:, target]
             maps = outputs.hidden_states[1:]

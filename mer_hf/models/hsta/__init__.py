@@ -1,15 +1,8 @@
 """HSTA: hierarchical space-time attention over a clip and its key frames (arXiv 2405.03202)."""
 
-from .configuration_hsta import HSTAConfig
-from .image_processing_hsta import HSTAImageProcessor
-from .modeling_hsta import HSTAForVideoClassification, HSTAModel, HSTAPreTrainedModel
-from .video_processing_hsta import HSTAVideoProcessor
+# ruff: noqa: F403 (each module lists its public names)
 
-__all__ = [
-    "HSTAConfig",
-    "HSTAForVideoClassification",
-    "HSTAImageProcessor",
-    "HSTAModel",
-    "HSTAPreTrainedModel",
-    "HSTAVideoProcessor",
-]
+from .configuration_hsta import *
+from .image_processing_hsta import *
+from .modeling_hsta import *
+from .video_processing_hsta import *

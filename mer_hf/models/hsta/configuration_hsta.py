@@ -85,18 +85,14 @@ class HSTAConfig(PreTrainedConfig):
         self.depths = [list(stage[:2]) if list(stage[2:]) == [0] else list(stage) for stage in depths]
         if self.id2label is None and kwargs.get("num_labels") in (None, len(DEFAULT_LABELS)):
             self.id2label = dict(enumerate(DEFAULT_LABELS))
-        if self.id2label is not None and self.label2id is None:
-            self.label2id = {label: int(index) for index, label in self.id2label.items()}
-        kwargs.setdefault("auto_map", dict(AUTO_MAP))
-        super().__post_init__(**kwargs)
+        super().__post_init__(**{"auto_map": dict(AUTO_MAP), **kwargs})
+        self.label2id = self.label2id or {label: index for index, label in self.id2label.items()}
 
     def validate_sizes(self):
         """Check that every list has two entries and that patches, tubelets and heads fit."""
         lists = {name: getattr(self, name) for name in ("patch_sizes", "hidden_sizes", "num_attention_heads")}
-        for name, values in {
-            **lists,
-            **{f"stage {i} of depths": d for i, d in enumerate(self.depths)},
-        }.items():
+        lists |= {f"stage {i} of depths": depth for i, depth in enumerate(self.depths)}
+        for name, values in lists.items():
             if len(values) != 2:
                 raise ValueError(f"{name} needs two numbers, key frames and clip, got {values}.")
         if not self.depths:
@@ -110,9 +106,8 @@ class HSTAConfig(PreTrainedConfig):
                 f"both branches need at least tubelet_size={self.tubelet_size} frames, got "
                 f"num_frames={self.num_frames} and num_key_frames={self.num_key_frames}."
             )
-        if any(
-            width % heads for width, heads in zip(self.hidden_sizes, self.num_attention_heads, strict=True)
-        ):
+        pairs = zip(self.hidden_sizes, self.num_attention_heads, strict=True)
+        if any(width % heads for width, heads in pairs):
             raise ValueError(
                 f"num_attention_heads must divide hidden_sizes, got {self.num_attention_heads} and "
                 f"{self.hidden_sizes}."

@@ -6,6 +6,7 @@ Not copied to the Hub: `AutoModelForVideoClassification.from_pretrained` reads t
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,24 +54,20 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
     try:
         kernels = [state[f"patch_embed.{branch}.proj.weight"].shape for branch in (0, 1)]
         classes, pooled = state["head.weight"].shape
-        stages = 1 + max(int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", name) for name in state) if m)
+        (last_stage,) = max(common.indices_in(state, r"blocks\.(\d+)\."))
         widths = [kernel[0] for kernel in kernels]
         inner = next(t.shape for n, t in state.items() if re.fullmatch(_LAYER + r"mlp\.fc1\.weight", n))
     except (KeyError, ValueError, StopIteration) as error:
         missing = error.args[0] if isinstance(error, KeyError) else "its blocks"
         raise ValueError(f"{missing} is missing: these are not the weights of an HSTA.") from error
-    blocks = {m.groups() for m in (re.match(_LAYER, name) for name in state) if m}
-    depths = [
-        [len([1 for s, b, _ in blocks if (int(s), int(b)) == (stage, branch)]) for branch in (0, 1)]
-        for stage in range(stages)
-    ]
+    layers = Counter((stage, branch) for stage, branch, _ in common.indices_in(state, _LAYER))
     ratio = inner[0] / inner[1]
     found = {
         "patch_sizes": [kernel[3] for kernel in kernels],
         "num_channels": kernels[0][1],
         "tubelet_size": kernels[0][2],
         "hidden_sizes": widths,
-        "depths": depths,
+        "depths": [[layers[stage, branch] for branch in (0, 1)] for stage in range(last_stage + 1)],
         "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
         "qkv_bias": any(name.endswith("attn.q_bias") for name in state),
         "num_labels": classes,
@@ -101,13 +98,7 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     weights = rename(state)
     config, notes = read_config(state, overrides or {})
     model = common.load_renamed(HSTAForVideoClassification, config, weights)
-    common.save_converted(
-        model, HSTAImageProcessor(size=config.image_size, num_frames=config.num_frames), out_dir
-    )
-    notes.append(
-        "The processor draws frames at random as the original does: seed=0 makes the draw repeatable."
-    )
-    return notes
-
-
-__all__ = ["convert", "read_config", "rename"]
+    processor = HSTAImageProcessor(size=config.image_size, num_frames=config.num_frames)
+    common.save_converted(model, processor, out_dir)
+    note = "The processor draws frames at random as the original does: seed=0 makes the draw repeatable."
+    return [*notes, note]

@@ -88,19 +88,14 @@ class HSTAImageProcessor(BaseImageProcessor):
         self.image_mean, self.image_std = mean_and_std(image_mean, image_std)
         self.face_geometry = dict(face_geometry or DEFAULT_GEOMETRY)
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}. Choose one of {', '.join(allowed)}."
-                )
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"unknown {name} {value!r}. Choose one of {', '.join(allowed)}.")
         for name, value in {"size": size, "num_frames": num_frames, "max_frames": max_frames}.items():
             if (value is not None or name != "max_frames") and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be a positive whole number, got {value!r}.")
         if motion_gain is not None and not 0 < motion_gain < float("inf"):
             raise ValueError(f"motion_gain must be a number above 0, or None, got {motion_gain!r}.")
-
-    def __call__(self, images=None, **kwargs) -> BatchFeature:
-        """Call `preprocess`."""
-        return self.preprocess(images, **kwargs)
 
     def preprocess(
         self,
@@ -138,10 +133,9 @@ class HSTAImageProcessor(BaseImageProcessor):
             ImportError: If OpenCV is missing and `resize` is `"opencv"`.
         """
         refuse_unknown(self.preprocess, kwargs)
-        clips = [
-            self._clip(*clip) for clip in clips_with_phases(images, onset=onset, apex=apex, offset=offset)
-        ]
-        pixel_values = normalize(np.stack(clips), self.image_mean, self.image_std)
+        clips = clips_with_phases(images, onset=onset, apex=apex, offset=offset)
+        frames = np.stack([self._clip(*clip) for clip in clips])
+        pixel_values = normalize(frames, self.image_mean, self.image_std)
         if self.motion_gain is not None:
             onsets = pixel_values[:, -2:-1].copy()
             pixel_values = (pixel_values - onsets) * np.float32(self.motion_gain)

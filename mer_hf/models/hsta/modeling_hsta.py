@@ -18,6 +18,9 @@ from transformers.utils import can_return_tuple
 
 from .configuration_hsta import HSTAConfig
 
+Attended = tuple[torch.Tensor, torch.Tensor | None]
+"""Hidden states, and the attention weights if asked for."""
+
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Return context and weights of attention; takes the arguments of `ALL_ATTENTION_FUNCTIONS`."""
@@ -88,9 +91,7 @@ class HSTASelfAttention(nn.Module):
         self.projection = nn.Linear(width, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(
-        self, hidden_states: torch.Tensor, output_attentions: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> Attended:
         """`(B, N, C)` -> the same, and weights `(B, heads, N, N)` if asked for."""
         qkv = self.qkv(hidden_states)
         if self.query_bias is not None:
@@ -98,10 +99,9 @@ class HSTASelfAttention(nn.Module):
             qkv = qkv + torch.cat([self.query_bias, no_bias, self.value_bias])
         qkv = qkv.unflatten(2, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_size)
-        attention = eager_attention_forward
-        if not output_attentions:  # the fused implementations do not return weights
-            implementation = self.config._attn_implementation
-            attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        # The fused implementations do not return weights.
+        implementation = "eager" if output_attentions else self.config._attn_implementation
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         context, weights = attention(self, query, key, value, None, scaling=self.scaling, dropout=dropout)
         return self.dropout(self.projection(context.flatten(2))), weights if output_attentions else None
@@ -123,22 +123,6 @@ class HSTAMLP(nn.Module):
         return self.dropout(self.fc2(hidden_states))
 
 
-class HSTADropPath(nn.Module):
-    """Stochastic depth: drops a branch for a whole sample."""
-
-    def __init__(self, rate: float):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(B, ...)` -> the same, some samples 0, the others scaled up."""
-        if not (self.training and self.rate):
-            return hidden_states
-        shape = (hidden_states.shape[0], *[1] * (hidden_states.ndim - 1))
-        kept = torch.rand(shape, device=hidden_states.device) >= self.rate
-        return hidden_states * kept.to(hidden_states.dtype) / (1 - self.rate)
-
-
 class HSTALayer(GradientCheckpointingLayer):
     """Unimodal space-time attention: one transformer block over all tokens of a branch, norms first."""
 
@@ -147,15 +131,21 @@ class HSTALayer(GradientCheckpointingLayer):
         width, eps = config.hidden_sizes[branch], config.layer_norm_eps
         self.norm_before, self.norm_after = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.attention, self.mlp = HSTASelfAttention(config, branch), HSTAMLP(config, branch)
-        self.drop_path = HSTADropPath(drop_path_rate)
+        self.drop_path_rate = drop_path_rate
 
-    def forward(
-        self, hidden_states: torch.Tensor, output_attentions: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> Attended:
         """`(B, N, C)` -> the same, and the attention weights if asked for."""
         attended, weights = self.attention(self.norm_before(hidden_states), output_attentions)
         hidden_states = hidden_states + self.drop_path(attended)
         return hidden_states + self.drop_path(self.mlp(self.norm_after(hidden_states))), weights
+
+    def drop_path(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Drop some samples of `(B, N, C)` in training and scale up the others: stochastic depth."""
+        rate = self.drop_path_rate
+        if not (self.training and rate):
+            return hidden_states
+        kept = torch.rand((hidden_states.shape[0], 1, 1), device=hidden_states.device) >= rate
+        return hidden_states * kept.to(hidden_states.dtype) / (1 - rate)
 
 
 class HSTACrossAttention(nn.Module):
@@ -249,8 +239,7 @@ class HSTAPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
+            super()._init_weights(module)
         elif isinstance(module, HSTASelfAttention) and module.query_bias is not None:
             init.zeros_(module.query_bias)
             init.zeros_(module.value_bias)
@@ -381,9 +370,7 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
         outputs = self.hsta(pixel_values, output_attentions, output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return ImageClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+        return ImageClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
     def relevance(self, target: int | None = None, *, pixel_values: torch.Tensor) -> torch.Tensor:
         """Show where and when the evidence for a class lies: attention rollout weighted by gradients.
@@ -450,17 +437,13 @@ class HSTAForVideoClassification(HSTAPreTrainedModel):
     def _as_frames(self, rows: list[torch.Tensor]) -> torch.Tensor:
         """Return the relevance of the patches of both branches as `(1, T + 2, S, S)`."""
         config, maps = self.config, []
-        for row, grid, patch in zip(rows, config.grids, config.patch_sizes, strict=True):
+        counts = (config.num_key_frames, config.num_frames)
+        for row, grid, patch, count in zip(rows, config.grids, config.patch_sizes, counts, strict=True):
             side, rest = grid[1] * patch, config.image_size - grid[1] * patch
             seen = nn.functional.interpolate(row.view(1, *grid), (side, side), mode="bilinear")
-            maps.append(
-                nn.functional.pad(seen, (0, rest, 0, rest)).repeat_interleave(config.tubelet_size, dim=1)
-            )
-        frames = [
-            nn.functional.pad(each, (0, 0, 0, 0, 0, count - each.shape[1]))
-            for each, count in ((maps[1], config.num_frames), (maps[0], config.num_key_frames))
-        ]
-        return torch.cat(frames, dim=1)
+            seen = seen.repeat_interleave(config.tubelet_size, dim=1)
+            maps.append(nn.functional.pad(seen, (0, rest, 0, rest, 0, count - seen.shape[1])))
+        return torch.cat(maps[::-1], dim=1)
 
 
 __all__ = ["HSTAForVideoClassification", "HSTAModel", "HSTAPreTrainedModel"]

@@ -1,15 +1,8 @@
 """HTNet: a nested hierarchical transformer on flow maps of four facial areas (arXiv 2307.14637)."""
 
-from .configuration_htnet import HTNetConfig
-from .image_processing_htnet import HTNetImageProcessor
-from .modeling_htnet import HTNetForVideoClassification, HTNetModel, HTNetPreTrainedModel
-from .video_processing_htnet import HTNetVideoProcessor
+# ruff: noqa: F403 (each module lists its public names)
 
-__all__ = [
-    "HTNetConfig",
-    "HTNetForVideoClassification",
-    "HTNetImageProcessor",
-    "HTNetModel",
-    "HTNetPreTrainedModel",
-    "HTNetVideoProcessor",
-]
+from .configuration_htnet import *
+from .image_processing_htnet import *
+from .modeling_htnet import *
+from .video_processing_htnet import *

@@ -6,7 +6,6 @@ Not copied to the Hub: `AutoModelForVideoClassification.from_pretrained` reads t
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,9 +63,7 @@ def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[
         tokens, num_labels = state["layers.0.0.pos_emb"].numel(), state["mlp_head.2.weight"].shape[0]
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing: these are not the weights of an HTNet.") from error
-    layers = Counter(
-        int(level) for level, _ in {m.groups() for m in (re.match(_LAYER, n) for n in state) if m}
-    )
+    layers = Counter(level for level, _ in common.indices_in(state, _LAYER))
     if len(layers) <= max(layers):
         raise ValueError(f"the layers of a hierarchy below {max(layers)} are missing.")
     ratio = feed_forward / hidden_size
@@ -103,15 +100,9 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     config, notes = read_config(state, overrides or {})
     model = common.load_renamed(HTNetForVideoClassification, config, weights, UNSEEN)
     processor = None
+    note = f"No processor is written: none makes {config.num_channels} x {config.image_size} maps."
     if config.num_channels == 3 and config.image_size % 4 == 0:
         processor = HTNetImageProcessor(size=config.image_size)
-        notes.append(
-            "The processor is the original's: mosaic=original, flow_method=tvl1, normalization=none."
-        )
-    else:
-        notes.append(f"No processor is written: none makes {config.num_channels} x {config.image_size} maps.")
+        note = "The processor is the original's: mosaic=original, flow_method=tvl1, normalization=none."
     common.save_converted(model, processor, out_dir)
-    return notes
-
-
-__all__ = ["convert", "read_config", "rename"]
+    return [*notes, note]

@@ -91,10 +91,9 @@ class HTNetImageProcessor(BaseImageProcessor):
         self.face_geometry = dict(face_geometry or DEFAULT_GEOMETRY)
         self.crop_centers_rc = crop_centers_rc
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}. Choose one of {', '.join(allowed)}."
-                )
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"unknown {name} {value!r}. Choose one of {', '.join(allowed)}.")
         if not isinstance(size, int) or size < 4 or size % 4:
             raise ValueError(f"size must be a positive multiple of 4, got {size!r}.")
         if crop_centers_rc is not None and np.shape(crop_centers_rc) != (4, 2):
@@ -156,10 +155,8 @@ class HTNetImageProcessor(BaseImageProcessor):
             face_sides = [self.face_geometry["size"]] * len(maps)
         else:
             pairs = [self._pair(*clip) for clip in clips_with_phases(images, onset=onset, apex=apex)]
-            maps, face_sides = (
-                np.stack([self._map(*pair) for pair in pairs]),
-                [len(start) for start, _ in pairs],
-            )
+            maps = np.stack([self._map(*pair) for pair in pairs])
+            face_sides = [len(onset_face) for onset_face, _ in pairs]
         rows, columns = _sources(self._corners(landmarks_xy, face_sides), self.size)
         if self.normalization == "standardize":
             maps = _standardize(maps)

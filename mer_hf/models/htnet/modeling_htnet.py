@@ -19,6 +19,9 @@ from transformers.utils import can_return_tuple
 
 from .configuration_htnet import HTNetConfig
 
+Attended = tuple[torch.Tensor, torch.Tensor | None]
+"""Hidden states, and the attention weights if asked for."""
+
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Return context and weights of attention; takes the arguments of `ALL_ATTENTION_FUNCTIONS`."""
@@ -33,21 +36,20 @@ class HTNetEmbeddings(nn.Module):
 
     def __init__(self, config: HTNetConfig):
         super().__init__()
-        self.patch_size, self.image_size = config.patch_size, config.image_size
-        self.num_channels = config.num_channels
+        self.config = config
         self.projection = nn.Linear(config.patch_size**2 * config.num_channels, config.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """`(B, num_channels, image_size, image_size)` -> `(B, grid, grid, hidden_size)`."""
-        expected = (self.num_channels, self.image_size, self.image_size)
+        size, patch = self.config.image_size, self.config.patch_size
+        expected = (self.config.num_channels, size, size)
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != expected:
             raise ValueError(
                 f"expected pixel_values of shape (B, {', '.join(map(str, expected))}), got "
-                f"{tuple(pixel_values.shape)}. Prepare them with HTNetImageProcessor(size={self.image_size})."
+                f"{tuple(pixel_values.shape)}. Prepare them with HTNetImageProcessor(size={size})."
             )
-        grid, patch = self.image_size // self.patch_size, self.patch_size
         # A patch is read row by row, its channels fastest.
-        patches = pixel_values.unflatten(2, (grid, patch)).unflatten(4, (grid, patch))
+        patches = pixel_values.unflatten(2, (-1, patch)).unflatten(4, (-1, patch))
         return self.projection(patches.permute(0, 2, 4, 3, 5, 1).flatten(3))
 
 
@@ -67,16 +69,13 @@ class HTNetAttention(nn.Module):
         self.projection = nn.Linear(self.num_heads * self.head_size, width)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(
-        self, hidden_states: torch.Tensor, output_attentions: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> Attended:
         """`(blocks, tokens, C)` -> the same, and weights `(blocks, heads, tokens, tokens)` if asked for."""
         qkv = self.qkv(hidden_states).unflatten(2, (3, self.num_heads, self.head_size))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (blocks, heads, tokens, head_size)
-        attention = eager_attention_forward
-        if not output_attentions:  # the fused implementations do not return weights
-            implementation = self.config._attn_implementation
-            attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        # The fused implementations do not return weights.
+        implementation = "eager" if output_attentions else self.config._attn_implementation
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         context, weights = attention(self, query, key, value, None, scaling=self.scaling, dropout=dropout)
         # (blocks, tokens, heads, head_size) -> (blocks, tokens, C)
@@ -111,9 +110,7 @@ class HTNetLayer(GradientCheckpointingLayer):
         self.norm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.mlp = HTNetMLP(config, width)
 
-    def forward(
-        self, hidden_states: torch.Tensor, output_attentions: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> Attended:
         """`(blocks, tokens, C)` -> the same, and the attention weights if asked for."""
         attended, weights = self.attention(self.norm_before(hidden_states), output_attentions)
         hidden_states = hidden_states + attended
@@ -190,11 +187,10 @@ class HTNetPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 bound = 1 / math.sqrt(module.weight[0].numel())
                 init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, nn.LayerNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
         elif isinstance(module, HTNetHierarchy):
             init.normal_(module.position_embedding, std=1.0)
+        else:  # norms
+            super()._init_weights(module)
 
 
 class HTNetModel(HTNetPreTrainedModel):
@@ -231,21 +227,11 @@ class HTNetModel(HTNetPreTrainedModel):
             `BaseModelOutputWithPooling`: `last_hidden_state` `(B, C, height, width)` after the final norm,
             and `pooler_output` `(B, C)`, its mean over positions.
         """
-        embeddings = self.embeddings(pixel_values.to(self.dtype))
-        return self.encode(embeddings, output_attentions, output_hidden_states)
-
-    def encode(
-        self,
-        patch_embeddings: torch.Tensor,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-    ) -> BaseModelOutputWithPooling:
-        """Return what `forward` returns, from patch embeddings `(B, grid, grid, hidden_size)`."""
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        maps, attentions = [patch_embeddings], []
+        maps, attentions = [self.embeddings(pixel_values.to(self.dtype))], []
         for hierarchy in self.hierarchies:
             hidden_states, weights = hierarchy(maps[-1], bool(output_attentions))
             maps.append(hidden_states)
@@ -299,9 +285,7 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
         outputs = self.htnet(pixel_values, output_attentions, output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return ImageClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+        return ImageClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
     @torch.no_grad()
     def relevance(self, target: int | None = None, *, pixel_values: torch.Tensor) -> torch.Tensor:

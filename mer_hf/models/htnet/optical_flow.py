@@ -1,7 +1,7 @@
 """Optical flow between two aligned faces, optical strain, and the 28 x 28 flow map made of both.
 
-`mer_hf/models/htnet/optical_flow.py` is a byte-equal copy of `mer_hf/face/flow.py`, so that a model
-folder on the Hub computes its own input; a test holds the two equal.
+The file lies here so that a model folder on the Hub computes its own input; `mer_hf/face/flow.py` has its
+functions for the rest of the package.
 """
 
 import numpy as np

@@ -1,15 +1,8 @@
 """MMNet: muscle motion between onset and apex, gated by continuous attention (arXiv 2201.05297)."""
 
-from .configuration_mmnet import MMNetConfig
-from .image_processing_mmnet import MMNetImageProcessor
-from .modeling_mmnet import MMNetForVideoClassification, MMNetModel, MMNetPreTrainedModel
-from .video_processing_mmnet import MMNetVideoProcessor
+# ruff: noqa: F403 (each module lists its public names)
 
-__all__ = [
-    "MMNetConfig",
-    "MMNetForVideoClassification",
-    "MMNetImageProcessor",
-    "MMNetModel",
-    "MMNetPreTrainedModel",
-    "MMNetVideoProcessor",
-]
+from .configuration_mmnet import *
+from .image_processing_mmnet import *
+from .modeling_mmnet import *
+from .video_processing_mmnet import *

@@ -80,21 +80,20 @@ def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def read_config(state: Mapping[str, torch.Tensor], overrides: Mapping) -> tuple[MMNetConfig, list[str]]:
     """Return the configuration that the shapes and the user's values give, and notes on what was assumed."""
-    blocks = [name for name in state if re.fullmatch(r"main_branch\.layer\d+\.0\.conv1\.weight", name)]
-    layers = [name for name in state if re.fullmatch(r"vit_pos\.blocks\.\d+\.norm1\.weight", name)]
+    blocks = len(common.indices_in(state, r"main_branch\.layer(\d+)\.0\.conv1\.weight"))
+    layers = len(common.indices_in(state, r"vit_pos\.blocks\.(\d+)\.norm1\.weight"))
     try:
         stem = [state[name].shape[0] for name in ("conv_act.0.weight", "main_branch.conv1.weight")]
+        convolutions = [state[f"main_branch.layer{i + 1}.0.conv1.weight"] for i in range(blocks)]
         width, channels = state["vit_pos.patch_embed.proj.weight"].shape[:2]
         grid = math.isqrt(state["vit_pos.pos_embed"].shape[1])
         ratio = state["vit_pos.blocks.0.mlp.fc1.weight"].shape[0] / width
         shown = {
-            "image_size": grid * 2 ** len(blocks),
+            "image_size": grid * 2**blocks,
             "num_channels": channels,
             "stem_channels": stem,
-            "hidden_sizes": [
-                state[f"main_branch.layer{i + 1}.0.conv1.weight"].shape[0] for i in range(len(blocks))
-            ],
-            "num_hidden_layers": len(layers),
+            "hidden_sizes": [convolution.shape[0] for convolution in convolutions],
+            "num_hidden_layers": layers,
             "mlp_ratio": int(ratio) if ratio.is_integer() else ratio,
             "qkv_bias": "vit_pos.blocks.0.attn.qkv.bias" in state,
             "num_labels": state["main_branch.fc.bias"].shape[0],
@@ -135,6 +134,3 @@ def convert(path: str | Path, out_dir: str | Path, overrides: Mapping | None = N
     model = common.load_renamed(MMNetForVideoClassification, config, weights)
     common.save_converted(model, MMNetImageProcessor(size=config.image_size), out_dir)
     return [*notes, common.name_dead(state, dead(state))]
-
-
-__all__ = ["convert", "dead", "read_config", "rename"]

@@ -23,9 +23,7 @@ DEFAULT_GEOMETRY = {"size": 224, "eye_row": 0.32, "interocular_fraction": 0.45}
 def refuse_unknown(call: Callable, arguments: dict) -> None:
     """Raise a TypeError that names the arguments that no processor takes, such as a misspelt `onset`."""
     if arguments:
-        accepted = [
-            p.name for p in inspect.signature(call).parameters.values() if p.kind is not p.VAR_KEYWORD
-        ]
+        *accepted, _ = inspect.signature(call).parameters  # the last one takes the unknown ones
         raise TypeError(f"unknown argument {', '.join(arguments)}. Accepted: {', '.join(accepted)}.")
 
 
@@ -50,8 +48,7 @@ def clips_with_phases(images, **phases) -> list[tuple]:
 
 
 def _per_clip(value, count: int, name: str) -> list[int | None]:
-    listed = isinstance(value, list | tuple | np.ndarray) and np.ndim(value)
-    values = list(value) if listed else [value] * count
+    values = list(value) if np.ndim(value) else [value] * count
     if len(values) != count:
         raise ValueError(f"expected one {name} for each of {count} clips, got {len(values)}.")
     try:

@@ -86,12 +86,8 @@ class MMNetMotionBranch(nn.Module):
     def __init__(self, config: MMNetConfig):
         super().__init__()
         eps, (first, second) = config.batch_norm_eps, config.stem_channels
-        self.stem = nn.ModuleList(
-            [
-                MMNetConvolution(config.num_channels, first, 3, 2, eps),
-                MMNetConvolution(first, second, 3, 1, eps),
-            ]
-        )
+        self.stem = nn.ModuleList([MMNetConvolution(config.num_channels, first, 3, 2, eps)])
+        self.stem.append(MMNetConvolution(first, second, 3, 1, eps))
         self.activation = nn.ReLU()
         widths = [second, *config.hidden_sizes]
         self.blocks = nn.ModuleList(
@@ -153,22 +149,6 @@ class MMNetMLP(nn.Module):
         return self.fc2(self.activation(self.fc1(hidden_states)))
 
 
-class MMNetDropPath(nn.Module):
-    """Stochastic depth: drop a branch for a whole sample."""
-
-    def __init__(self, rate: float):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(B, ...)` -> the same shape, some samples 0, the others scaled up."""
-        if not (self.training and self.rate):
-            return hidden_states
-        shape = (hidden_states.shape[0], *[1] * (hidden_states.ndim - 1))
-        kept = torch.rand(shape, device=hidden_states.device) >= self.rate
-        return hidden_states * kept.to(hidden_states.dtype) / (1 - self.rate)
-
-
 class MMNetLayer(GradientCheckpointingLayer):
     """One transformer layer, norms first."""
 
@@ -179,12 +159,20 @@ class MMNetLayer(GradientCheckpointingLayer):
         self.attention = MMNetAttention(config)
         self.norm_after = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.mlp = MMNetMLP(config)
-        self.drop_path = MMNetDropPath(drop_path_rate)
+        self.drop_path_rate = drop_path_rate
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, N, C)` -> the same shape."""
         hidden_states = hidden_states + self.drop_path(self.attention(self.norm_before(hidden_states)))
         return hidden_states + self.drop_path(self.mlp(self.norm_after(hidden_states)))
+
+    def drop_path(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Drop some samples of `(B, N, C)` in training and scale up the others: stochastic depth."""
+        rate = self.drop_path_rate
+        if not (self.training and rate):
+            return hidden_states
+        kept = torch.rand((hidden_states.shape[0], 1, 1), device=hidden_states.device) >= rate
+        return hidden_states * kept.to(hidden_states.dtype) / (1 - rate)
 
 
 class MMNetPositionBranch(nn.Module):
@@ -346,17 +334,10 @@ class MMNetForVideoClassification(MMNetPreTrainedModel):
             `ImageClassifierOutput`: `loss` (with `labels`), `logits` `(B, num_labels)`, and on request
             `hidden_states` and `attentions`.
         """
-        outputs = self.mmnet(
-            pixel_values,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        outputs = self.mmnet(pixel_values, output_attentions, output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return ImageClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+        return ImageClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
     def relevance(self, target: int | None = None, *, pixel_values: torch.Tensor) -> torch.Tensor:
         """Show where the motion that speaks for a class lies, by attention and the classifier's own weights.
@@ -380,13 +361,9 @@ class MMNetForVideoClassification(MMNetPreTrainedModel):
         """
         if self.training:
             raise ValueError("relevance needs the model in evaluation mode. Call model.eval() first.")
+        wanted = {"output_attentions": True, "output_hidden_states": True, "return_dict": True}
         with torch.no_grad():
-            outputs = self.mmnet(
-                pixel_values.to(self.device),
-                output_attentions=True,
-                output_hidden_states=True,
-                return_dict=True,
-            )
+            outputs = self.mmnet(pixel_values.to(self.device), **wanted)
             answer = self.classifier(outputs.pooler_output).argmax(-1)
         gated = outputs.hidden_states[-1].float()
         weight = self.classifier.weight.detach().float()
