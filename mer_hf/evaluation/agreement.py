@@ -4,7 +4,6 @@ Classes and action units are compared frame by frame, by Cohen's kappa (Cohen 19
 one by how much their intervals overlap (intersection over union), so that all pairs together overlap most.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ STEP_S = 0.02
 """Length of a frame where neither coding says it."""
 LEAST_OVERLAP = 0.5
 """Intersection over union from which a pair counts as the same event in F1."""
-PHASES = ("onset", "apex", "offset")
+ANY = "any expression"
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def agreement(a: Coding, b: Coding) -> Agreement:
                 f"{names.pop()} was changed or replaced between the two codings: its bytes differ."
             )
         raise ValueError(f"the codings are of different videos ({a.video} and {b.video}).")
-    of_a, of_b = _expressions(a), _expressions(b)
+    of_a, of_b = ([each for each in coding.kept if each.kind in KINDS[:2]] for coding in (a, b))
     pairs = [_pair(of_a, of_b, i, j, overlap) for i, j, overlap in _matched(of_a, of_b)]
     good = sum(pair["overlap"] >= LEAST_OVERLAP for pair in pairs)
     labels = [pair["labels"] for pair in pairs if all(pair["labels"])]
@@ -69,10 +68,6 @@ def agreement(a: Coding, b: Coding) -> Agreement:
         f1=2 * good / count if count else None,
         label_kappa=_kappa(*zip(*labels, strict=True)) if labels else None,
     )
-
-
-def _expressions(coding: Coding) -> list[Event]:
-    return [event for event in coding.kept if event.kind in KINDS[:2]]
 
 
 def _overlap(one: Event, other: Event) -> float:
@@ -96,7 +91,7 @@ def _matched(of_a: list[Event], of_b: list[Event]) -> list[tuple[int, int, float
 def _pair(of_a: list[Event], of_b: list[Event], i: int, j: int, overlap: float) -> dict:
     one, other = of_a[i], of_b[j]
     later_ms = {}
-    for name in PHASES:
+    for name in ("onset", "apex", "offset"):
         times_s = getattr(one, f"{name}_s"), getattr(other, f"{name}_s")
         later_ms[f"{name}_ms"] = None if None in times_s else round(1000 * (times_s[1] - times_s[0]), 1)
     return {"a": i, "b": j, "overlap": round(overlap, 4), "labels": (one.label, other.label), **later_ms}
@@ -110,28 +105,20 @@ def _kappas(of_a: list[Event], of_b: list[Event], a: Coding, b: Coding) -> dict[
     people = sorted({event.person for event in events}) or [1]
     times_s = (np.arange(max(1, round(end_s / step_s))) + 0.5) * step_s
     labels = sorted({event.label for event in events} - {""})
-    tests: dict[str, Callable[[Event], bool]] = {
-        **{label: lambda event, label=label: event.label == label for label in labels},
-        **{unit: lambda event, unit=unit: unit in event.action_units for unit in _units(events)},
-    }
+    units = {unit for event in events for unit in event.action_units}
 
-    def shown(own: list[Event], has: Callable[[Event], bool]) -> np.ndarray:
-        spans = [(event.person, event.onset_s, event.offset_s) for event in own if has(event)]
-        frames = [
-            [(times_s >= start_s) & (times_s < end) for who, start_s, end in spans if who == person]
-            for person in people
-        ]
-        return np.concatenate([np.any([times_s < 0, *each], axis=0) for each in frames])
+    def shown(own: list[Event], name: str) -> np.ndarray:
+        frames = np.zeros((len(people), len(times_s)), dtype=bool)
+        for event in own:
+            if name in (ANY, event.label, *event.action_units):
+                frames[people.index(event.person)] |= (times_s >= event.onset_s) & (times_s < event.offset_s)
+        return frames.ravel()
 
     result = {}
-    for name, has in {"any expression": lambda event: True, **tests}.items():
-        in_a, in_b = shown(of_a, has), shown(of_b, has)
+    for name in [ANY, *labels, *sorted(units, key=lambda unit: int(unit[2:]))]:
+        in_a, in_b = shown(of_a, name), shown(of_b, name)
         result[name] = {"kappa": _kappa(in_a, in_b), "a": round(in_a.mean(), 4), "b": round(in_b.mean(), 4)}
     return result
-
-
-def _units(events: list[Event]) -> list[str]:
-    return sorted({unit for event in events for unit in event.action_units}, key=lambda name: int(name[2:]))
 
 
 def _kappa(one, other) -> float | None:

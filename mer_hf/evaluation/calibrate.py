@@ -1,6 +1,10 @@
 """Fit how sure a checkpoint is: calibrated probabilities, and whether there is an expression at all."""
 
+from dataclasses import replace
+
 import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
 
 from mer_hf.inference.calibration import FEATURES, Calibration, expected_calibration_error, softmax
 from mer_hf.synthetic.expressions import CLASSES
@@ -48,28 +52,20 @@ def fit(results: list[ClipResult], record: dict) -> Calibration:
             f"{shown.sum()} expressions and {(~shown).sum()} other motions were spotted, too few to "
             "fit a calibration to. Raise --rounds."
         )
-    logits = np.stack([each.logits for each in moving])
-    temperature = _fit_temperature(logits[shown], labels[shown])
-    features = [each.features for each in moving]
-    draft = Calibration(temperature, *_fit_regression(features, shown), 0.0)
-    likely = [
-        draft.expression_probability(each.features) if each.features else 0.0
-        for each in results
-        if each.label >= 0
-    ]
-    threshold = float(np.quantile(likely, 1 - REPORTED))
-    record = record | {
-        "classes": list(CLASSES),
-        "clips": len(results),
-        "ece_before": round(expected_calibration_error(softmax(logits[shown]), labels[shown]), 4),
-        "ece_after": round(expected_calibration_error(draft.probabilities(logits[shown]), labels[shown]), 4),
-    }
-    return Calibration(temperature, draft.bias, draft.weights, _settled(threshold), record)
+    logits, classes = np.stack([each.logits for each in moving])[shown], labels[shown]
+    temperature = _fit_temperature(logits, classes)
+    draft = Calibration(temperature, *_fit_regression([each.features for each in moving], shown), 0.0)
+    asked = [each.features for each in results if each.label >= 0]
+    likely = [draft.expression_probability(features) if features else 0.0 for features in asked]
+    before = round(expected_calibration_error(softmax(logits), classes), 4)
+    after = round(expected_calibration_error(draft.probabilities(logits), classes), 4)
+    found = {"classes": list(CLASSES), "clips": len(results), "ece_before": before, "ece_after": after}
+    threshold = _settled(np.quantile(likely, 1 - REPORTED))
+    return replace(draft, threshold=threshold, record=record | found)
 
 
 def _fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature that makes the true classes most probable."""
-    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         probabilities = softmax(logits / np.exp(log_temperature))
@@ -80,8 +76,6 @@ def _fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def _fit_regression(features: list[dict], is_expression: np.ndarray) -> tuple[float, dict[str, float]]:
     """Return bias and weights of the logistic regression on the features."""
-    from sklearn.linear_model import LogisticRegression
-
     values = np.array([[each[name] for name in FEATURES] for each in features])
     mean, spread = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
     regression = LogisticRegression(C=1.0, class_weight="balanced")

@@ -1,6 +1,6 @@
 """Results of checkpoints on test clips, each of which several processes render and track only once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -16,6 +16,8 @@ from mer_hf.synthetic.clips import LabelledClip
 
 from .clip_sets import TestClip, render_test_clip
 
+Progress = Callable[[int, int], None]
+"""Called with what is done and how much there is."""
 WITHOUT = " without action units"
 """Follows the name of a network from which action units were hidden."""
 
@@ -100,7 +102,7 @@ def _result(
 _pipelines: dict[str, MicroExpressionPipeline] = {}
 
 
-def _load(names: Sequence[str]) -> None:
+def _load(names: list[str]) -> None:
     """Load the checkpoints in a process of its own."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -112,17 +114,13 @@ def _evaluate(task: tuple[TestClip, int, int]) -> dict[str, ClipResult]:
 
 
 def evaluate_clips(
-    names: Sequence[str],
-    tests: Sequence[TestClip],
-    seed: int,
-    workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    names: list[str], tests: list[TestClip], seed: int, workers: int = 1, progress: Progress | None = None
 ) -> dict[str, list[ClipResult]]:
     """Evaluate checkpoints on test clips.
 
     Args:
-        names (`Sequence[str]`): Checkpoints, as `from_pretrained` takes them.
-        tests (`Sequence[TestClip]`): The clips; clip i of the stream is rendered for the i-th.
+        names (`list[str]`): Checkpoints, as `from_pretrained` takes them.
+        tests (`list[TestClip]`): The clips; clip i of the stream is rendered for the i-th.
         seed (`int`): Of the clips.
         workers (`int`, *optional*, defaults to 1): Processes; the results do not depend on it.
         progress (`Callable[[int, int], None]`, *optional*): Called with the clips done and their total.
@@ -132,7 +130,7 @@ def evaluate_clips(
     """
     results: dict[str, list[ClipResult]] = {}
     tasks = [(test, seed, index) for index, test in enumerate(tests)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), _load, (list(names),)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _load, (names,)) as pool:
         for done, by_name in enumerate(pool.map(_evaluate, tasks), start=1):
             for name, result in by_name.items():
                 results.setdefault(name, []).append(result)

@@ -4,6 +4,7 @@ People on whom no run trains do something: show an expression of a given size, k
 the head, look elsewhere. Clip i of a set is a pure function of (kind, seed, i).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,8 +22,16 @@ ORDINARY_RATES = (15.0, 24.0, 25.0, 30.0, 30.0, 60.0)
 PEOPLE = 100_000
 """Number of people that belong to one seed."""
 
-SILENT = ("still", "blink", "talk", "head turn", "gaze", "restless")
-"""Kinds of clips without an expression."""
+OTHER_MOTION: dict[str, Callable[[np.random.Generator], dict[str, float]]] = {
+    "still": lambda rng: {},
+    "blink": lambda rng: {"blink_s": float(rng.uniform(0.4, DURATION_S - 0.4))},
+    "talk": lambda rng: {"talk_px": log_uniform(rng, 2.0, 6.0)},
+    "head turn": lambda rng: {"yaw_deg": float(rng.uniform(2, 8)), "pitch_deg": float(rng.uniform(0, 4))},
+    "gaze": lambda rng: {"gaze": float(rng.uniform(0.5, 1.5))},
+    "restless": lambda rng: {"restless_px": log_uniform(rng, 0.2, 0.7)},
+}
+"""Kind of clip without an expression -> what happens in it."""
+SILENT = tuple(OTHER_MOTION)
 
 
 @dataclass(frozen=True)
@@ -77,16 +86,9 @@ def render_test_clip(test: TestClip, seed: int, index: int) -> tuple[LabelledCli
         crf = int(rng.integers(18, 35)) if rng.random() < 0.8 else None
         motion, kept_s = _like_ordinary_video(rng, motion, duration_s)
         duration_s = max(duration_s, kept_s[1])
-    rendered = render_clip(
-        motion,
-        name=face,
-        fps=fps,
-        duration_s=duration_s,
-        height=side,
-        width=side,
-        interocular_px=interocular_px,
-        seed=int(rng.integers(2**31)),
-    )
+    size = {"height": side, "width": side, "interocular_px": interocular_px}
+    own_seed = int(rng.integers(2**31))
+    rendered = render_clip(motion, name=face, fps=fps, duration_s=duration_s, seed=own_seed, **size)
     if kept_s:
         rendered = _cut(rendered, kept_s)
     if crf is not None:
@@ -100,50 +102,47 @@ def _like_ordinary_video(
     rng: np.random.Generator, motion: Motion, duration_s: float
 ) -> tuple[Motion, tuple[float, float]]:
     """Return what happens in a clip like ordinary video, and from when to when the clip shows it."""
-    motion = replace(
-        motion,
-        restless_px=motion.restless_px or log_uniform(rng, 0.05, 0.4),
-        posture_px=float(rng.uniform(0, 8)) * (rng.random() < 0.4),
-        exposure=float(rng.uniform(0, 0.2)) * (rng.random() < 0.5),
-        drift_px=float(rng.uniform(0, 5)),
-        turn_deg=float(rng.uniform(0, 2)),
-        yaw_deg=motion.yaw_deg or float(rng.uniform(0, 6)) * (rng.random() < 0.4),
-        pitch_deg=motion.pitch_deg or float(rng.uniform(0, 4)) * (rng.random() < 0.4),
-        gaze=motion.gaze or float(rng.uniform(0, 1)) * (rng.random() < 0.4),
-    )
+    changes = {
+        "restless_px": motion.restless_px or log_uniform(rng, 0.05, 0.4),
+        "posture_px": float(rng.uniform(0, 8)) * (rng.random() < 0.4),
+        "exposure": float(rng.uniform(0, 0.2)) * (rng.random() < 0.5),
+        "drift_px": float(rng.uniform(0, 5)),
+        "turn_deg": float(rng.uniform(0, 2)),
+        "yaw_deg": motion.yaw_deg or float(rng.uniform(0, 6)) * (rng.random() < 0.4),
+        "pitch_deg": motion.pitch_deg or float(rng.uniform(0, 4)) * (rng.random() < 0.4),
+        "gaze": motion.gaze or float(rng.uniform(0, 1)) * (rng.random() < 0.4),
+    }
     if motion.blink_s is not None or rng.random() < 0.4:
-        motion = replace(motion, blink_s=float(rng.uniform(0, duration_s)))
+        changes["blink_s"] = float(rng.uniform(0, duration_s))
     if not motion.activations:
-        return motion, (0.0, duration_s)
+        return replace(motion, **changes), (0.0, duration_s)
     lasts_s = min(log_uniform(rng, 0.1, 4.0), 0.95 * duration_s)
     onset_s = float(rng.uniform(0, duration_s - lasts_s))
     rise_s, fall_s = (min(float(rng.uniform(0.2, 0.5)) * lasts_s, 0.7) for _ in range(2))
-    motion = replace(
-        motion,
-        peak_px=log_uniform(rng, 0.7, 6.0),
-        onset_s=onset_s,
-        apex_s=onset_s + rise_s,
-        offset_s=onset_s + lasts_s,
-        hold_s=lasts_s - rise_s - fall_s,
-    )
+    changes |= {
+        "peak_px": log_uniform(rng, 0.7, 6.0),
+        "onset_s": onset_s,
+        "apex_s": onset_s + rise_s,
+        "offset_s": onset_s + lasts_s,
+        "hold_s": lasts_s - rise_s - fall_s,
+    }
     begins_s = onset_s if rng.random() < 0.25 else 0.0
     ends_s = onset_s + lasts_s * float(rng.uniform(0.6, 1)) if rng.random() < 0.25 else duration_s
-    return motion, (begins_s, ends_s) if ends_s - begins_s > 0.3 else (0.0, duration_s)
+    kept_s = (begins_s, ends_s) if ends_s - begins_s > 0.3 else (0.0, duration_s)
+    return replace(motion, **changes), kept_s
 
 
 def _cut(rendered: LabelledClip, kept_s: tuple[float, float]) -> LabelledClip:
     """Keep a part of a clip."""
     times_s = rendered.clip.timestamps_s
     kept = np.flatnonzero((times_s >= kept_s[0] - 1e-6) & (times_s <= kept_s[1] + 1e-6))
-    phases = {
-        name: None if frame is None else int(np.clip(frame - kept[0], 0, len(kept) - 1))
-        for name in ("onset", "apex", "offset")
-        for frame in [getattr(rendered, name)]
-    }
-    clip = replace(
-        rendered.clip, frames=rendered.clip.frames[kept], timestamps_s=times_s[kept] - times_s[kept[0]]
-    )
-    return replace(rendered, clip=clip, **phases)
+    frames, times_s = rendered.clip.frames[kept], times_s[kept] - times_s[kept[0]]
+    rendered = replace(rendered, clip=replace(rendered.clip, frames=frames, timestamps_s=times_s))
+    if rendered.onset is None:
+        return rendered
+    phases = np.array([rendered.onset, rendered.apex, rendered.offset]) - kept[0]
+    onset, apex, offset = phases.clip(0, len(kept) - 1).tolist()
+    return replace(rendered, onset=onset, apex=apex, offset=offset)
 
 
 def _draw_motion(rng: np.random.Generator, test: TestClip) -> tuple[Motion, int]:
@@ -156,17 +155,7 @@ def _draw_motion(rng: np.random.Generator, test: TestClip) -> tuple[Motion, int]
     )
     if test.kind == "expression":
         return _draw_expression(rng, test, camera)
-    if test.kind == "blink":
-        return replace(camera, blink_s=float(rng.uniform(0.4, DURATION_S - 0.4))), -1
-    if test.kind == "talk":
-        return replace(camera, talk_px=log_uniform(rng, 2.0, 6.0)), -1
-    if test.kind == "head turn":
-        return replace(camera, yaw_deg=float(rng.uniform(2, 8)), pitch_deg=float(rng.uniform(0, 4))), -1
-    if test.kind == "gaze":
-        return replace(camera, gaze=float(rng.uniform(0.5, 1.5))), -1
-    if test.kind == "restless":
-        return replace(camera, restless_px=log_uniform(rng, 0.2, 0.7)), -1
-    return camera, -1
+    return replace(camera, **OTHER_MOTION[test.kind](rng)), -1
 
 
 def _draw_expression(rng: np.random.Generator, test: TestClip, camera: Motion) -> tuple[Motion, int]:
@@ -174,11 +163,9 @@ def _draw_expression(rng: np.random.Generator, test: TestClip, camera: Motion) -
     label = int(rng.integers(len(CLASSES)))
     activations = draw_expression(rng, label).activations
     if test.one_sided:
-        left = rng.random() < 0.5
-        activations = {
-            name: (max(pair), 0.0) if left else (0.0, max(pair)) for name, pair in activations.items()
-        }
-    rise_s, fall_s = rng.uniform(0.08, 0.22), rng.uniform(0.1, 0.25)
+        left, right = (1, 0) if rng.random() < 0.5 else (0, 1)
+        activations = {name: (left * max(pair), right * max(pair)) for name, pair in activations.items()}
+    rise_s, fall_s = float(rng.uniform(0.08, 0.22)), float(rng.uniform(0.1, 0.25))
     onset_s = float(rng.uniform(0.4, DURATION_S - 0.9))
     motion = replace(
         camera,
@@ -186,7 +173,7 @@ def _draw_expression(rng: np.random.Generator, test: TestClip, camera: Motion) -
         basis=personal_basis(rng, activations, MUSCLES),
         peak_px=test.peak_px or log_uniform(rng, 0.5, 4.0),
         onset_s=onset_s,
-        apex_s=onset_s + float(rise_s),
-        offset_s=onset_s + float(rise_s + fall_s),
+        apex_s=onset_s + rise_s,
+        offset_s=onset_s + (rise_s + fall_s),
     )
     return motion, label

@@ -15,7 +15,7 @@ from mer_hf.utils.files import append_line
 from mer_hf.utils.provenance import git_commit, sha256_of
 from mer_hf.utils.rendering import render
 
-from .metrics import accuracy_of, bootstrap_values, confusion, f1_of, interval_of, uar_of, uf1_of
+from .metrics import DRAWS, METRICS, bootstrap_values, confusion, f1_of, interval_of
 
 TEMPLATE = Path(__file__).parent / "templates" / "evaluation.txt.j2"
 
@@ -58,16 +58,14 @@ def _scores(predictions: np.ndarray, labels: np.ndarray, subjects: np.ndarray, c
     return {
         "clips": len(labels),
         "subjects": len(np.unique(subjects)),
-        "uf1": float(uf1_of(matrix)),
-        "uar": float(uar_of(matrix)),
-        "accuracy": float(accuracy_of(matrix)),
+        **{name: float(metric_of(matrix)) for name, metric_of in METRICS.items()},
         "per_class_f1": dict(zip(classes, f1_of(matrix).tolist(), strict=True)),
         "confusion": matrix.tolist(),
     }
 
 
 def evaluate_flow_maps(
-    model, processor, data: FlowMaps, batch_size: int = 64, draws: int = 2000, name: str | None = None
+    model, processor, data: FlowMaps, batch_size: int = 64, name: str | None = None
 ) -> dict[str, Any]:
     """Score a classifier on labelled flow maps.
 
@@ -76,7 +74,6 @@ def evaluate_flow_maps(
         processor (`BaseImageProcessor`): Its image processor; it must take `flow_maps`.
         data ([`FlowMaps`]): Maps, labels in the model's class order, subjects and datasets.
         batch_size (`int`, *optional*, defaults to 64): Maps per forward pass.
-        draws (`int`, *optional*, defaults to 2000): Draws of the bootstrap over subjects.
         name (`str`, *optional*): The model's name in the result; by default where it was loaded from.
 
     Returns:
@@ -95,24 +92,22 @@ def evaluate_flow_maps(
             f"({', '.join(classes)}). Evaluate a model of the same class scheme."
         )
     predictions = predict_flow_maps(model, processor, data.flow, batch_size).argmax(axis=1)
-    subjects = data.table(tuple(classes)).subjects
-    clips = predictions, data.label, subjects
+    clips = predictions, data.label, data.table(tuple(classes)).subjects
+    parts = {part: [each[data.dataset == part] for each in clips] for part in np.unique(data.dataset)}
     result = {
         "model": name or model.config._name_or_path,
         "file": data.source,
         "classes": classes,
         **_scores(*clips, classes),
-        "bootstrap_draws": draws,
-        "per_dataset": {
-            str(dataset): _scores(*(values[data.dataset == dataset] for values in clips), classes)
-            for dataset in np.unique(data.dataset)
-        },
+        "bootstrap_draws": DRAWS,
+        "per_dataset": {str(part): _scores(*own, classes) for part, own in parts.items()},
+        "uf1_interval": None,
+        "uar_interval": None,
     }
-    for key, metric_of in (("uf1_interval", uf1_of), ("uar_interval", uar_of)):
-        result[key] = None
-        if result["subjects"] > 1:
-            values = bootstrap_values(metric_of, *clips, len(classes), draws)
-            result[key] = list(interval_of(values))
+    if result["subjects"] > 1:
+        for metric in ("uf1", "uar"):
+            values = bootstrap_values(METRICS[metric], *clips, len(classes))
+            result[f"{metric}_interval"] = list(interval_of(values))
     return result
 
 
@@ -124,13 +119,9 @@ def format_evaluation(result: dict[str, Any]) -> str:
 
 def look_record(model, data: FlowMaps, result: dict[str, Any]) -> dict[str, Any]:
     """Return what one look at a file leaves in the log: time (UTC), commit, hashes, then the result."""
-    return {
-        **look(),
-        "weights_sha256": weights_sha256(model),
-        "file_sha256": sha256_of(data.source),
-        **result,
-        "file": Path(data.source).name,  # logs are shared, and local paths are private
-    }
+    hashes = {"weights_sha256": weights_sha256(model), "file_sha256": sha256_of(data.source)}
+    # Logs are shared, and local paths are private.
+    return look() | hashes | result | {"file": Path(data.source).name}
 
 
 def look() -> dict[str, Any]:

@@ -77,9 +77,7 @@ def rows_of(
     names = table.class_names
     return [
         {
-            "key": str(table.keys[row]),
-            "dataset": str(table.datasets[row]),
-            "subject": str(table.subjects[row]),
+            **{name: str(getattr(table, f"{name}s")[row]) for name in ("key", "dataset", "subject")},
             "fold": fold,
             "seed": seed,
             "label": names[table.labels[row]],
@@ -124,22 +122,24 @@ def log_of(rows: list[dict], path: Path) -> FoldLog:
     if missing:
         raise ValueError(f"{path} is not a log of predictions: it lacks {', '.join(missing)}.")
     names = tuple(name.removeprefix(PROBABILITY) for name in rows[0] if name.startswith(PROBABILITY))
-    _check(rows, names, path)
+    _check_cells(rows, names, path)
     rows = _sorted(rows)
-    text, numbers = ("key", "dataset", "subject", "fold", "selection"), ("seed", "epoch")
-    return FoldLog(
-        class_names=names,
-        **{f"{name}s": np.array([row[name] for row in rows]) for name in text},
-        **{f"{name}s": np.array([int(row[name]) for row in rows]) for name in numbers},
-        **{
-            f"{name}s": np.array([names.index(row[name]) for row in rows]) for name in ("label", "prediction")
-        },
-        probabilities=_shares(rows, names, path),
-    )
+    columns = {f"{name}s": np.array([row[name] for row in rows]) for name in FIXED}
+    for name in ("seeds", "epochs"):
+        columns[name] = columns[name].astype(np.int64)
+    for name in ("labels", "predictions"):
+        columns[name] = np.array([names.index(value) for value in columns[name]])
+    try:
+        shares = np.array([[float(row[PROBABILITY + name]) for name in names] for row in rows])
+    except ValueError as error:
+        raise ValueError(f"{path}: a probability is not a number ({error}).") from error
+    log = FoldLog(class_names=names, **columns, probabilities=shares)
+    _check_shares(log, path)
+    return log
 
 
-def _check(rows: list[dict], names: tuple[str, ...], path: Path) -> None:
-    """Check that no row occurs twice, and that predictions are the largest probabilities."""
+def _check_cells(rows: list[dict], names: tuple[str, ...], path: Path) -> None:
+    """Check that classes are known, that numbers are numbers, and that no row occurs twice."""
     for number, row in enumerate(rows, start=2):
         for column in ("label", "prediction"):
             if row[column] not in names:
@@ -153,23 +153,20 @@ def _check(rows: list[dict], names: tuple[str, ...], path: Path) -> None:
         raise ValueError(
             f"{path} holds a clip more than once for one seed. Merge the folds again: resume the run."
         )
-    shares = _shares(rows, names, path)
-    answered = shares[np.arange(len(rows)), [names.index(row["prediction"]) for row in rows]]
+
+
+def _check_shares(log: FoldLog, path: Path) -> None:
+    """Check that probabilities are shares, and that predictions are the largest of them."""
+    shares = log.probabilities
+    answered = shares[np.arange(len(log)), log.predictions]
     for wrong, words in (
         (~np.isfinite(shares).all(axis=1), "predicted NaN or inf: its training diverged. Retrain it"),
         ((shares < 0).any(axis=1) | (abs(shares.sum(axis=1) - 1) > 1e-3), "has shares that do not sum to 1"),
         (answered < shares.max(axis=1) - 1e-8, "has a prediction that is not its largest probability"),
     ):
         if wrong.any():
-            row = rows[wrong.argmax()]
-            raise ValueError(f"{path}: fold {row['fold']} {words} (clip {row['key']}).")
-
-
-def _shares(rows: list[dict], names: tuple[str, ...], path: Path) -> np.ndarray:
-    try:
-        return np.array([[float(row[PROBABILITY + name]) for name in names] for row in rows])
-    except ValueError as error:
-        raise ValueError(f"{path}: a probability is not a number ({error}).") from error
+            fold, key = log.folds[wrong.argmax()], log.keys[wrong.argmax()]
+            raise ValueError(f"{path}: fold {fold} {words} (clip {key}).")
 
 
 def read_split(path: Path, rows: list[dict] | None = None, seeds: Iterable[int] = ()) -> SPLIT:

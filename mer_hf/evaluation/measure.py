@@ -4,7 +4,7 @@ They are stored in the checkpoint's folder as `evaluation.json`, from where they
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from mer_hf.synthetic.clips import darkness
 
 from .clip_results import ClipResult
 from .clip_sets import SILENT, TestClip
+from .metrics import grouped
 
 EVALUATION_SEED = 2**31 + 23
 FILE = "evaluation.json"
@@ -35,10 +36,11 @@ HARDER = {
 """What makes a clip harder, all with a motion of 2 px."""
 
 Groups = dict[str, list[ClipResult]]
+RIGHT, NOTHING = "right class", "no expression reported"
 MEASURES = {
     "reported": lambda result: result.reported,
-    "right class": lambda result: result.recognised,
-    "no expression reported": lambda result: not result.reported,
+    RIGHT: lambda result: result.recognised,
+    NOTHING: lambda result: not result.reported,
 }
 """Column -> what is counted in it."""
 
@@ -67,62 +69,51 @@ def report(results: list[ClipResult], note: str, without: list[ClipResult] | Non
         without (`list[ClipResult]`, *optional*): The same with action units hidden from the network.
     """
     sizes, silent, harder = (_by_row(results, table) for table in ("size", "silent", "harder"))
-    shares = {float(size): _share(results, "right class") for size, results in sizes.items()}
+    shares = {float(size): _share(group, RIGHT) for size, group in sizes.items()}
     asked = [each for each in results if each.label >= 0 and each.features is not None]
     scores, labels = np.stack([each.scores for each in asked]), np.array([each.label for each in asked])
     summary = {
         "recognised_at_1_px": shares[1.0],
         "smallest_motion_px_at_80_percent": smallest(shares, 0.8),
-        **{
-            f"silent_on_{kind.replace(' ', '_')}": _share(group, "no expression reported")
-            for kind, group in silent.items()
-        },
+        **{f"silent_on_{kind.replace(' ', '_')}": _share(group, NOTHING) for kind, group in silent.items()},
         "calibration_error": round(expected_calibration_error(scores, labels), 4),
     }
     clear = [each for each in results if each.test.row[0] == "size" and each.peak_px >= 1.0]
-    both = "reported", "right class"
+    both = "reported", RIGHT
     size = "largest motion, px"
     tables = [
         ("Smallest motion that is recognised", f"{size} at 60 px between the eyes", sizes, both),
-        ("Clips without an expression", "clip", silent, ["no expression reported"]),
+        ("Clips without an expression", "clip", silent, [NOTHING]),
         ("What makes it harder (motion of 2 px)", "", harder, both),
-        ("By action unit (1 px and more)", "strongest action unit", _by_action_unit(clear), both[1:]),
-        ("By skin tone (1 px and more)", "skin", _by_skin(clear), both[1:]),
+        ("By action unit (1 px and more)", "strongest action unit", _by_action_unit(clear), [RIGHT]),
+        ("By skin tone (1 px and more)", "skin", _by_skin(clear), [RIGHT]),
     ]
-    made = [{**_table(*table), "note": note} for table in tables]
+    made = [_table(*table) for table in tables]
     if without:
-        columns = [size, "right class with estimated action units", "without"]
-        pairs = [(name, group, _by_row(without, "size")[name]) for name, group in sizes.items()]
-        rows = [[name, *(_percent(group, "right class") for group in groups)] for name, *groups in pairs]
-        made.append(
-            {"title": "With and without action units", "columns": columns, "rows": rows, "note": note}
-        )
-    return {"summary": summary, "tables": made}
-
-
-def _group(results: list[ClipResult], name_of: Callable[[ClipResult], str]) -> Groups:
-    """Group results by a name, in the order of the results."""
-    groups: Groups = {}
-    for result in results:
-        groups.setdefault(name_of(result), []).append(result)
-    return groups
+        columns = [size, f"{RIGHT} with estimated action units", "without"]
+        hidden = _by_row(without, "size")
+        rows = [[name, *(_percent(each[name], RIGHT) for each in (sizes, hidden))] for name in sizes]
+        made.append({"title": "With and without action units", "columns": columns, "rows": rows})
+    return {"summary": summary, "tables": [table | {"note": note} for table in made]}
 
 
 def _by_row(results: list[ClipResult], table: str) -> Groups:
     """Return the results of each row of a table."""
-    return _group([each for each in results if each.test.row[0] == table], lambda each: each.test.row[1])
+    return grouped([each for each in results if each.test.row[0] == table], lambda each: each.test.row[1])
 
 
 def _by_action_unit(results: list[ClipResult]) -> Groups:
     """Group results by the strongest action unit."""
-    groups = _group(results, lambda each: max(each.activations, key=lambda unit: max(each.activations[unit])))
+    groups = grouped(
+        results, lambda each: max(each.activations, key=lambda unit: max(each.activations[unit]))
+    )
     return {unit: groups[unit] for unit in sorted(groups, key=lambda unit: int(unit.removeprefix("AU")))}
 
 
 def _by_skin(results: list[ClipResult]) -> Groups:
     """Group results by how dark the skin is; photographs are excluded."""
     drawn = [each for each in results if darkness(each.face) is not None]
-    groups = _group(drawn, lambda each: SKINS[min(int(darkness(each.face) * 3), 2)])
+    groups = grouped(drawn, lambda each: SKINS[min(int(darkness(each.face) * 3), 2)])
     return {skin: groups[skin] for skin in SKINS if skin in groups}
 
 

@@ -5,10 +5,15 @@ and no predicted clip counts 0. Everything is computed from confusion matrices, 
 that a bootstrap of 2,000 draws takes milliseconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
+
+Item = TypeVar("Item")
+DRAWS = 2000
+"""Draws of a bootstrap over subjects."""
 
 
 def confusion(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -51,6 +56,11 @@ def f1_of(confusions: np.ndarray) -> np.ndarray:
     return _ratio(2.0 * hits, confusions.sum(axis=-1) + confusions.sum(axis=-2))
 
 
+def recall_of(confusions: np.ndarray) -> np.ndarray:
+    """Return the recall of every class, TP / (TP + FN): `(..., C, C)` -> `(..., C)`."""
+    return _ratio(np.diagonal(confusions, axis1=-2, axis2=-1), confusions.sum(axis=-1))
+
+
 def uf1_of(confusions: np.ndarray) -> np.ndarray:
     """Return the UF1 of each matrix in a stack: `(..., C, C)` -> `(...)`."""
     return f1_of(confusions).mean(axis=-1)
@@ -58,13 +68,16 @@ def uf1_of(confusions: np.ndarray) -> np.ndarray:
 
 def uar_of(confusions: np.ndarray) -> np.ndarray:
     """Return the UAR of each matrix in a stack: `(..., C, C)` -> `(...)`."""
-    return _ratio(np.diagonal(confusions, axis1=-2, axis2=-1), confusions.sum(axis=-1)).mean(axis=-1)
+    return recall_of(confusions).mean(axis=-1)
 
 
 def accuracy_of(confusions: np.ndarray) -> np.ndarray:
     """Return the accuracy of each matrix in a stack: `(..., C, C)` -> `(...)`."""
     hits = np.diagonal(confusions, axis1=-2, axis2=-1).sum(axis=-1)
     return _ratio(hits, confusions.sum(axis=(-2, -1)))
+
+
+METRICS = {"uf1": uf1_of, "uar": uar_of, "accuracy": accuracy_of}
 
 
 def weighted_f1_of(confusions: np.ndarray) -> np.ndarray:
@@ -94,7 +107,7 @@ def bootstrap_values(
     labels: np.ndarray,
     subjects: np.ndarray,
     num_classes: int,
-    draws: int = 2000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> np.ndarray:
     """Compute a metric for draws of subjects, with all their clips, with replacement.
@@ -128,3 +141,11 @@ def interval_of(values: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval of bootstrap values: their 2.5th and 97.5th percentile."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def grouped(items: Iterable[Item], name_of: Callable[[Item], str]) -> dict[str, list[Item]]:
+    """Group items by a name, in the order of the items."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(name_of(item), []).append(item)
+    return groups

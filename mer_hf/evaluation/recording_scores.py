@@ -2,43 +2,42 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from itertools import combinations
+from collections.abc import Callable, Iterable
+from itertools import combinations, product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
-from mer_hf.inference.pipeline import PHASE_NAMES, REPORTED, MicroExpressionPipeline
+from mer_hf.inference.pipeline import REPORTED
 from mer_hf.labels import ACTION_UNITS
 from mer_hf.utils.files import replacing
 from mer_hf.utils.rendering import render
 
-from .metrics import accuracy_of, bootstrap_values, confusion, f1_of, interval_of
-from .recordings import PHASES, Recordings, ask, with_mean
+from . import metrics
+from .recordings import PHASES, Pipelines, Recordings, ask, with_mean
 
 TEMPLATE = Path(__file__).parent / "templates" / "recordings.txt.j2"
 PUBLISHED = Path(__file__).parent / "recordings.json"
 """What `python -m benchmarks.recordings --publish` measured."""
 
+Progress = Callable[[int, int], None]
 Rows = list[dict[str, Any]]
 
 
 def evaluate_recordings(
-    pipelines: Mapping[str, MicroExpressionPipeline],
-    recordings: Recordings,
-    selective: bool = False,
-    mean: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    pipelines: Pipelines, recordings: Recordings, selective: bool, mean: bool, progress: Progress
 ) -> tuple[Rows, dict[str, Any]]:
     """Ask networks about recordings, and score their answers.
 
     Args:
-        pipelines (`Mapping[str, MicroExpressionPipeline]`): Name -> network of the same classes.
+        pipelines (`Pipelines`): Networks of the same classes.
         recordings ([`Recordings`]): The clips.
-        selective (`bool`, *optional*, defaults to `False`): See [`score`].
-        mean (`bool`, *optional*, defaults to `False`): Whether the mean of the networks is scored too.
-        progress (`Callable[[int, int], None]`, *optional*): Called with the clips done and their total.
+        selective (`bool`): See [`score`].
+        mean (`bool`): Whether the mean of the networks is scored too.
+        progress (`Progress`): Called with the clips done and their total.
 
     Returns:
         `tuple`: The rows of [`ask`], and their [`score`].
@@ -53,8 +52,7 @@ def evaluate_recordings(
             raise ValueError(f"{name} knows {', '.join(own)}, not {', '.join(classes)}. Choose --classes.")
     for done, recording in enumerate(recordings, start=1):
         rows += ask(pipelines, recording)
-        if progress:
-            progress(done, len(recordings))
+        progress(done, len(recordings))
     rows = with_mean(rows) if mean else rows
     return rows, score(rows, classes, selective)
 
@@ -88,7 +86,9 @@ def write_rows(path: Path, rows: Rows) -> None:
         table.to_csv(temporary, index=False)
 
 
-def score(rows: Rows, classes: tuple[str, ...], selective: bool = False, draws: int = 2000) -> dict[str, Any]:
+def score(
+    rows: Rows, classes: tuple[str, ...], selective: bool = False, draws: int = metrics.DRAWS
+) -> dict[str, Any]:
     """Score the rows of `recordings.ask`.
 
     Args:
@@ -102,100 +102,85 @@ def score(rows: Rows, classes: tuple[str, ...], selective: bool = False, draws: 
         `dict`: `clips`, `left_out` (emotion -> clips without a class), and `models`: name -> `classes`
         (phases -> scores), `outcomes`, `phases` and `action_units`. `differences` compares each two networks.
     """
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    by_model = {name: [row for row in rows if row["model"] == name] for name in names}
-    first = by_model[names[0]]
-    classed = {
-        name: {
-            phases: _class_scores(group, classes, phases, selective and phases == "spotted", draws)
-            for phases in PHASES
-            if any(phases in row for row in group)
-        }
-        for name, group in by_model.items()
-    }
+    by_model = metrics.grouped(rows, itemgetter("model"))
+    first = next(iter(by_model.values()))
     return {
         "clips": len(first),
         "classes": list(classes),
         "selective": selective,
         "left_out": dict(Counter(row["emotion"] for row in first if row["label"] is None)),
-        "models": {
-            name: {
-                "classes": classed[name],
-                "outcomes": outcomes(group),
-                "phases": phase_errors(group),
-                "action_units": action_unit_scores(group),
-            }
-            for name, group in by_model.items()
-        },
+        "models": {name: _scores(group, classes, selective, draws) for name, group in by_model.items()},
         "differences": _differences(by_model, classes, selective, draws),
+    }
+
+
+def _scores(rows: Rows, classes: tuple[str, ...], selective: bool, draws: int) -> dict[str, Any]:
+    """Return all scores of one network."""
+    known = [phases for phases in PHASES if any(phases in row for row in rows)]
+    return {
+        "classes": {phases: _class_scores(rows, classes, phases, selective, draws) for phases in known},
+        "outcomes": outcomes(rows),
+        "phases": phase_errors(rows),
+        "action_units": action_unit_scores(rows),
     }
 
 
 def _predictions(rows: Rows, phases: str, selective: bool, refused: int) -> tuple[np.ndarray, ...]:
     """Return predictions, labels and subjects of the clips that have a class and these phases."""
     rows = [row for row in rows if row["label"] is not None and phases in row]
+    refusing = selective and phases == "spotted"
     said = [
-        refused if selective and row["outcome"] not in REPORTED else int(np.argmax(row[phases]))
+        refused if refusing and row["outcome"] not in REPORTED else int(np.argmax(row[phases]))
         for row in rows
     ]
-    return (
-        np.array(said),
-        np.array([row["label"] for row in rows]),
-        np.array([row["subject"] for row in rows]),
-    )
+    labels, subjects = ([row[name] for row in rows] for name in ("label", "subject"))
+    return np.array(said), np.array(labels), np.array(subjects)
 
 
 def _uf1(matrices: np.ndarray) -> np.ndarray:
     """UF1 where the last class is a refusal, which no clip truly is."""
-    return f1_of(matrices)[..., :-1].mean(axis=-1)
+    return metrics.f1_of(matrices)[..., :-1].mean(axis=-1)
 
 
 def _uar(matrices: np.ndarray) -> np.ndarray:
-    hits, clips = np.diagonal(matrices, axis1=-2, axis2=-1), matrices.sum(axis=-1)
-    return (hits / np.maximum(clips, 1))[..., :-1].mean(axis=-1)
+    return metrics.recall_of(matrices)[..., :-1].mean(axis=-1)
 
 
 def _class_scores(
     rows: Rows, classes: tuple[str, ...], phases: str, selective: bool, draws: int
 ) -> dict[str, Any]:
     """Return metrics with intervals over subjects, and the same for each dataset."""
+    count = len(classes) + 1
     clips = _predictions(rows, phases, selective, len(classes))
     if not len(clips[0]):
         return {"clips": 0}
-    matrix = confusion(*clips[:2], len(classes) + 1)
+    matrix = metrics.confusion(*clips[:2], count)
     result: dict[str, Any] = {"clips": len(clips[0]), "subjects": len(np.unique(clips[2]))}
-    for name, metric in (("uf1", _uf1), ("uar", _uar), ("accuracy", accuracy_of)):
+    for name, metric in (("uf1", _uf1), ("uar", _uar), ("accuracy", metrics.accuracy_of)):
         result[name] = float(metric(matrix))
         if result["subjects"] > 1:
-            result[f"{name}_interval"] = interval_of(
-                bootstrap_values(metric, *clips, len(classes) + 1, draws)
-            )
+            values = metrics.bootstrap_values(metric, *clips, count, draws)
+            result[f"{name}_interval"] = metrics.interval_of(values)
     result["confusion"] = matrix[:-1].tolist()  # the last column: refused
-    datasets = sorted({row["dataset"] for row in rows})
-    if len(datasets) > 1:
-        parts = {name: [row for row in rows if row["dataset"] == name] for name in datasets}
+    parts = metrics.grouped(rows, itemgetter("dataset"))
+    if len(parts) > 1:
         result["per_dataset"] = {
-            name: _class_scores(part, classes, phases, selective, draws) for name, part in parts.items()
+            name: _class_scores(parts[name], classes, phases, selective, draws) for name in sorted(parts)
         }
     return result
 
 
 def _differences(by_model: dict[str, Rows], classes: tuple[str, ...], selective: bool, draws: int) -> Rows:
     """Compare each two networks on the same clips: the difference in UF1 with its paired interval."""
-    found = []
-    for one, other in combinations(by_model, 2):
-        for phases in PHASES:
-            pair = [
-                _predictions(by_model[name], phases, selective and phases == "spotted", len(classes))
-                for name in (one, other)
-            ]
-            if len(np.unique(pair[0][2])) < 2:
-                continue
-            values = [bootstrap_values(_uf1, *clips, len(classes) + 1, draws) for clips in pair]
-            exact = [float(_uf1(confusion(*clips[:2], len(classes) + 1))) for clips in pair]
-            interval = interval_of(values[0] - values[1])
-            found.append({"models": [one, other], "phases": phases, "uf1": exact[0] - exact[1],
-                          "interval": interval})  # fmt: skip
+    found, count = [], len(classes) + 1
+    for models, phases in product(combinations(by_model, 2), PHASES):
+        pair = [_predictions(by_model[name], phases, selective, len(classes)) for name in models]
+        if len(np.unique(pair[0][2])) < 2:
+            continue
+        values = [metrics.bootstrap_values(_uf1, *clips, count, draws) for clips in pair]
+        exact = [float(_uf1(metrics.confusion(*clips[:2], count))) for clips in pair]
+        difference = {"uf1": exact[0] - exact[1], "interval": metrics.interval_of(values[0] - values[1])}
+        found.append({"models": list(models), "phases": phases, **difference})
     return found
 
 
@@ -210,14 +195,8 @@ def outcomes(rows: Rows) -> dict[str, Any]:
     if not shown.all():
         result["neutral_left_alone"] = float(1 - reported[~shown].mean())
     if shown.any() and not shown.all():
-        result["area_under_the_curve"] = _area(shown, likely)
+        result["area_under_the_curve"] = float(roc_auc_score(shown, likely))
     return result
-
-
-def _area(truth: np.ndarray, values: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(truth, values))
 
 
 def phase_errors(rows: Rows) -> dict[str, Any]:
@@ -226,13 +205,10 @@ def phase_errors(rows: Rows) -> dict[str, Any]:
     if not pairs:
         return {}
     spotted, coded = (np.array(each) * 1000 for each in zip(*pairs, strict=True))
-    errors = np.abs(spotted - coded).mean(axis=0)
-    middle = coded[:, [0, 2]].mean(axis=1)
-    return {
-        "clips": len(pairs),
-        **{f"{name}_ms": float(error) for name, error in zip(PHASE_NAMES, errors, strict=True)},
-        "midpoint_ms": float(np.abs(middle - coded[:, 1]).mean()),
-    }
+    onset, apex, offset = np.abs(spotted - coded).mean(axis=0).tolist()
+    midpoint = float(np.abs(coded[:, [0, 2]].mean(axis=1) - coded[:, 1]).mean())
+    errors = {"onset_ms": onset, "apex_ms": apex, "offset_ms": offset, "midpoint_ms": midpoint}
+    return {"clips": len(pairs), **errors}
 
 
 def action_unit_scores(rows: Rows, least: int = 4) -> dict[str, dict[str, Any]]:
@@ -255,12 +231,12 @@ def action_unit_scores(rows: Rows, least: int = 4) -> dict[str, dict[str, Any]]:
 
 
 def _unit_scores(truth: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    said = values >= 0.5
+    said, coded = values >= 0.5, int(truth.sum())
     hits = int((said & truth).sum())
-    precision, recall = hits / max(int(said.sum()), 1), hits / int(truth.sum())
+    precision, recall = hits / max(int(said.sum()), 1), hits / coded
     return {
-        "coded": int(truth.sum()),
-        "area_under_the_curve": _area(truth, values),
+        "coded": coded,
+        "area_under_the_curve": float(roc_auc_score(truth, values)),
         "precision": precision,
         "recall": recall,
         "f1": 2 * precision * recall / max(precision + recall, 1e-9),

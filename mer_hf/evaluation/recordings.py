@@ -8,6 +8,7 @@ itself whether there is an expression.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ from mer_hf.face.tracking import FaceGeometry, FaceTrack
 from mer_hf.inference.pipeline import PHASE_NAMES, REPORTED, MicroExpressionPipeline
 from mer_hf.labels import CodedUnit
 
+from .metrics import grouped
+
 PHASES = ("annotated", "spotted", "midpoint")
 """Where the phases come from that a network is asked about."""
+Pipelines = Mapping[str, MicroExpressionPipeline]
+"""Name -> network."""
 MEAN = "mean"
 """Name of the mean of the networks' log-probabilities."""
 
@@ -75,20 +80,14 @@ class Recordings:
 
     def _read(self, folder: Prepared, row: Mapping[str, str]) -> Recording:
         clip, name = folder.clip(row["key"]), class_of(row["emotion"], self.classes)
-        return Recording(
-            row["key"],
-            row["database"],
-            row["subject"],
-            row["emotion"],
-            None if name is None else self.classes.index(name),
-            partial(folder.track, clip),
-            clip["timestamps_s"],
-            {} if clip["apex_source"] == "spotted" else {phase: clip[phase] for phase in PHASE_NAMES},
-            tuple(CodedUnit(**unit) for unit in clip["action_units"]) or None,
-        )
+        label = None if name is None else self.classes.index(name)
+        coded = {} if clip["apex_source"] == "spotted" else {phase: clip[phase] for phase in PHASE_NAMES}
+        units = tuple(CodedUnit(**unit) for unit in clip["action_units"]) or None
+        about = row["key"], row["database"], row["subject"], row["emotion"], label
+        return Recording(*about, partial(folder.track, clip), clip["timestamps_s"], coded, units)
 
 
-def ask(pipelines: Mapping[str, MicroExpressionPipeline], recording: Recording) -> list[dict[str, Any]]:
+def ask(pipelines: Pipelines, recording: Recording) -> list[dict[str, Any]]:
     """Return a row for each network: what it said about a recording, as values that JSON has.
 
     A row holds `key`, `dataset`, `subject`, `emotion`, `label`, `model`; `outcome` and
@@ -96,25 +95,20 @@ def ask(pipelines: Mapping[str, MicroExpressionPipeline], recording: Recording) 
     classes; `spotted` and `coded` (onset, apex and offset in seconds, or None); `units` (action unit ->
     left, right and whole, as estimated) and `coded_units` (names such as `L12`).
     """
+    units = recording.units
+    about = {
+        **{name: getattr(recording, name) for name in ("key", "dataset", "subject", "emotion", "label")},
+        "coded": _seconds(recording, recording.coded) if recording.coded else None,
+        "coded_units": None if units is None else [_name_of(unit) for unit in units if unit.number <= 46],
+    }
     tracks: dict[FaceGeometry, tuple[FaceTrack, Phases]] = {}
     rows = []
     for name, pipe in pipelines.items():
         if pipe.geometry not in tracks:
             track = recording.track(pipe.geometry)
             tracks[pipe.geometry] = track, pipe.spot(track, recording.timestamps_s)
-        track, spotted = tracks[pipe.geometry]
-        rows.append(_head(recording) | {"model": name} | _answers(pipe, recording, track, spotted))
+        rows.append(about | {"model": name} | _answers(pipe, recording, *tracks[pipe.geometry]))
     return rows
-
-
-def _head(recording: Recording) -> dict[str, Any]:
-    """Return what a row says about the recording itself."""
-    units = recording.units
-    return {
-        **{name: getattr(recording, name) for name in ("key", "dataset", "subject", "emotion", "label")},
-        "coded": _seconds(recording, recording.coded) if recording.coded else None,
-        "coded_units": None if units is None else [_name_of(unit) for unit in units if unit.number <= 46],
-    }
 
 
 def _answers(
@@ -124,9 +118,8 @@ def _answers(
     times_s, last = recording.timestamps_s, len(track.frames) - 1
     own = pipe.classify(track, spotted, times_s, explain=False)
     found = {name: getattr(spotted, name) for name in PHASE_NAMES}
-    middle = {"onset": 0, "apex": max(1, last // 2), "offset": last}
-    asked = {"midpoint": pipe.spot(track, times_s, **middle)}
-    asked["spotted"] = asked["midpoint"] if spotted.apex is None else spotted
+    middle = pipe.spot(track, times_s, onset=0, apex=max(1, last // 2), offset=last)
+    asked = {"midpoint": middle, "spotted": middle if spotted.apex is None else spotted}
     if recording.coded:
         asked["annotated"] = pipe.spot(track, times_s, **recording.coded)
     answers = {
@@ -158,10 +151,7 @@ def with_mean(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     It reports an expression where at least half of the networks do.
     """
     rows = list(rows)
-    by_key: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_key.setdefault(row["key"], []).append(row)
-    for group in by_key.values():
+    for group in grouped(rows, itemgetter("key")).values():
         mean = dict(group[0]) | {"model": MEAN}
         for name in PHASES:
             if name in mean:

@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 TEST_SELECTED = "test-selected"
 END_OF_SUMMARY = "<!-- end of the summary -->"
 METRICS = {"UF1": metrics.uf1_of, "UAR": metrics.uar_of, "accuracy": metrics.accuracy_of}
-DRAWS, MOST_SEEDS = 2000, 1000
+MOST_SEEDS = 1000
 TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text())
 PROTOCOLS, RULES, DESCRIPTIONS = TEXTS["protocols"], TEXTS["rules"], TEXTS["baselines"]
 SHOWN = ("model", "data", "given", "clips_sha256", "splits_sha256", "mer_hf", "torch", "device")
@@ -95,15 +95,13 @@ def score(log: FoldLog, intervals: bool = True) -> Scores:
     """Compute the metrics of a log, with or without intervals over subjects."""
     count = len(log.class_names)
     parts = [log.of(log.seeds == seed) for seed in np.unique(log.seeds)]
-    matrices = np.stack([metrics.confusion(part.predictions, part.labels, count) for part in parts])
+    clips = [(part.predictions, part.labels, part.subjects) for part in parts]
+    matrices = np.stack([metrics.confusion(*each[:2], count) for each in clips])
     subjects = len(np.unique(log.subjects))
     by_metric = {}
     if intervals and subjects > 1:
         for name, metric_of in METRICS.items():
-            values = [
-                metrics.bootstrap_values(metric_of, p.predictions, p.labels, p.subjects, count, DRAWS)
-                for p in parts
-            ]
+            values = [metrics.bootstrap_values(metric_of, *each, count) for each in clips]
             by_metric[name] = metrics.interval_of(np.mean(values, axis=0))
     return Scores(
         clips=len(parts[0]),
@@ -193,7 +191,7 @@ def _collect(path: Path) -> dict[str, Any]:
         "descriptions": DESCRIPTIONS,
         "published": _published(setting["model"], len(log.class_names)),
         "end_of_summary": END_OF_SUMMARY,
-        "draws": DRAWS,
+        "draws": metrics.DRAWS,
     }
 
 

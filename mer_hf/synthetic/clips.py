@@ -10,14 +10,16 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from mer_hf.face.landmarks import eye_centres
 from mer_hf.face.tracking import track_face
 from mer_hf.video.clip import Clip
 
+from .expressions import Activations
 from .flow_maps import expose, eye_field
 from .identities import Canvas, draw_identity, melanin_of
-from .muscles import au_basis, vertex_displacement
+from .muscles import Basis, au_basis, vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP
 from .template import carry, face_template, spread_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
@@ -31,12 +33,15 @@ SPEECH = ("AU26", "AU18", "AU20", "AU25")
 """AUs that move the lips when somebody talks, each by itself."""
 SYLLABLES_HZ = 4.0
 
-EXAMPLES: dict[str, dict[str, tuple[float, float]]] = {
+EXAMPLES: dict[str, Activations] = {
     "negative": {"AU4": (1.0, 1.0), "AU7": (0.7, 0.7)},
     "positive": {"AU12": (1.0, 1.0), "AU6": (0.5, 0.5)},
     "surprise": {"AU1": (1.0, 1.0), "AU2": (1.0, 1.0)},
 }
 """A plain expression of each class: AU -> (left, right) strength."""
+
+Face = tuple[np.ndarray, np.ndarray]
+"""A picture `(H, W, 3)` and its landmarks."""
 
 EXAMPLE_KINDS = (*EXAMPLES, "still", "blink")
 
@@ -65,7 +70,7 @@ class Motion:
         exposure (`float`): Largest relative change of brightness within a second or two.
     """
 
-    activations: dict[str, tuple[float, float]] = field(default_factory=dict)
+    activations: Activations = field(default_factory=dict)
     peak_px: float = 2.5
     onset_s: float = 0.70
     apex_s: float = 0.90
@@ -79,7 +84,7 @@ class Motion:
     yaw_deg: float = 0.0
     pitch_deg: float = 0.0
     gaze: float = 0.0
-    basis: dict[str, np.ndarray] | None = None
+    basis: Basis | None = None
     hold_s: float = 0.0
     restless_px: float = 0.0
     posture_px: float = 0.0
@@ -104,7 +109,7 @@ class LabelledClip:
 
 
 @lru_cache(maxsize=4)
-def photograph(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def photograph(name: str, interocular_px: float, height: int, width: int) -> Face:
     """Return a photograph `(H, W, 3)` cut and scaled around its face, and the face's landmarks `(478, 2)`."""
     if name not in PHOTOGRAPHS:
         raise ValueError(f"unknown face {name!r}. Choose one of {', '.join(PHOTOGRAPHS)}, or person-N.")
@@ -127,7 +132,7 @@ def photograph(name: str, interocular_px: float, height: int, width: int) -> tup
 
 
 @lru_cache(maxsize=8)
-def _person(number: int, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _person(number: int, interocular_px: float, height: int, width: int) -> Face:
     """Draw a person of `identities.py`; return the picture and the landmarks."""
     left, top = -width / 2 / interocular_px, -0.42 * height / interocular_px
     canvas = Canvas(interocular_px, left, top, width, height)
@@ -141,7 +146,7 @@ def darkness(name: str) -> float | None:
     return melanin_of(np.random.default_rng([PERSON_SEED, int(number)])) if kind == "person" else None
 
 
-def face_picture(name: str, interocular_px: float, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def face_picture(name: str, interocular_px: float, height: int, width: int) -> Face:
     """Return a face to move `(H, W, 3)` and its landmarks; `name` is one of `PHOTOGRAPHS`, or `person-N`."""
     kind, _, number = name.partition("-")
     if kind == "person" and number.isdecimal():
@@ -168,16 +173,6 @@ def photograph_raster() -> np.ndarray:
     to_raster[:, 2] -= np.array([LEFT, TOP]) / SPAN * SIDE + 0.5
     gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.5)
     return cv2.warpAffine(gray, to_raster, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
-
-
-def dense_displacement(landmarks_xy: np.ndarray, moved_xy: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Spread the motion of the mesh's vertices over a picture, `(H, W, 2)`; it fades around the face."""
-    points = landmarks_xy[:468]
-    left, right = eye_centres(points)
-    step = max(1, int(np.linalg.norm(right - left) / 30))  # a vertex every few pixels needs no finer raster
-    operator = spread_operator(points, np.arange(0, width, step), np.arange(0, height, step))
-    coarse = cv2.GaussianBlur(carry(moved_xy, operator), (0, 0), 1.0)
-    return look_up(coarse, pixel_grid(height, width) / np.float32(step))
 
 
 def _bump(time_s: np.ndarray, start_s: float, top_s: float, end_s: float, hold_s: float = 0.0) -> np.ndarray:
@@ -224,27 +219,23 @@ def render_clip(
     rng = np.random.default_rng(seed)
     face = face_picture(name, interocular_px, height, width)
     time_s = np.arange(max(2, round(duration_s * fps))) / fps
-    strengths = _bump(time_s, motion.onset_s, motion.apex_s, motion.offset_s, motion.hold_s)
-    frames = render_frames(rng, motion, face, strengths, fps)
     seconds = (motion.onset_s, motion.apex_s, motion.offset_s)
+    strengths = _bump(time_s, *seconds, motion.hold_s)
+    frames = render_frames(rng, motion, face, strengths, fps)
     phases = [min(round(t * fps), len(time_s) - 1) if motion.activations else None for t in seconds]
     return LabelledClip(Clip(frames, time_s, source=f"synthetic:{name}"), motion, *phases)
 
 
 def render_frames(
-    rng: np.random.Generator,
-    motion: Motion,
-    face: tuple[np.ndarray, np.ndarray],
-    strengths: np.ndarray,
-    fps: float,
+    rng: Generator, motion: Motion, face: Face, strengths: np.ndarray, fps: float
 ) -> np.ndarray:
-    """Render frames `(T, H, W, 3)` of a face (picture, landmarks); `strengths` replace the phases."""
+    """Render frames `(T, H, W, 3)` of a face; `strengths` replace the phases."""
     picture, landmarks = face
     height, width = picture.shape[:2]
     time_s = np.arange(len(strengths)) / fps
     moving = _moving_parts(rng, motion, time_s, strengths, landmarks, (height, width))
     head = _head_path(rng, time_s, motion, landmarks[:468].mean(axis=0))
-    gains = np.ones(len(head))
+    gains = np.ones(len(time_s))
     if motion.exposure:
         gains += motion.exposure * (_wander(rng, time_s, 0.7) - 0.5)
     frames = np.empty((len(time_s), *picture.shape), np.uint8)
@@ -261,28 +252,31 @@ def _moving_parts(rng, motion, time_s, strengths, landmarks, size_hw) -> list[tu
     interocular_px = float(np.linalg.norm(right - left))
     across = (right - left) / interocular_px
     tilt = np.array([across, (-across[1], across[0])])  # rows: the face's own x and y axes in the picture
+    step = max(1, int(interocular_px / 30))  # a vertex every few pixels needs no finer raster
+    operator = spread_operator(landmarks[:468], *(np.arange(0, side, step) for side in size_hw[::-1]))
+    raster = pixel_grid(*size_hw) / np.float32(step)
     parts = []
 
     def move(strength, moved_px):
-        parts.append((strength, dense_displacement(landmarks, moved_px @ tilt, *size_hw)))
+        coarse = cv2.GaussianBlur(carry(moved_px @ tilt, operator), (0, 0), 1.0)
+        parts.append((strength, look_up(coarse, raster)))
+
+    def skin(activations, peak_px, basis=None):
+        moved = vertex_displacement(activations, basis)
+        return moved * (peak_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max())
 
     if motion.activations:
-        moved = vertex_displacement(motion.activations, motion.basis)
-        moved *= motion.peak_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
-        move(strengths, moved)
+        move(strengths, skin(motion.activations, motion.peak_px, motion.basis))
     if motion.blink_s is not None:
         lids = np.linalg.norm(landmarks[159] - landmarks[145])
-        moved = vertex_displacement({"AU45": (lids, lids)})
-        move(_bump(time_s, motion.blink_s - 0.1, motion.blink_s, motion.blink_s + 0.1), moved)
+        blink = _bump(time_s, motion.blink_s - 0.1, motion.blink_s, motion.blink_s + 0.1)
+        move(blink, vertex_displacement({"AU45": (lids, lids)}))
     if motion.talk_px:
         for name in SPEECH:
-            moved = vertex_displacement({name: (1.0, 1.0)})
-            moved *= motion.talk_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
-            move(_wander(rng, time_s, SYLLABLES_HZ), moved)
+            move(_wander(rng, time_s, SYLLABLES_HZ), skin({name: (1.0, 1.0)}, motion.talk_px))
     if motion.restless_px:
         for name in rng.choice(sorted(au_basis()), 4, replace=False):
-            moved = vertex_displacement({str(name): (1.0, float(rng.uniform(0.3, 1.0)))})
-            moved *= motion.restless_px * interocular_px / 60 / np.linalg.norm(moved, axis=1).max()
+            moved = skin({str(name): (1.0, float(rng.uniform(0.3, 1.0)))}, motion.restless_px)
             move(_wander(rng, time_s, 1.0), moved)
     if motion.gaze:
         move(_wander(rng, time_s, 1.0), eye_field(rng) * motion.gaze * interocular_px * 0.03)

@@ -18,33 +18,61 @@ class Strand(NamedTuple):
 
     Attributes:
         origin (`int`): Vertex where it is fixed.
-        insertion (`int`): Vertex of the skin that it pulls.
+        vertex (`int`): Of the skin that it pulls.
         width_deg (`float`): Half the angle of the sector that moves with it.
         share (`float`): Of the action unit's strength.
     """
 
     origin: int
-    insertion: int
+    vertex: int
     width_deg: float
     share: float = 1.0
+
+    def field(self, points: np.ndarray, vary: np.ndarray) -> np.ndarray:
+        """Return how it moves the vertices, `(468, 2)`."""
+        origin = points[self.origin] + 0.15 * vary[:2]
+        insertion = points[self.vertex] + 0.1 * vary[2:4]
+        axis = insertion - origin
+        length = np.linalg.norm(axis)
+        offset = points - origin
+        distance = np.linalg.norm(offset, axis=1)
+        cosine = offset @ axis / (length * distance + 1e-9)
+        angle = np.arccos(np.clip(cosine, -1, 1)) / np.deg2rad(min(self.width_deg * np.exp(vary[4]), 85))
+        along = distance / length
+        # Beyond this the skin behind the insertion stands still.
+        beyond = 1 + max(0.35, 0.18 / length) * np.exp(vary[5])
+        fall = np.cos(np.pi / 2 * (along - 1) / (beyond - 1))
+        strength = np.where(along < 1, np.sin(np.pi / 2 * along), fall)
+        strength = strength * np.cos(np.pi / 2 * np.minimum(angle, 1))
+        strength = np.where((along < beyond) & (angle < 1), strength, 0)
+        return -self.share * strength[:, None] * offset / (distance[:, None] + 1e-9)
 
 
 class Ring(NamedTuple):
     """A ring muscle on the image-left half, or around the midline.
 
     Attributes:
-        centre (`int`): Vertex that it closes around.
+        vertex (`int`): What it closes around.
         width (`float`): Half its horizontal extent, in interocular distances.
         height (`float`): Half its vertical extent.
         horizontal (`float`): Share of the horizontal motion.
         vertical (`float`): Share of the vertical motion.
     """
 
-    centre: int
+    vertex: int
     width: float
     height: float
     horizontal: float
     vertical: float
+
+    def field(self, points: np.ndarray, vary: np.ndarray) -> np.ndarray:
+        """Return how it moves the vertices, `(468, 2)`."""
+        size = np.array([self.width, self.height]) * np.exp(vary[:2])
+        offset = (points - points[self.vertex] - 0.1 * vary[2:4]) / size
+        distance = np.linalg.norm(offset, axis=1)
+        strength = np.where(distance < 1, np.sin(np.pi * np.minimum(distance, 1)), 0)
+        direction = offset / (distance[:, None] + 1e-9)
+        return -strength[:, None] * direction * (self.horizontal, self.vertical)
 
 
 ACTIONS: dict[str, tuple[Strand | Ring, ...]] = {
@@ -84,37 +112,8 @@ def contraction_field(
         for action in actions:
             vary = np.zeros(6) if rng is None else spread * rng.standard_normal(6)
             vary[4:] += np.log(reach)
-            move, centre = (
-                (_strand, action.insertion) if isinstance(action, Strand) else (_ring, action.centre)
-            )
-            field += move(points, action, vary) * (0.5 if abs(points[centre, 0]) < 1e-3 else 1.0)
+            on_midline = abs(points[action.vertex, 0]) < 1e-3
+            field += action.field(points, vary) * (0.5 if on_midline else 1.0)
         peak = np.linalg.norm(field + field[mirror] * (-1.0, 1.0), axis=1).max()
         if peak > 0:  # a muscle drawn so narrow that no vertex lies in it is drawn again
             return field / peak
-
-
-def _strand(points, action: Strand, vary) -> np.ndarray:
-    origin = points[action.origin] + 0.15 * vary[:2]
-    insertion = points[action.insertion] + 0.1 * vary[2:4]
-    axis = insertion - origin
-    length = np.linalg.norm(axis)
-    offset = points - origin
-    distance = np.linalg.norm(offset, axis=1)
-    cosine = offset @ axis / (length * distance + 1e-9)
-    angle = np.arccos(np.clip(cosine, -1, 1)) / np.deg2rad(min(action.width_deg * np.exp(vary[4]), 85))
-    along = distance / length
-    # Beyond this the skin behind the insertion stands still.
-    beyond = 1 + max(0.35, 0.18 / length) * np.exp(vary[5])
-    strength = np.where(along < 1, np.sin(np.pi / 2 * along), np.cos(np.pi / 2 * (along - 1) / (beyond - 1)))
-    strength = strength * np.cos(np.pi / 2 * np.minimum(angle, 1))
-    strength = np.where((along < beyond) & (angle < 1), strength, 0)
-    return -action.share * strength[:, None] * offset / (distance[:, None] + 1e-9)
-
-
-def _ring(points, action: Ring, vary) -> np.ndarray:
-    size = np.array([action.width, action.height]) * np.exp(vary[:2])
-    offset = (points - points[action.centre] - 0.1 * vary[2:4]) / size
-    distance = np.linalg.norm(offset, axis=1)
-    strength = np.where(distance < 1, np.sin(np.pi * np.minimum(distance, 1)), 0)
-    direction = offset / (distance[:, None] + 1e-9)
-    return -strength[:, None] * direction * (action.horizontal, action.vertical)

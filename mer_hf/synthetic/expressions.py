@@ -40,11 +40,15 @@ ONE_SIDED = {"AU12": 0.25, "AU14": 0.45, "AU10": 0.25, "AU15": 0.15, "AU2": 0.15
 """AU -> share of clips in which only one side moves; 0.05 for all others."""
 
 
+Activations = dict[str, tuple[float, float]]
+"""AU -> strength on the left and on the right of the person."""
+
+
 class Expression(NamedTuple):
-    """An index in `CLASSES`, and AU -> (left, right) strength relative to the expression's amplitude."""
+    """An index in `CLASSES`, and strengths relative to the expression's amplitude."""
 
     label: int
-    activations: dict[str, tuple[float, float]]
+    activations: Activations
 
 
 def draw_expression(rng: np.random.Generator, label: int) -> Expression:

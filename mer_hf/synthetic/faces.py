@@ -5,29 +5,23 @@ written, no face is searched for. Skin that is pushed together gets darker. Ligh
 registration leaves differ from frame to frame.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from mer_hf.face.landmarks import eye_centres
 from mer_hf.face.tracking import FaceError, FaceGeometry, track_face
 from mer_hf.video.clip import Clip, compressed
 
 from .clips import PHOTOGRAPHS, Motion, photograph, render_frames
-from .flow_maps import (
-    STRONG_HEAD,
-    Stream,
-    expose,
-    eye_motion,
-    log_uniform,
-    personal_basis,
-    smooth_noise,
-)  # fmt: skip
-from .identities import Canvas, draw_identity
-from .muscles import vertex_displacement
-from .template import Operator, carry, face_template, spread_operator
+from .expressions import Activations
+from .flow_maps import Stream, expose, eye_motion, head_spread, log_uniform, personal_basis, smooth_noise
+from .identities import Canvas, Identity, draw_identity
+from .muscles import Basis, vertex_displacement
+from .template import carry, face_template, spread_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
 
 FILM_CANVAS = Canvas(84.0, -2.0, -1.75, 336, 336)
@@ -62,8 +56,7 @@ class FaceSettings:
     Attributes:
         class_shares (`tuple`): Of negative, positive, surprise; by default more even than recorded sets are,
             or a network in doubt would call everything negative.
-        photograph (`float`): Share of photographs, bent and tinted, for testing; the rest is drawn.
-        photographs (`tuple[str, ...]`): Those that are used.
+        photograph (`float`): Share of a photograph, bent and tinted, for testing; the rest is drawn.
         muscle (`float`): Spread (log) of the muscles' reach, strength and direction.
         reach (`tuple`): How far a person's muscles reach, relative to `muscles.py`.
         contraction (`float`): Share of people whose skin moves as in `contraction.py`.
@@ -102,7 +95,6 @@ class FaceSettings:
 
     class_shares: tuple[float, float, float] = (0.4, 0.3, 0.3)
     photograph: float = 0.0
-    photographs: tuple[str, ...] = PHOTOGRAPHS[:1]
     muscle: float = 0.3
     reach: tuple[float, float] = (0.6, 1.2)
     contraction: float = 0.5
@@ -135,6 +127,7 @@ class FaceSettings:
     filmed: float = 0.0
 
 
+@dataclass(eq=False)
 class SyntheticFaces(Stream):
     """An unlimited, labelled source of aligned faces in motion; sample i is a pure function of (seed, i).
 
@@ -154,22 +147,18 @@ class SyntheticFaces(Stream):
         ((2, 224, 224, 3), 0, 1)
     """
 
-    def __init__(
-        self,
-        seed: int,
-        size: int,
-        settings: FaceSettings | None = None,
-        start: int = 0,
-        num_frames: int = 2,
-        geometry: dict | None = None,
-    ):
-        super().__init__(seed, size, start)
-        if num_frames < 2:
+    settings: FaceSettings = FaceSettings()
+    start: int = 0
+    num_frames: int = 2
+    geometry: dict | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_frames < 2:
             raise ValueError(
-                f"a sample needs at least 2 frames, onset and apex, got num_frames={num_frames}."
+                f"a sample needs at least 2 frames, onset and apex, got num_frames={self.num_frames}."
             )
-        self.settings, self.num_frames = settings or FaceSettings(), num_frames
-        self.geometry = GEOMETRY | (geometry or {})
+        self.geometry = GEOMETRY | (self.geometry or {})
 
     def __getitem__(self, index: int) -> dict:
         """Draw one clip of a face.
@@ -200,12 +189,12 @@ class SyntheticFaces(Stream):
 
 
 def render_face(
-    rng: np.random.Generator,
-    activations: dict[str, tuple[float, float]],
+    rng: Generator,
+    activations: Activations,
     strengths: np.ndarray,
     settings: FaceSettings,
     geometry: dict,
-    basis: dict[str, np.ndarray] | None = None,
+    basis: Basis | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Render frames `(T, S, S, 3)` of one aligned face, and return them and its 468 landmarks at rest.
 
@@ -221,7 +210,7 @@ def render_face(
     face = _base(rng, settings, tuple(activations))
     to_base = _crop(rng, face.points_xy, settings, geometry)
     peak_px = log_uniform(rng, *settings.peak_px)
-    displacement = _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis)
+    displacement = _displacement(rng, activations, peak_px, face, to_base, settings, unit_px, basis)
     furrows = _furrows(rng, activations, peak_px, face, settings)
     grid = pixel_grid(size, size)
     blur_px, noise = rng.uniform(0, settings.blur_px) * unit_px, log_uniform(rng, *settings.noise)
@@ -258,11 +247,7 @@ def _as_in_a_file(strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def film_face(
-    rng: np.random.Generator,
-    activations: dict[str, tuple[float, float]],
-    strengths: np.ndarray,
-    settings: FaceSettings,
-    geometry: dict,
+    rng: Generator, activations: Activations, strengths: np.ndarray, settings: FaceSettings, geometry: dict
 ) -> tuple[np.ndarray, np.ndarray]:
     """Like `render_face`, but render a clip of a person, search it for the face, and align that."""
     between = 3  # frames of the clip from one that is wanted to the next
@@ -302,38 +287,26 @@ def _furrows(rng, activations, peak_px, face, settings) -> np.ndarray | None:
     return np.float32(amount) * np.minimum(sum(parts), 1.5)
 
 
-@dataclass(frozen=True, eq=False)
-class _Face:
-    """A face at rest: picture `(H, W, 3)`, 468 landmarks, how their motion spreads over it, and furrows."""
-
-    picture: np.ndarray
-    points_xy: np.ndarray
-    spread: Operator
-    furrows: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-@lru_cache(maxsize=4)
-def _photograph(name: str, flipped: bool) -> _Face:
+@lru_cache(maxsize=2)
+def _photograph(flipped: bool) -> Identity:
     """Return a photograph on its own raster; flipped, each landmark keeps its meaning."""
-    picture, landmarks = photograph(name, BASE_INTEROCULAR_PX, BASE_SIDE, BASE_SIDE)
+    picture, landmarks = photograph(PHOTOGRAPHS[0], BASE_INTEROCULAR_PX, BASE_SIDE, BASE_SIDE)
     points = landmarks[:468].astype(np.float64)
     if flipped:
         picture = np.ascontiguousarray(picture[:, ::-1])
         points = np.stack([BASE_SIDE - 1 - points[:, 0], points[:, 1]], axis=1)[face_template()[1]]
-    return _Face(picture, points, spread_operator(points, BASE_AXIS, BASE_AXIS))
+    return Identity(picture, points, {})
 
 
-def _base(rng, settings, names: tuple[str, ...]) -> _Face:
+def _base(rng, settings, names: tuple[str, ...]) -> Identity:
     """Draw a face at rest: a person, or a photograph in a tint of its own."""
     if rng.random() < settings.photograph:
-        name = settings.photographs[rng.integers(len(settings.photographs))]
-        face = _photograph(name, bool(rng.random() < 0.5))
+        face = _photograph(bool(rng.random() < 0.5))
         tint, gamma = np.exp(rng.normal(0, 0.12, 3)), np.exp(rng.normal(0, 0.25))
         table = np.clip(255 * (np.arange(256)[:, None] / 255) ** gamma * tint, 0, 255).astype(np.float32)
         return replace(face, picture=np.dstack([table[:, c][face.picture[..., c]] for c in range(3)]))
     person = draw_identity(rng, BASE_CANVAS, names if settings.furrow else ())
-    spread = spread_operator(person.points_xy, BASE_AXIS, BASE_AXIS)
-    return _Face(_pictured(rng, person.picture, settings), person.points_xy, spread, person.furrows)
+    return replace(person, picture=_pictured(rng, person.picture, settings))
 
 
 def _pictured(rng, picture: np.ndarray, settings) -> np.ndarray:
@@ -375,9 +348,8 @@ def _crop(rng, points_xy, settings, geometry) -> np.ndarray:
     return (grid @ axes.T + (left + right) / 2 + bend).astype(np.float32)
 
 
-def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, basis) -> np.ndarray:
+def _displacement(rng, activations, peak_px, face, to_base, settings, unit_px, basis) -> np.ndarray:
     """Draw the motion of the expression at its apex, and of the eyes, float32 `(S, S, 2)` in crop pixels."""
-    unit_px = geometry["size"] * geometry["interocular_fraction"] / 60
     moved = np.zeros((len(face.points_xy), 2))
     if activations:
         moved = vertex_displacement(activations, basis or personal_basis(rng, activations, settings))
@@ -385,7 +357,8 @@ def _displacement(rng, activations, peak_px, face, to_base, settings, geometry, 
     if settings.head:
         moved += peak_px * _head(rng, settings)
     moved = (moved + eye_motion(rng, settings)) * unit_px
-    field = look_up(cv2.GaussianBlur(carry(moved, face.spread), (0, 0), 1.0), to_base / STEP)
+    spread = spread_operator(face.points_xy, BASE_AXIS, BASE_AXIS)
+    field = look_up(cv2.GaussianBlur(carry(moved, spread), (0, 0), 1.0), to_base / STEP)
     if not settings.stray:
         return field
     stray = cv2.resize(smooth_noise(rng, 4, 2, 28), field.shape[:2], interpolation=cv2.INTER_CUBIC)
@@ -399,8 +372,7 @@ def _head(rng, settings) -> np.ndarray:
     expression's peak at an interocular distance from the middle of the face, the others less.
     """
     x, y, depth = face_template()[0].T
-    spread = STRONG_HEAD if rng.random() < settings.strong_head else settings.head
-    size = spread * abs(rng.standard_normal())
+    size = head_spread(rng, settings) * abs(rng.standard_normal())
     right, down, roll, nearing, yaw, pitch = rng.normal(0, 1, 6) * size * HEAD
     u = right - roll * y + nearing * x - yaw * depth
     v = down + roll * x + nearing * y - pitch * depth

@@ -11,14 +11,15 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from mer_hf.face.flow import flow_map, optical_flow, span_to_uint8
 from mer_hf.face.landmarks import eye_centres
 
 from .contraction import ACTIONS, contraction_field
-from .expressions import Expression, begin_sample
+from .expressions import Activations, Expression, begin_sample
 from .identities import Canvas, draw_identity
-from .muscles import PULLS, Pull, au_basis, side_field, vertex_displacement
+from .muscles import PULLS, Basis, Pull, au_basis, side_field, vertex_displacement
 from .pictures import LEFT, SIDE, SPAN, TOP, draw_face
 from .template import FEATURE_LINES, Operator, carry, face_template, interpolation_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
@@ -131,7 +132,7 @@ def _canvas() -> tuple[Operator, np.ndarray]:
     return (index, weight.astype(np.float32)), layers
 
 
-def smooth_noise(rng: np.random.Generator, grain_px: float, planes: int, size: int = FINE) -> np.ndarray:
+def smooth_noise(rng: Generator, grain_px: float, planes: int, size: int = FINE) -> np.ndarray:
     """Draw noise of unit variance with a given grain, `(size, size, planes)`."""
     noise = rng.standard_normal((size, size, planes)).astype(np.float32)
     if grain_px > 0.3:
@@ -140,32 +141,37 @@ def smooth_noise(rng: np.random.Generator, grain_px: float, planes: int, size: i
     return noise / (noise.std() + 1e-9)
 
 
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: Generator, low: float, high: float) -> float:
     """Draw a number whose logarithm is uniform between those of `low` and `high`."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+@dataclass(eq=False)
 class Stream:
     """An unlimited stream of samples, and a view of `size` of them from `start` on.
 
     Sample i is a pure function of (seed, start + i).
     """
 
-    def __init__(self, seed: int, size: int, start: int = 0):
-        if size < 0 or seed < 0 or start < 0:
-            raise ValueError(f"seed, size and start must not be negative, got {seed}, {size} and {start}.")
-        self.seed, self.size, self.start = seed, size, start
+    seed: int
+    size: int
+
+    def __post_init__(self):
+        if self.size < 0 or self.seed < 0 or self.start < 0:
+            got = f"{self.seed}, {self.size} and {self.start}"
+            raise ValueError(f"seed, size and start must not be negative, got {got}.")
 
     def __len__(self) -> int:
         return self.size
 
-    def begin(self, index: int) -> tuple[np.random.Generator, Expression]:
+    def begin(self, index: int) -> tuple[Generator, Expression]:
         """Return the random generator of a sample of the view, and the expression first drawn from it."""
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of {self.size}")
         return begin_sample(self.seed, self.start + index, self.settings.class_shares)
 
 
+@dataclass(eq=False)
 class SyntheticFlowMaps(Stream):
     """An unlimited, labelled source of flow maps; sample i is a pure function of (seed, i).
 
@@ -183,17 +189,9 @@ class SyntheticFlowMaps(Stream):
         ((28, 28, 3), dtype('uint8'))
     """
 
-    def __init__(
-        self,
-        seed: int,
-        size: int,
-        settings: FlowMapSettings | None = None,
-        start: int = 0,
-        picture: np.ndarray | None = None,
-    ):
-        super().__init__(seed, size, start)
-        self.settings = settings or FlowMapSettings()
-        self.picture = picture
+    settings: FlowMapSettings = FlowMapSettings()
+    start: int = 0
+    picture: np.ndarray | None = None
 
     def __getitem__(self, index: int) -> dict:
         """Draw one flow map.
@@ -209,10 +207,7 @@ class SyntheticFlowMaps(Stream):
 
 
 def draw_flow(
-    rng: np.random.Generator,
-    activations: dict[str, tuple[float, float]],
-    settings: FlowMapSettings,
-    picture: np.ndarray | None = None,
+    rng: Generator, activations: Activations, settings: FlowMapSettings, picture: np.ndarray | None = None
 ) -> np.ndarray:
     """Draw the measured flow `(S, S, 2)` of one face that shows an expression; S and the unit vary."""
     moved = vertex_displacement(activations, personal_basis(rng, activations, settings))
@@ -239,7 +234,7 @@ def _picture(rng, settings) -> np.ndarray:
     return cv2.cvtColor(person.picture, cv2.COLOR_RGB2GRAY)
 
 
-def personal_basis(rng, activations, settings) -> dict[str, np.ndarray]:
+def personal_basis(rng, activations, settings) -> Basis:
     """Draw the muscles of a person: their reach, strength and direction vary."""
     if settings.muscle == 0:
         return au_basis()
@@ -332,10 +327,14 @@ def expose(rng, picture, noise, blur_px=0.0) -> np.ndarray:
     return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
 
 
+def head_spread(rng, settings) -> float:
+    """Draw the spread of the head's motion, which is large in some samples."""
+    return STRONG_HEAD if rng.random() < settings.strong_head else settings.head
+
+
 def _head(rng, face_xy, depth, mask, settings) -> np.ndarray:
     """Draw what the head's own motion leaves: shift, roll, nearing and turns, which move near parts most."""
-    spread = STRONG_HEAD if rng.random() < settings.strong_head else settings.head
-    size = spread * abs(rng.standard_normal())
+    size = head_spread(rng, settings) * abs(rng.standard_normal())
     shift, roll, nearing = rng.normal(0, 1, 2), rng.normal(0, 0.5), rng.normal(0, 0.3)
     yaw, pitch = rng.normal(0, 0.7, 2)
     x, y = face_xy[..., 0], face_xy[..., 1] - 0.5

@@ -132,8 +132,7 @@ class _Person:
         dark_haired = rng.random() < 0.35 + 0.65 * min(1.0, self.melanin * 1.6)
         choice = rng.integers(0, 2) if dark_haired else rng.integers(0, len(HAIR_TONES))
         self.hair = HAIR_TONES[choice] * np.exp(rng.normal(0, 0.15))
-        self.grey = rng.random() < 0.12
-        if self.grey:
+        if rng.random() < 0.12:  # grey
             self.hair = HAIR_TONES[-1] * rng.uniform(0.6, 1.2)
         self.age = float(rng.beta(1.3, 2.0))
         self.woman = bool(rng.random() < 0.5)

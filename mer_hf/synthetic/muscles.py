@@ -11,7 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .expressions import Activations
 from .template import face_template
+
+Basis = dict[str, np.ndarray]
+"""AU -> image-left half of its motion on a mesh, `(468, 2)`."""
 
 
 class Pull(NamedTuple):
@@ -69,15 +73,8 @@ PULLS: dict[str, tuple[Pull, ...]] = {
 """AU -> pulls; the strongest vertex of an AU moves by 1 when its activation is 1."""
 
 
-def _pull_field(pull: Pull, points_xy: np.ndarray) -> np.ndarray:
-    """Return the displacement of the mesh's vertices `(468, 2)` by one pull."""
-    offset = (points_xy - points_xy[pull.vertex]) / (pull.width, pull.height)
-    fade = np.exp(-0.5 * np.square(offset).sum(axis=1))
-    return fade[:, None] * np.array([-pull.lateral, pull.down])  # lateral = towards the image's left
-
-
 @lru_cache(maxsize=1)
-def au_basis() -> dict[str, np.ndarray]:
+def au_basis() -> Basis:
     """Return AU -> image-left half of its motion on the neutral mesh, `(468, 2)`."""
     return {name: side_field(PULLS[name]) for name in PULLS}
 
@@ -92,15 +89,16 @@ def side_field(pulls: tuple[Pull, ...]) -> np.ndarray:
     points = vertices[:, :2]
     field = np.zeros_like(points)
     for pull in pulls:
+        offset = (points - points[pull.vertex]) / (pull.width, pull.height)
+        fade = np.exp(-0.5 * np.square(offset).sum(axis=1))
         on_midline = abs(points[pull.vertex, 0]) < 1e-3
-        field += _pull_field(pull, points) * (0.5 if on_midline else 1.0)
+        # Lateral is towards the left of the picture.
+        field += fade[:, None] * np.array([-pull.lateral, pull.down]) * (0.5 if on_midline else 1.0)
     both = field + field[mirror] * (-1.0, 1.0)
     return field / np.linalg.norm(both, axis=1).max()
 
 
-def vertex_displacement(
-    activations: dict[str, tuple[float, float]], basis: dict[str, np.ndarray] | None = None
-) -> np.ndarray:
+def vertex_displacement(activations: Activations, basis: Basis | None = None) -> np.ndarray:
     """Return the displacement `(468, 2)` of every vertex by several AUs at once.
 
     Amplitudes and displacements are in interocular distances, x to the right of the picture, y downwards;

@@ -13,19 +13,15 @@ CLIPS_EACH = (3, 12)
 
 def settings_of(rng: np.random.Generator, settings: FlowMapSettings) -> FlowMapSettings:
     """Draw what one person and one camera keep from clip to clip: the crop, the noise, the flow method."""
-    eye_row, interocular, squash = (
-        rng.uniform(*pair) for pair in (settings.eye_row, settings.interocular_px, settings.squash)
-    )
+    kept = {}
+    for name, spread in (("eye_row", 0.3), ("interocular_px", 0.3), ("squash", 0.02)):
+        middle = rng.uniform(*getattr(settings, name))
+        kept[name] = (middle - spread, middle + spread)
     noise = log_uniform(rng, *settings.sensor_noise)
-    return replace(
-        settings,
-        eye_row=(eye_row - 0.3, eye_row + 0.3),
-        interocular_px=(interocular - 0.3, interocular + 0.3),
-        squash=(squash - 0.02, squash + 0.02),
-        sensor_noise=(0.8 * noise, 1.25 * noise),
-        picture_px=(int(rng.choice(settings.picture_px)),),
-        tvl1=float(rng.random() < settings.tvl1),
-    )
+    kept["sensor_noise"] = (0.8 * noise, 1.25 * noise)
+    kept["picture_px"] = (int(rng.choice(settings.picture_px)),)
+    kept["tvl1"] = float(rng.random() < settings.tvl1)
+    return replace(settings, **kept)
 
 
 def person_maps(seed: int, person: int) -> SyntheticFlowMaps:
@@ -55,13 +51,11 @@ def draw_people(
     """
     if subjects < 2:
         raise ValueError(f"expected at least two subjects, got {subjects}: no subject could be held out.")
-    columns: dict[str, list] = {"flow": [], "label": [], "subject": [], "dataset": []}
+    samples: list[dict] = []
     for person in range(subjects):
-        for sample in person_maps(seed, person):
-            columns["flow"].append(sample["flow"])
-            columns["label"].append(sample["label"])
-            columns["subject"].append(f"s{person:03d}")
-            columns["dataset"].append("synthetic")
+        known = {"subject": f"s{person:03d}", "dataset": "synthetic"}
+        samples += [sample | known for sample in person_maps(seed, person)]
         if progress:
             progress(person + 1, subjects)
-    return {name: np.array(values) for name, values in columns.items()}
+    columns = ("flow", "label", "subject", "dataset")
+    return {name: np.array([sample[name] for sample in samples]) for name in columns}

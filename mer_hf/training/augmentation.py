@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, one_hot
 
+from .config import TrainingConfig
+
 Inputs = dict[str, torch.Tensor]
 
 
@@ -15,11 +17,18 @@ def generator_of(key: list[int]) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-def vary(inputs: Inputs, largest: float, generator: torch.Generator) -> Inputs:
-    """Vary the light of faces `(B, F, C, S, S)`, or add augmentation noise to flow maps `(B, C, S, S)`."""
-    if inputs["pixel_values"].ndim == 5:
-        return vary_light(inputs, largest, generator)
-    return inputs | {"pixel_values": add_noise(inputs["pixel_values"], largest, generator)}
+def augment(inputs: Inputs, config: TrainingConfig, *generators: torch.Generator) -> Inputs:
+    """Vary faces `(B, F, C, S, S)`, or flow maps `(B, C, S, S)`, as a run asks for it.
+
+    The first generator draws noise or light, the last one how faces are moved.
+    """
+    if inputs["pixel_values"].ndim == 4:
+        noisy = add_noise(inputs["pixel_values"], config.augment_noise, generators[0])
+        return inputs | {"pixel_values": noisy}
+    inputs = vary_light(inputs, config.augment_noise, generators[0])
+    if config.augmentation == "faces":
+        inputs = move_faces(inputs, config.rotation_deg, config.shift_px, generators[-1])
+    return inputs
 
 
 def add_noise(pixel_values: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:

@@ -157,14 +157,12 @@ def available(recorded: Recorded, seed: int) -> dict[str, Baseline]:
 
 def _small_cnn(flow: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> Baseline:
     """Return the small network on flow maps whose channels have mean 0 and deviation 1."""
-    maps = normalized(flow)
-    targets = torch.from_numpy(labels)
+    maps, targets = normalized(flow), torch.from_numpy(labels)
 
     def answer(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        rows = torch.from_numpy(train)
-        model = train_small_cnn(maps[rows], targets[rows], num_classes, seed)
+        model = train_small_cnn(maps[train], targets[train], num_classes, seed)
         with torch.no_grad():
-            return model(maps[torch.from_numpy(test)]).double().softmax(dim=-1).numpy()
+            return model(maps[test]).double().softmax(dim=-1).numpy()
 
     return answer
 

@@ -18,13 +18,13 @@ from mer_hf.utils.settings import check_settings
 from .config import TrainingConfig, TrainingError
 
 
-def _check_fields(flag: str, values: dict[str, Any], known: set[str], owner: str) -> None:
+def _check(flag: str, values: dict[str, Any], made: type, known: set[str]) -> None:
     # Configurations and processors accept any name: a typing mistake would have no effect.
-    unknown = sorted(set(values) - known)
-    if unknown:
+    if unknown := sorted(set(values) - known):
         raise TrainingError(
-            f"{flag} {unknown[0]}: {owner} has no such field. Choose from {', '.join(sorted(known))}."
+            f"{flag} {unknown[0]}: {made.__name__} has no such field. Choose from {', '.join(sorted(known))}."
         )
+    check_settings(made, values, flag)
 
 
 def _architecture(config: TrainingConfig) -> Architecture:
@@ -32,13 +32,11 @@ def _architecture(config: TrainingConfig) -> Architecture:
     if config.model not in ARCHITECTURES:
         raise TrainingError(f"--model {config.model} is unknown. Choose from {', '.join(ARCHITECTURES)}.")
     architecture = ARCHITECTURES[config.model]
-    own = {spec.name for spec in dataclasses.fields(architecture.config_class)}
-    own -= {spec.name for spec in dataclasses.fields(architecture.config_class.__base__)}
-    _check_fields("--config", config.config, own, architecture.config_class.__name__)
-    check_settings(architecture.config_class, config.config, "--config")
-    own = set(inspect.signature(architecture.processor_class).parameters) - {"kwargs"}
-    _check_fields("--processor", config.processor, own, architecture.processor_class.__name__)
-    check_settings(architecture.processor_class, config.processor, "--processor")
+    made = architecture.config_class
+    own, inherited = ({spec.name for spec in dataclasses.fields(each)} for each in (made, made.__base__))
+    _check("--config", config.config, made, own - inherited)
+    made = architecture.processor_class
+    _check("--processor", config.processor, made, set(inspect.signature(made).parameters) - {"kwargs"})
     return architecture
 
 

@@ -21,7 +21,7 @@ from mer_hf.synthetic.record import fingerprint
 from mer_hf.utils.files import replacing
 from mer_hf.utils.untrusted import read_npz
 
-from .augmentation import generator_of, move_faces, vary
+from .augmentation import augment, generator_of
 from .config import MAX_SEED, TrainingConfig, TrainingError
 from .samples import Arrays, Faces, FlowMapSamples
 
@@ -118,10 +118,8 @@ class SyntheticSource:
         for position, inputs, labels in drawn(epoch, first, last):
             generator = generator_of([self.config.seed, epoch, self.rank, position])
             inputs = {name: tensor.float() for name, tensor in inputs.items()}
-            augmented = vary(inputs, self.config.augment_noise, generator)
-            if self.config.augmentation == "faces" and inputs["pixel_values"].ndim == 5:
-                augmented = move_faces(augmented, self.config.rotation_deg, self.config.shift_px, generator)
-            yield augmented | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
+            inputs = augment(inputs, self.config, generator)
+            yield inputs | {"labels": labels}, 1 / self.config.gradient_accumulation_steps
 
     def _fresh(self, epoch: int, first: int, last: int):
         """Yield batches of samples that no other epoch has."""

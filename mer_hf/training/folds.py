@@ -25,7 +25,6 @@ from transformers.utils import logging as transformers_logging
 
 from mer_hf import __version__
 from mer_hf.data import splits
-from mer_hf.data.splits import Fold
 from mer_hf.data.table import ClipTable
 from mer_hf.evaluation.fold_log import read_rows, rows_of, training_name, write_rows
 from mer_hf.evaluation.run_report import END_OF_SUMMARY, TEST_SELECTED, write_report
@@ -48,7 +47,7 @@ PLAN = Path(__file__).with_name("plan.txt.j2")
 WAIT_S = 600
 
 
-def make_folds(table: ClipTable, config: TrainingConfig) -> list[Fold]:
+def make_folds(table: ClipTable, config: TrainingConfig) -> list[splits.Fold]:
     """Return the folds of `--protocol`, checked for leaks, in the order in which they are trained."""
     try:
         if config.protocol == "kfold":
@@ -71,10 +70,9 @@ class ProtocolRun:
         self.config, self.recorded, self.processor = config, recorded, processor
         self.path = Path(config.output_dir)
         self.folds = make_folds(recorded.table, config)
-        self.trainings: dict[str, tuple[Fold, int]] = {
-            training_name(fold.name, seed): (fold, seed)
-            for seed in range(config.seed, config.seed + config.num_seeds)
-            for fold in self.folds
+        seeds = range(config.seed, config.seed + config.num_seeds)
+        self.trainings = {
+            training_name(fold.name, seed): (fold, seed) for seed in seeds for fold in self.folds
         }
         self.queue = WorkQueue(self.path / "queue", list(self.trainings))
 
@@ -87,8 +85,7 @@ class ProtocolRun:
         record = self.path / "train_config.json"
         if rank:
             self._wait()
-            return self._check()
-        if self.config.resume and record.is_file() and self.queue.folder.is_dir():
+        if rank or (self.config.resume and record.is_file() and self.queue.folder.is_dir()):
             return self._check()
         # A run that was killed before its queue was there has not begun anything.
         ours = ("train_config.json", "clips.csv", "splits.json") if self.config.resume else ()
@@ -158,7 +155,7 @@ class ProtocolRun:
         )
         if accelerator.is_main_process:
             if best:
-                best.clear()
+                best.path.unlink(missing_ok=True)  # the scores stay
             if config.drop_fold_weights:
                 (folder / WEIGHTS).unlink(missing_ok=True)
 

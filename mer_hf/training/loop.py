@@ -64,13 +64,12 @@ class Trainer:
         self.best, self.test, self.title = best, test, title
         rank, processes = accelerator.process_index, accelerator.num_processes
         self.started_with = run.started_with() or processes
-        names = recorded.table.class_names if recorded else SyntheticSource.class_names
-        model = build_model(config, names)
         if recorded is None:
             self.source = SyntheticSource(config, processor, rank, processes)
         else:
             rows = np.arange(len(recorded.table)) if rows is None else rows
             self.source = RecordedSource(config, recorded, rows, self.started_with, rank, processes)
+        model = build_model(config, self.source.class_names)
         if not takes_flow_maps(processor):
             convolve_channels_last(model)
         trained = WithActionUnits(model) if config.action_unit_weight else model
@@ -220,8 +219,8 @@ class Trainer:
             inputs = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
             pairs += list(zip(model(**inputs).logits.argmax(-1).tolist(), labels, strict=True))
         predictions, labels = np.array(gather_object(pairs)).T
-        scored = predictions, labels, len(self.source.class_names)
-        scores = {name: getattr(metrics, name)(*scored) for name in ("uf1", "uar", "accuracy")}
+        matrix = metrics.confusion(predictions, labels, len(self.source.class_names))
+        scores = {name: float(metric_of(matrix)) for name, metric_of in metrics.METRICS.items()}
         return {"samples": len(labels), **scores}
 
 

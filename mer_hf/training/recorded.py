@@ -21,7 +21,7 @@ from mer_hf.face.flow import flow_map, optical_flow, span_to_uint8
 from mer_hf.labels import SCHEMES
 from mer_hf.loading import takes_flow_maps
 
-from .augmentation import generator_of, mix_pairs, move_faces, vary
+from .augmentation import augment, generator_of, mix_pairs
 from .config import TrainingConfig, TrainingError
 from .samples import clip_inputs, to_inputs
 
@@ -176,11 +176,8 @@ class RecordedSource:
         index = torch.from_numpy(chosen if len(chosen) else rows[:1])
         inputs = {name: tensor[index].float() for name, tensor in self.data.inputs.items()}
         labels = torch.from_numpy(self.data.table.labels)[index]
-        config = self.config
-        inputs = vary(inputs, config.augment_noise, generator_of(key))
-        if config.augmentation == "faces" and inputs["pixel_values"].ndim == 5:
-            inputs = move_faces(inputs, config.rotation_deg, config.shift_px, generator_of([*key, 2]))
-        if config.mixup:
+        inputs = augment(inputs, self.config, generator_of(key), generator_of([*key, 2]))
+        if self.config.mixup:
             rng = np.random.default_rng([*key, 1])
-            inputs, labels = mix_pairs(inputs, labels, len(self.class_names), config.mixup, rng)
+            inputs, labels = mix_pairs(inputs, labels, len(self.class_names), self.config.mixup, rng)
         return inputs, labels

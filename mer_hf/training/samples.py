@@ -24,8 +24,8 @@ from .second_task import relative_strengths
 Arrays = dict[str, np.ndarray]
 """Column -> the values of several samples."""
 
-FIXED = ("photograph", "photographs")
-"""Settings that no run changes: photographs are for testing."""
+FIXED = ("photograph",)
+"""Settings that no run changes: the photograph is for testing."""
 
 
 def changed(settings, changes: dict[str, Any], fixed: tuple[str, ...] = FIXED):
@@ -118,9 +118,6 @@ class _View:
 
     samples: SyntheticFlowMaps | SyntheticFaces
     columns: Callable[[dict[str, Any]], Arrays]
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
     def __getitem__(self, index: int) -> dict:
         sample = self.samples[index]

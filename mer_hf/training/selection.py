@@ -67,7 +67,3 @@ class BestEpoch:
         model.load_state_dict(load_file(self.path))
         with safe_open(self.path, framework="pt") as file:
             return int(file.metadata()["epoch"])
-
-    def clear(self) -> None:
-        """Remove the weights of a fold that has ended; the scores stay."""
-        self.path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ nothing; the flow between rest and apex is measured as it is on recordings. No r
 
 import argparse
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +51,8 @@ SIZES = (256, 128)
 class Shown:
     """Motion of the mesh `(468, 2)` and what moves it, `(2, 21)` in pixels; sample i depends on (seed, i)."""
 
-    def __init__(self, seed: int, size: int):
-        self.seed, self.size = seed, size
-
-    def __len__(self) -> int:
-        return self.size
+    def __init__(self, seed: int):
+        self.seed = seed
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, index])
@@ -71,9 +69,8 @@ class Shown:
             basis |= personal_basis(rng, {"AU45": (1, 1)}, SETTINGS)
         peak = _largest(moving, basis) if moving else 1.0
         settings = replace(SETTINGS, peak_px=(peak, peak))
-        frames, landmarks_xy = render_face(
-            rng, moving, np.array([0.0, 1.0]), settings, GEOMETRY, basis or None
-        )
+        strengths = np.array([0.0, 1.0])
+        frames, landmarks_xy = render_face(rng, moving, strengths, settings, GEOMETRY, basis or None)
         amounts = np.zeros((2, len(VOCABULARY)), np.float32)
         for name, sides in moving.items():
             amounts[:, VOCABULARY.index(name)] = sides
@@ -113,9 +110,8 @@ def with_other_halves(
     rng: np.random.Generator, moved_xy: np.ndarray, amounts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give some faces the right half of another one: that both sides do the same is not for granted."""
-    other = np.where(
-        rng.random(len(moved_xy)) < HALVES, rng.permutation(len(moved_xy)), np.arange(len(moved_xy))
-    )
+    count = len(moved_xy)
+    other = np.where(rng.random(count) < HALVES, rng.permutation(count), np.arange(count))
     left = expit(face_template()[0][:, 0] / 0.08)[:, None]  # x grows to the right of the picture
     halves = np.stack([amounts[:, 0], amounts[other, 1]], axis=1)
     halves[..., MIDLINE] = halves[..., MIDLINE].mean(axis=1, keepdims=True)
@@ -142,11 +138,10 @@ def train(moved_xy: np.ndarray, amounts: np.ndarray, epochs: int, batch_size: in
     """Train the network on motion `(N, 468, 2)` and what moves it, `(N, 2, 21)` in pixels."""
     rng, mirror = np.random.default_rng(0), face_template()[1]
     torch.manual_seed(0)
-    sizes = (features_of(moved_xy[:1]).shape[-1], *SIZES)
-    hidden = [(nn.Linear(a, b), nn.ReLU(), nn.Dropout(0.1)) for a, b in zip(sizes, SIZES, strict=False)]
-    network = nn.Sequential(
-        *(layer for layers in hidden for layer in layers), nn.Linear(SIZES[-1], 2 * len(VOCABULARY) + 1)
-    )
+    sizes = (features_of(moved_xy[:1]).shape[-1], *SIZES, 2 * len(VOCABULARY) + 1)
+    layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
+    hidden = (each for layer in layers[:-1] for each in (layer, nn.ReLU(), nn.Dropout(0.1)))
+    network = nn.Sequential(*hidden, layers[-1])
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
     steps = len(moved_xy) // batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps * epochs, pct_start=0.1)
@@ -186,9 +181,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # small products: a second thread only waits, and sums would change with it
-    drawn = draw(Shown(77, arguments.samples), range(arguments.samples), 50, arguments.workers)
-    total = arguments.samples // 50
-    batches = list(tqdm(drawn, "drawing faces", total=total, unit="batch"))
+    drawn = draw(Shown(77), range(arguments.samples), 50, arguments.workers)
+    batches = list(tqdm(drawn, "drawing faces", total=arguments.samples // 50, unit="batch"))
     moved_xy, amounts = (np.concatenate([batch[name] for batch in batches]) for name in ("moved", "amounts"))
     save(train(moved_xy, amounts, arguments.epochs), arguments.out)
 
