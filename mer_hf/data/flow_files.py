@@ -56,15 +56,10 @@ class FlowMaps:
             names = SCHEMES["composite3"]
             class_names = names if highest < len(names) else tuple(f"class{i}" for i in range(highest + 1))
         subjects = [f"{data}/{subject}" for data, subject in zip(self.dataset, self.subject, strict=True)]
-        return ClipTable(
-            keys=np.array([f"{subject}/{i:06d}" for i, subject in enumerate(subjects)]),
-            datasets=self.dataset.astype(str),
-            subjects=np.array(subjects),
-            labels=self.label,
-            class_names=tuple(class_names),
-            videos=np.full(len(self), ""),
-            intervals=np.full((len(self), 2), -1, dtype=np.int64),
-        )
+        keys = np.array([f"{subject}/{i:06d}" for i, subject in enumerate(subjects)])
+        unknown = {"videos": np.full(len(self), ""), "intervals": np.full((len(self), 2), -1, dtype=np.int64)}
+        people = self.dataset.astype(str), np.array(subjects)
+        return ClipTable(keys, *people, self.label, tuple(class_names), **unknown)
 
 
 def read_flow_maps(path: str | os.PathLike) -> FlowMaps:

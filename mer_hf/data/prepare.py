@@ -70,9 +70,8 @@ def features():
 
 def _file_of(annotation: Annotation) -> str:
     """Return a clip's file name: a readable part, and a hash that makes it unique."""
-    return (
-        f"{file_name(annotation.key)[:80]}-{hashlib.sha256(annotation.key.encode()).hexdigest()[:8]}.parquet"
-    )
+    mark = hashlib.sha256(annotation.key.encode()).hexdigest()[:8]
+    return f"{file_name(annotation.key)[:80]}-{mark}.parquet"
 
 
 def fingerprint(annotation: Annotation) -> str:

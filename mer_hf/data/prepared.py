@@ -13,6 +13,7 @@ from mer_hf.utils.settings import GEOMETRY
 from mer_hf.utils.untrusted import check_kinds, in_one_line, read_json
 from mer_hf.video.clip import read_picture
 
+from .annotations import PHASES
 from .prepare import features
 from .table import ClipTable
 
@@ -22,8 +23,8 @@ Scheme = str | tuple[str, ...]
 COLUMNS = {"keys": "key", "datasets": "database", "subjects": "subject", "videos": "video",
            "intervals": "interval"}  # fmt: skip
 """Field of a table of clips -> column of the stored rows."""
-READ = (*COLUMNS.values(), "emotion", "frames", "onset", "apex", "offset", "apex_source", "action_units",
-        "landmarks_xy", "timestamps_s")  # fmt: skip
+READ = (*COLUMNS.values(), "emotion", "frames", *PHASES, "apex_source", "action_units", "landmarks_xy",
+        "timestamps_s")  # fmt: skip
 """Columns that are read."""
 
 
@@ -143,15 +144,12 @@ class Prepared:
             frames = np.stack([np.asarray(picture) for picture in pictures])
             landmarks_xy = np.asarray(row["landmarks_xy"], dtype=np.float32)
             count, side = len(frames), self._geometry.size
-            places = [row[name] for name in ("onset", "apex", "offset")]
+            places = [row[name] for name in PHASES]
             fits = len(landmarks_xy) == len(row["timestamps_s"]) == count
             fits = fits and frames.shape[1:3] == (side, side)
             if not (fits and np.isfinite(landmarks_xy).all() and 0 <= min(places) <= max(places) < count):
                 raise ValueError(f"{count} frames do not fit its size, landmarks, times or phases")
         frames, landmarks_xy = recrop(frames, landmarks_xy, self._geometry, geometry or self._geometry)
-        return {
-            "frames": frames,
-            "landmarks_xy": landmarks_xy,
-            "timestamps_s": np.asarray(row["timestamps_s"], dtype=np.float64),
-            **{name: row[name] for name in ("onset", "apex", "offset", "apex_source", "action_units")},
-        }
+        times_s = np.asarray(row["timestamps_s"], dtype=np.float64)
+        known = {name: row[name] for name in (*PHASES, "apex_source", "action_units")}
+        return {"frames": frames, "landmarks_xy": landmarks_xy, "timestamps_s": times_s, **known}

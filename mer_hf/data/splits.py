@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
 from .table import ClipTable
 
@@ -35,10 +35,8 @@ def file_name(text: str) -> str:
 
 def _leave_one_out(table: ClipTable, groups: np.ndarray) -> list[Fold]:
     """Return one fold per group, in the order of their names."""
-    folds = [
-        Fold(file_name(name), np.flatnonzero(groups != name), np.flatnonzero(groups == name))
-        for name in np.unique(groups)
-    ]
+    sides = LeaveOneGroupOut().split(groups, groups=groups)
+    folds = [Fold(file_name(name), *each) for name, each in zip(np.unique(groups), sides, strict=True)]
     return checked(table, folds)
 
 

@@ -1,11 +1,11 @@
 """The table of clips from which splits, logs and reports are made: one row per clip, without pictures."""
 
-import csv
 import hashlib
-import io
 from dataclasses import dataclass, fields
 
 import numpy as np
+
+from mer_hf.interchange.rows import csv_text
 
 COLUMNS = ("key", "dataset", "subject", "label", "video", "onset", "offset")
 
@@ -65,11 +65,7 @@ class ClipTable:
     def to_csv(self) -> str:
         """Return the table as CSV text, with labels as class names."""
         columns = (self.keys, self.datasets, self.subjects, self.label_names, self.videos, *self.intervals.T)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
-        return text.getvalue()
+        return csv_text([COLUMNS, *zip(*(column.tolist() for column in columns), strict=True)])
 
 
 def task_digest(keys: np.ndarray, subjects: np.ndarray, label_names: np.ndarray) -> str:

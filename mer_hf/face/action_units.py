@@ -51,13 +51,13 @@ class ActionUnit:
         name (`str`): FACS code.
         around (`tuple[int, ...]`): Vertices of the face mesh, most of which have to lie in the picture.
         midline (`bool`): Both sides move as one: left and right are equal.
-        hidden (`str`): Why motion in a picture does not show the AU.
+        hidden (`bool`): Motion in a picture does not show the AU.
     """
 
     name: str
     around: tuple[int, ...]
     midline: bool = False
-    hidden: str = ""
+    hidden: bool = False
 
 
 _BROWS, _LIDS = (70, 105, 107, 336, 334, 300), (33, 145, 159, 263, 374, 386)
@@ -75,22 +75,21 @@ TABLE: tuple[ActionUnit, ...] = (
     ActionUnit("AU12", _MOUTH),
     ActionUnit("AU14", _MOUTH),
     ActionUnit("AU15", _MOUTH),
-    ActionUnit(
-        "AU16", _CHIN, True, "the lower lip goes down as in AU25 and AU26; only its shape sets it apart"
-    ),
-    ActionUnit("AU17", _CHIN, True),
-    ActionUnit(
-        "AU18", _MOUTH, True, "lips narrow as in AU23; forward and rolled in look the same in the picture"
-    ),
+    # The lower lip goes down as in AU25 and AU26; only its shape sets it apart.
+    ActionUnit("AU16", _CHIN, midline=True, hidden=True),
+    ActionUnit("AU17", _CHIN, midline=True),
+    # Lips narrow as in AU23; forward and rolled in look the same in the picture.
+    ActionUnit("AU18", _MOUTH, midline=True, hidden=True),
     ActionUnit("AU20", _MOUTH),
-    ActionUnit(
-        "AU23", _MOUTH, True, "lips narrow as in AU18; what sets it apart is their red, which vanishes"
-    ),
-    ActionUnit("AU24", _MOUTH, True, "lips and chin move as in AU17 and AU28; what sets it apart is the red"),
-    ActionUnit("AU25", _CHIN, True),
-    ActionUnit("AU26", _CHIN, True),
-    ActionUnit("AU28", _MOUTH, True, "the lips vanish into the mouth: skin that is gone has no motion"),
-    ActionUnit("AU45", _LIDS, True),
+    # Lips narrow as in AU18; what sets it apart is their red, which vanishes.
+    ActionUnit("AU23", _MOUTH, midline=True, hidden=True),
+    # Lips and chin move as in AU17 and AU28; what sets it apart is the red.
+    ActionUnit("AU24", _MOUTH, midline=True, hidden=True),
+    ActionUnit("AU25", _CHIN, midline=True),
+    ActionUnit("AU26", _CHIN, midline=True),
+    # The lips vanish into the mouth: skin that is gone has no motion.
+    ActionUnit("AU28", _MOUTH, midline=True, hidden=True),
+    ActionUnit("AU45", _LIDS, midline=True),
 )
 
 
@@ -192,9 +191,7 @@ def _weights() -> dict[str, np.ndarray]:
     from safetensors.numpy import load
 
     arrays = load((resources.files(__package__) / WEIGHTS).read_bytes())
-    return {
-        name: each.astype(np.float32) if each.dtype == np.float16 else each for name, each in arrays.items()
-    }
+    return {name: each if name == "mirror" else each.astype(np.float32) for name, each in arrays.items()}
 
 
 def likelihoods(moved_xy: np.ndarray) -> np.ndarray:

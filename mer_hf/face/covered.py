@@ -42,6 +42,9 @@ _SKIN_BESIDE = [212, 432, 18]
 _AROUND_AN_EYE = {"left", "right", "and", "eye", "brow"}
 _MOST_WARNINGS = 5
 
+Spans = tuple[tuple[str, int, int], ...]
+"""What is covered, with its first and last frame."""
+
 
 @dataclass(frozen=True, eq=False)
 class Covered:
@@ -66,11 +69,11 @@ class Covered:
             result[:, region] = over_time(values, seen, len(moved_xy)) if len(seen) else 0.0
         return result
 
-    def spans(self, names: list[str], at: np.ndarray) -> tuple[tuple[str, int, int], ...]:
+    def spans(self, names: list[str], at: np.ndarray) -> Spans:
         """Return what was covered, in words, with its first and last frame."""
         spans = [(a, b, "whole face") for a, b in runs(self.whole)]
-        for a, b in runs(self.regions.any(1)):
-            spans.append((a, b, _in_words(names, self.regions[a:b].any(0))))
+        parts = runs(self.regions.any(1))
+        spans += [(a, b, _in_words(names, self.regions[a:b].any(0))) for a, b in parts]
         return tuple((what, int(at[a]), int(at[b - 1])) for a, b, what in sorted(spans))
 
 
@@ -86,9 +89,7 @@ def _in_words(names: list[str], marked: np.ndarray) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def without_blinks(
-    spans: tuple[tuple[str, int, int], ...], blinks: tuple[tuple[int, int], ...], margin: int
-) -> tuple[tuple[str, int, int], ...]:
+def without_blinks(spans: Spans, blinks: tuple[tuple[int, int], ...], margin: int) -> Spans:
     """Leave out what is covered while the eyes close: the lids are in front of the eyes, and nothing else."""
     return tuple(
         (what, first, last)
@@ -98,7 +99,7 @@ def without_blinks(
     )
 
 
-def covered_warnings(spans: tuple[tuple[str, int, int], ...]) -> list[str]:
+def covered_warnings(spans: Spans) -> list[str]:
     """Tell the reader of a result where motion was not looked at."""
     notes = []
     for what, first, last in spans[:_MOST_WARNINGS]:
@@ -207,11 +208,8 @@ class _Watch:
             self.flash[k] = bool(whole)
             if len(whole) > self.cut and self.steady[k]:
                 if not self.alike(k, cv2.convertScaleAbs(self.face)):
-                    self.picture[whole], self.regions[whole], self.flash[whole] = (
-                        self.number + 1,
-                        False,
-                        False,
-                    )
+                    self.picture[whole] = self.number + 1
+                    self.regions[whole] = self.flash[whole] = False
                 self.begin(k)
                 seen, whole = nothing, []
             elif not whole and self.steady[k]:

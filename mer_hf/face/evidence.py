@@ -82,9 +82,8 @@ def facial_motion(phases: Phases, times_s: np.ndarray | None, interocular_px: fl
     }
     left = brief * size * np.prod(list(shares.values()), axis=0)
     most = int(size.argmax())
-    return Evidence(
-        float(left.max()), float(size[most]), {name: float(s[most]) for name, s in shares.items()}
-    )
+    kept = {name: float(share[most]) for name, share in shares.items()}
+    return Evidence(float(left.max()), float(size[most]), kept)
 
 
 def _around(

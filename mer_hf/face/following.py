@@ -19,23 +19,10 @@ from scipy.optimize import linear_sum_assignment
 
 from mer_hf.video.container import Frame
 
+from . import tracking
 from .parts import FaceClip, FramePart
 from .registration import apply, invert
-from .tracking import (
-    BUNDLE,
-    MESH_RATE_HZ,
-    FaceError,
-    detect,
-    detect_in_tiles,
-    distinct,
-    find_faces,
-    mesh_agrees,
-    mesh_near,
-    mesh_window,
-    overlap,
-    started,
-    turned_back,
-)
+from .tracking import FaceError
 
 _LOOK_S, _LOST_S = 0.25, 1.0
 """Time between two looks at a face, and after it was lost between two searches for one."""
@@ -99,14 +86,10 @@ class _Run:
 
     def clip(self, frames: tuple[FramePart, ...], times_s: np.ndarray, names: tuple, source: str) -> FaceClip:
         """Make a clip of kept frames."""
-        if self.box is None:
-            return FaceClip(frames, times_s, names, source, face=self.number)
-        boxes = np.stack([part.face for part in frames])
-        box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
-        back = turned_back(self.turn, self.shape)
-        return FaceClip(
-            frames, times_s, names, source, box, self.block, self.turn, back, self.faces, self.number
-        )
+        box = None if self.box is None else tracking.joined_box(np.stack([part.face for part in frames]))
+        back = tracking.turned_back(self.turn, self.shape)
+        kept = (box, self.block, self.turn, back, self.faces, self.number)
+        return FaceClip(frames, times_s, names, source, (), *kept)
 
     def fits(self, box: np.ndarray) -> bool:
         """Tell whether a face is still about as large as at first, or was not made smaller anyway."""
@@ -131,7 +114,7 @@ def follow_face(
     """
     _return_large_blocks()
     run, box, seen_s, next_s = None, None, -math.inf, -math.inf
-    with started("FaceDetector", "face_detector.tflite") as detector:
+    with tracking.started("FaceDetector", "face_detector.tflite") as detector:
         for place, frame in enumerate(frames):
             now_s = place / 30 if math.isnan(frame.time_s) else frame.time_s
             if now_s >= next_s:
@@ -166,7 +149,7 @@ def follow_faces(
     """
     _return_large_blocks()
     nothing, shot = None, None
-    with started("FaceDetector", "face_detector.tflite") as detector:
+    with tracking.started("FaceDetector", "face_detector.tflite") as detector:
         crowd = _Crowd(detector, most_bytes)
         for place, frame in enumerate(frames):
             before, shot = shot, _tiny(frame.image)
@@ -210,11 +193,11 @@ class _Crowd:
             return
         self.next_look_s = now_s + _LOOK_S
         small, factor = _small(frame)
-        seen, searched = detect(self.detector, small), now_s < self.next_search_s
+        seen, searched = tracking.detect(self.detector, small), now_s < self.next_search_s
         if not searched:
             self.next_search_s = now_s + _LOST_S
-            seen = np.concatenate([seen, detect_in_tiles(self.detector, small)])
-        rest = self._move(frame, distinct(seen)[:, :4] * factor, now_s)
+            seen = np.concatenate([seen, tracking.detect_in_tiles(self.detector, small)])
+        rest = self._move(frame, tracking.distinct(seen)[:, :4] * factor, now_s)
         if not searched and len(self.faces) < MOST_FACES:
             self._add(small, factor, rest, frame.shape, now_s)
 
@@ -249,15 +232,15 @@ class _Crowd:
         self, small: np.ndarray, factor: int, rest: np.ndarray, shape: tuple[int, ...], now_s: float
     ) -> None:
         """Add the faces that are new, from the left, or back again."""
-        turn, places = 0, [box for box in rest if mesh_agrees(small[None], {0: box / factor})]
+        turn, places = 0, [box for box in rest if tracking.mesh_agrees(small[None], {0: box / factor})]
         if not places and not self.faces:  # it may be upside down, or lie on its side
             try:
-                turn, _, places, _ = find_faces(small[None], None)
+                turn, _, places, _ = tracking.find_faces(small[None], None)
                 places = list(places * factor)
             except FaceError:
                 return
         places = np.array(sorted(places, key=lambda box: box[0] + box[2])).reshape(-1, 4)
-        corners = apply(invert(turned_back(turn, (1, *shape))), places.reshape(-1, 2, 2))
+        corners = apply(invert(tracking.turned_back(turn, (1, *shape))), places.reshape(-1, 2, 2))
         boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
         back = {j: i for i, j in _pairs([face.box for face in self.lost], boxes).items()}
         added = []
@@ -276,10 +259,8 @@ def _pairs(boxes: list[np.ndarray], seen: np.ndarray) -> dict[int, int]:
     if not boxes or not len(seen):
         return {}
     one, other = np.array(boxes)[:, None], seen[None]
-    sides = np.minimum(one[..., 2:4], other[..., 2:4]) - np.maximum(one[..., :2], other[..., :2])
-    common = np.prod(np.clip(sides, 0, None), axis=-1)
-    areas = [np.prod(each[..., 2:4] - each[..., :2], axis=-1) for each in (one, other)]
-    shares = common / (sum(areas) - common)
+    common = tracking.common_area(one, other)
+    shares = common / (tracking.area(one) + tracking.area(other) - common)
     pairs = zip(*linear_sum_assignment(-shares), strict=True)
     return {int(i): int(j) for i, j in pairs if shares[i, j] > _SAME}
 
@@ -300,13 +281,14 @@ def _is_cut(before: np.ndarray, now: np.ndarray) -> bool:
 def with_mesh(frames: Iterator[Frame]) -> Iterator[Frame]:
     """Yield the frames of `follow_face`; measure the face mesh in as many of them as tracking asks for."""
     next_s = -math.inf
-    with contextlib.closing(frames), started("FaceLandmarker", BUNDLE, num_faces=2) as mesh:
+    with contextlib.closing(frames), tracking.started("FaceLandmarker", tracking.BUNDLE, num_faces=2) as mesh:
         for frame in frames:
             box = frame.image.face
             if box is not None and frame.time_s >= next_s:
-                next_s = frame.time_s + 1 / MESH_RATE_HZ - 0.01  # of frames that come a little early too
-                window = mesh_window(box, 3.0, frame.image.shape)
-                mesh_xy = mesh_near(mesh, frame.image, window, (box[:2] + box[2:]) / 2)
+                # 0.01: of frames that come a little early, too.
+                next_s = frame.time_s + 1 / tracking.MESH_RATE_HZ - 0.01
+                window = tracking.mesh_window(box, 3.0, frame.image.shape)
+                mesh_xy = tracking.mesh_near(mesh, frame.image, window, (box[:2] + box[2:]) / 2)
                 frame = frame._replace(image=replace(frame.image, mesh_xy=mesh_xy))
             yield frame
 
@@ -321,8 +303,8 @@ def _seen_again(detector: Callable, frame: np.ndarray, box: np.ndarray) -> np.nd
     """Return where the face is now that was in a box, in pixels of a frame in which it is upright."""
     low = np.clip(2 * box[:2] - box[2:], 0, None).astype(int)
     high = np.ceil(2 * box[2:] - box[:2]).astype(int)
-    seen = detect(detector, frame[low[1] : high[1], low[0] : high[0]])[:, :4] + np.tile(low, 2)
-    shares = overlap(box, seen)
+    seen = tracking.detect(detector, frame[low[1] : high[1], low[0] : high[0]])[:, :4] + np.tile(low, 2)
+    shares = tracking.overlap(box, seen)
     return seen[shares.argmax()] if shares.max(initial=0) > 0.2 else None
 
 
@@ -331,8 +313,9 @@ def _search(frame: np.ndarray, face: int | None, near: np.ndarray | None, refuse
     small, factor = _small(frame)
     try:
         if near is not None:
-            face = int(overlap(near / factor, find_faces(small[None], None)[2]).argmax()) + 1
-        turn, box, faces, number = find_faces(small[None], face)
+            faces = tracking.find_faces(small[None], None)[2]
+            face = int(tracking.overlap(near / factor, faces).argmax()) + 1
+        turn, box, faces, number = tracking.find_faces(small[None], face)
     except FaceError as error:
         if error.kind == "number" and refuse:
             raise

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mer_hf.video.clip import Clip
+
 from .registration import compose
 
 
@@ -43,14 +45,13 @@ class FramePart:
 
 
 @dataclass(frozen=True, eq=False)
-class FaceClip:
+class FaceClip(Clip):
     """A clip of which only the surroundings of one face are kept.
 
+    Its `frames` are a `tuple[FramePart, ...]`, the face upright in them, `block` pixels of the video in each
+    pixel.
+
     Args:
-        frames (`tuple[FramePart, ...]`): The face upright in them, `block` pixels of the video in each pixel.
-        timestamps_s (`np.ndarray` of shape `(T,)`): As in `Clip`.
-        frame_names (`tuple[str, ...]`): As in `Clip`.
-        source (`str`): As in `Clip`.
         box (`np.ndarray` of shape `(4,)`, *optional*): Where the face lies in `frames`; None without a face.
         block (`int`): Pixels of the video along the side of a pixel.
         quarters (`int`): Quarter turns that put the face upright.
@@ -60,10 +61,6 @@ class FaceClip:
         face (`int`): The number of this face, from 1.
     """
 
-    frames: tuple[FramePart, ...]
-    timestamps_s: np.ndarray
-    frame_names: tuple[str, ...]
-    source: str
     box: np.ndarray | None = None
     block: int = 1
     quarters: int = 0
@@ -71,8 +68,8 @@ class FaceClip:
     faces: np.ndarray | None = None
     face: int = 1
 
-    def __len__(self) -> int:
-        return len(self.frames)
+    def __post_init__(self) -> None:
+        """Leave the frames as they are: they are no array."""
 
     @property
     def to_video(self) -> np.ndarray:

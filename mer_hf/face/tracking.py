@@ -82,11 +82,8 @@ class FaceGeometry:
     interocular_fraction: float = 0.45
 
     def __post_init__(self):
-        if (
-            not 16 <= self.size <= 448
-            or not 0 < self.eye_row < 1
-            or not 0.05 <= self.interocular_fraction < 1
-        ):
+        inside = 16 <= self.size <= 448 and 0 < self.eye_row < 1 and 0.05 <= self.interocular_fraction < 1
+        if not inside:
             raise ValueError(
                 "expected size 16 to 448, eye_row in (0, 1) and interocular_fraction in [0.05, 1), got "
                 f"{self.size}, {self.eye_row} and {self.interocular_fraction}."
@@ -150,9 +147,7 @@ def recrop(
     return np.stack(moved), (scale * landmarks_xy + shift).astype(np.float32)
 
 
-def track_face(
-    clip: Clip | FaceClip, geometry: FaceGeometry | None = None, face: int | None = None
-) -> FaceTrack:
+def track_face(clip: Clip, geometry: FaceGeometry | None = None, face: int | None = None) -> FaceTrack:
     """Find a face of a clip and align it in every frame.
 
     The face mesh runs about 12 times a second at most (32 times in a clip without times): it places the crop
@@ -162,8 +157,7 @@ def track_face(
     one no longer matches. A face that is upside down or lies on its side is turned first.
 
     Args:
-        clip (`Clip` or `FaceClip`): Frames `(T, H, W, 3)` with their times; of a `FaceClip` its face is
-            taken.
+        clip (`Clip`): Frames `(T, H, W, 3)` with their times; of a `FaceClip` its face is taken.
         geometry (`FaceGeometry`, *optional*): Defaults to `FaceGeometry()`.
         face (`int`, *optional*): Which face, counted from the left of the picture, from 1. By default the
             largest.
@@ -184,7 +178,7 @@ def track_face(
         quarters, box, boxes, number = find_faces(clip.frames, face)
         upright, block_px = np.rot90(clip.frames, quarters, (1, 2)), 1
         to_original = turned_back(quarters, clip.frames.shape)
-    notes = [*getattr(clip, "warnings", ()), *_face_notes(quarters, len(boxes), number, face)]
+    notes = [*clip.warnings, *_face_notes(quarters, len(boxes), number, face)]
     known = {t: part.mesh_xy for t, part in enumerate(upright) if getattr(part, "mesh_xy", None) is not None}
     sampled = np.array(list(known)) if known else _mesh_frames(clip)
     mesh_xy = np.stack(list(known.values())) if known else _mesh_landmarks(upright, sampled, box)
@@ -195,10 +189,8 @@ def track_face(
     found = np.interp(np.arange(count), sampled, seen.astype(float)) > 0.999
     mesh_xy, sampled = mesh_xy[seen], sampled[seen]
     notes += _presence_notes(found) + _size_notes(block_px * float(np.median(interocular(mesh_xy))))
-    clip_xy = over_time(mesh_xy, sampled, count)
-    to_clip, steady = rigid_motion(
-        upright, clip_xy, sampled, found, geometry.eyes_xy, _smoothing_frames(clip)
-    )
+    clip_xy, window = over_time(mesh_xy, sampled, count), _smoothing_frames(clip)
+    to_clip, steady = rigid_motion(upright, clip_xy, sampled, found, geometry.eyes_xy, window)
     if (found & ~steady).any():
         notes.append(
             f"head motion in {_spans(found & ~steady)} was removed by landmarks only (nose bridge not "
@@ -321,21 +313,26 @@ def detect_in_tiles(detector: Callable, picture: np.ndarray) -> np.ndarray:
     return np.empty((0, 6))
 
 
-def _area(boxes: np.ndarray) -> np.ndarray:
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Return the areas of boxes; 0 where a side is negative."""
     return np.prod(np.clip(boxes[..., 2:4] - boxes[..., :2], 0, None), axis=-1)
+
+
+def common_area(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the area that boxes share with other boxes."""
+    low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:4], other[..., 2:4])
+    return area(np.concatenate([low, high], axis=-1))
 
 
 def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the share of the smaller box that lies in the other."""
-    low, high = np.maximum(box[:2], boxes[..., :2]), np.minimum(box[2:4], boxes[..., 2:4])
-    common = _area(np.concatenate([low, high], axis=-1))
-    return common / np.maximum(np.minimum(_area(box), _area(boxes)), 1e-9)
+    return common_area(box, boxes) / np.maximum(np.minimum(area(box), area(boxes)), 1e-9)
 
 
 def distinct(boxes: np.ndarray) -> np.ndarray:
     """Sort boxes by size, and drop those that mostly lie in a larger one."""
     kept: list[np.ndarray] = []
-    for box in boxes[np.argsort(-_area(boxes), kind="stable")]:
+    for box in boxes[np.argsort(-area(boxes), kind="stable")]:
         if not kept or overlap(box, np.array(kept)).max() < 0.5:
             kept.append(box)
     return np.array(kept).reshape(-1, 6)
@@ -385,7 +382,7 @@ def _same_faces(detector: Callable, pictures: np.ndarray, in_tiles: bool = True)
     shown = [k for k, boxes in enumerate(per_picture) if len(boxes)]
     left, faces = {k: per_picture[k] for k in shown}, []
     while left:
-        largest = max((boxes[0] for boxes in left.values()), key=_area)
+        largest = max((boxes[0] for boxes in left.values()), key=area)
         nearest = {k: overlap(largest, boxes).argmax() for k, boxes in left.items()}
         same = {k: i for k, i in nearest.items() if overlap(largest, left[k])[i] > 0.2}
         faces.append({k: left[k][i] for k, i in same.items()})
@@ -400,11 +397,12 @@ def _same_faces(detector: Callable, pictures: np.ndarray, in_tiles: bool = True)
 def mesh_agrees(pictures: np.ndarray, face: dict[int, np.ndarray]) -> bool:
     """Tell whether the face mesh sees a face at most of the places where the detector does."""
     boxes = np.stack(list(face.values()))
-    centres = _mesh_in_window(pictures, np.array(list(face)), _joined(boxes), 3.0).mean(1)
+    centres = _mesh_in_window(pictures, np.array(list(face)), joined_box(boxes), 3.0).mean(1)
     return bool(((boxes[:, :2] < centres) & (centres < boxes[:, 2:4])).all(1).mean() >= 0.5)
 
 
-def _joined(boxes: np.ndarray) -> np.ndarray:
+def joined_box(boxes: np.ndarray) -> np.ndarray:
+    """Return the box around boxes."""
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:4].max(0)])
 
 
@@ -417,7 +415,7 @@ def _numbered(
         raise FaceError(
             f"face {face} was asked for, and {text} found. Count from the left, from 1.", "number"
         )
-    joined = np.stack([_joined(boxes) for boxes in faces])
+    joined = np.stack([joined_box(boxes) for boxes in faces])
     corners = apply(to_clip, joined.reshape(-1, 2, 2))
     boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
     order = np.argsort(boxes[:, 0] + boxes[:, 2], kind="stable").tolist()
@@ -433,7 +431,7 @@ def _quarters_to_original(
     It is trained on upright faces: turned by a half, their scores drop by a fifth or more. The face stays as
     it is unless another way up is clearly surer, with the eyes about level.
     """
-    seen = next(boxes for boxes in faces if (_joined(boxes) == box).all())
+    seen = next(boxes for boxes in faces if (joined_box(boxes) == box).all())
     if seen[:, 4].mean() >= _SURELY_UPRIGHT and np.abs(np.median(seen[:, 5])) < 45:
         return 0
     low = np.clip(1.5 * box[:2] - 0.5 * box[2:], 0, None).astype(int)
@@ -448,16 +446,9 @@ def _quarters_to_original(
 
 def turned_back(quarters: int, shape: tuple[int, ...]) -> np.ndarray:
     """Return the similarity from pixels of turned frames to those of the frames, of shape `(T, H, W, 3)`."""
-    right, bottom = shape[2] - 1.0, shape[1] - 1.0
-    return np.array(
-        (
-            ((1, 0, 0), (0, 1, 0)),
-            ((0, -1, right), (1, 0, 0)),
-            ((-1, 0, right), (0, -1, bottom)),
-            ((0, 1, 0), (-1, 0, bottom)),
-        )[quarters],
-        dtype=np.float64,
-    )
+    turn = np.linalg.matrix_power([[0, -1], [1, 0]], quarters)
+    last_xy = np.array([shape[2], shape[1]]) - 1.0
+    return np.column_stack([turn, np.where(turn.sum(axis=1) < 0, last_xy, 0.0)])
 
 
 def _no_face(frames: Sequence) -> FaceError:
@@ -468,21 +459,21 @@ def _no_face(frames: Sequence) -> FaceError:
     )
 
 
-def _duration_s(clip: Clip | FaceClip) -> float:
+def _duration_s(clip: Clip) -> float:
     return float(clip.timestamps_s[-1] - clip.timestamps_s[0])
 
 
-def _smoothing_frames(clip: Clip | FaceClip) -> int:
+def _smoothing_frames(clip: Clip) -> int:
     """Return the frames in a tenth of a second: an odd number, at least five."""
-    frame_s = _duration_s(clip) / max(len(clip.frames) - 1, 1)
+    frame_s = _duration_s(clip) / max(len(clip) - 1, 1)
     return max(5, 2 * int(0.05 / frame_s) + 1) if np.isfinite(frame_s) and frame_s > 0 else 5
 
 
-def _mesh_frames(clip: Clip | FaceClip) -> np.ndarray:
+def _mesh_frames(clip: Clip) -> np.ndarray:
     """Choose the frames on which the mesh runs."""
     duration_s = _duration_s(clip)
     wanted = duration_s * MESH_RATE_HZ + 1 if np.isfinite(duration_s) else _MESH_FRAMES_WITHOUT_TIMES
-    return evenly(len(clip.frames), wanted)
+    return evenly(len(clip), wanted)
 
 
 def _mesh_landmarks(frames: Sequence, indices: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -4,8 +4,6 @@ A behaviour is a mark's name, its modifier the class or the letter of an action 
 numbers.
 """
 
-import csv
-import io
 import json
 import os
 import re
@@ -15,20 +13,12 @@ from datetime import datetime
 from pathlib import Path
 
 from mer_hf.utils.files import write_text
-from mer_hf.utils.untrusted import (
-    check_kinds,
-    finite,
-    fits,
-    read_json,
-    read_records,
-    read_text,
-    separator,
-    shown,
-)
+from mer_hf.utils.untrusted import check_kinds, finite, fits, read_json, shown
 
 from .coding import Coding
 from .facs import LETTERS
 from .marks import Mark, from_marks, marks_of
+from .rows import csv_text, read_rows
 
 START, STOP = "State start", "State stop"
 _PERSON = re.compile(r"person (\d{1,3})(?: #(\d{1,3}))?", re.ASCII)
@@ -46,19 +36,16 @@ def write(path: str | os.PathLike, coding: Coding) -> None:
     if Path(path).suffix.lower() == ".boris":
         write_text(path, json.dumps(_project(coding, name, rows), indent=1, ensure_ascii=False) + "\n")
         return
-    file = io.StringIO()
-    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-    writer.writerow(OBSERVER)
+    table: list[Iterable] = [OBSERVER]
     for time_s, subject, behaviour, modifier, comment, edge in rows:
-        writer.writerow([f"{time_s:.6g}", name, subject, behaviour, modifier, edge, comment])
-    write_text(path, file.getvalue())
+        table.append([f"{time_s:.6g}", name, subject, behaviour, modifier, edge, comment])
+    write_text(path, csv_text(table, "\t"))
 
 
 def read(path: str | os.PathLike) -> Coding:
     """Read a project with one observation, or a table, as a person changed it."""
     if Path(path).suffix.lower() != ".boris":
-        text = read_text(path)
-        rows = read_records(Path(path), OBSERVER[:1] + OBSERVER[2:4], separator(text), text)
+        rows = read_rows(path, OBSERVER[:1] + OBSERVER[2:4])
         return Coding(**from_marks(_marks([_table_row(row, line) for line, row in rows])))
     observations = read_json(Path(path), {"observations": dict[str, dict]})["observations"]
     if len(observations) != 1:

@@ -56,19 +56,11 @@ def _rows(file: Path, coding: Coding) -> list[dict[str, str]]:
 
 
 def _row(event: Event, video: Path, subject: str, times_s: np.ndarray) -> dict[str, str]:
-    phases = {"onset": event.onset_s, "apex": event.apex_s, "offset": event.offset_s}
-    frames = {
-        name: "" if time_s is None else str(int(np.abs(times_s - time_s).argmin()))
-        for name, time_s in phases.items()
-    }
-    return {
-        "path": str(video),
-        "subject": subject,
-        "label": event.label or UNLABELLED,
-        "action_units": code_of(event.action_units),
-        "clip": video.stem,
-        **frames,
-    }
+    row = {"path": str(video), "subject": subject, "label": event.label or UNLABELLED, "clip": video.stem}
+    row["action_units"] = code_of(event.action_units)
+    for name, time_s in (("onset", event.onset_s), ("apex", event.apex_s), ("offset", event.offset_s)):
+        row[name] = "" if time_s is None else str(int(np.abs(times_s - time_s).argmin()))
+    return row
 
 
 def _find_video(file: Path, named: str) -> Path:

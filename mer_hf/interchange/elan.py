@@ -61,13 +61,10 @@ def read(path: str | os.PathLike) -> Coding:
         raise ValueError(f"none of its tiers ({', '.join(used)}) is known: expression, phases, AU12, ...")
     media = eaf.media_descriptors[0] if eaf.media_descriptors else {}
     numbers = {name: finite(properties[name], name) for name in ("fps", "duration_s") if properties.get(name)}
-    return Coding(
-        media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL", ""),
-        properties.get("sha256") or "",
-        coder=eaf.adocument.get("AUTHOR", ""),
-        **numbers,
-        **from_marks(marks, 1 / numbers["fps"] if numbers.get("fps") else 0.0),
-    )
+    found = from_marks(marks, 1 / numbers["fps"] if numbers.get("fps") else 0.0)
+    video = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL", "")
+    sha256, author = properties.get("sha256") or "", eaf.adocument.get("AUTHOR", "")
+    return Coding(video, sha256, coder=author, **numbers, **found)
 
 
 def _opened(path: str | os.PathLike) -> Eaf:

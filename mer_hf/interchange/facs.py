@@ -1,16 +1,15 @@
 """Score sheets of the Facial Action Coding System: a CSV row per event, with a code such as `4B+L12C`."""
 
-import csv
-import io
 import os
-from pathlib import Path
+from collections.abc import Iterable
 
 from mer_hf.face.action_units import PRESENT
 from mer_hf.labels import parse_action_units
 from mer_hf.utils.files import write_text
-from mer_hf.utils.untrusted import finite, read_records, read_text, separator, shown
+from mer_hf.utils.untrusted import finite, shown
 
 from .coding import Coding, Event, Units
+from .rows import csv_text, read_rows
 
 LETTERS = "ABCDE"
 UNSCORED = 0.75
@@ -59,21 +58,17 @@ def units_of(code: str) -> tuple[Units, tuple[str, ...]]:
 
 def write(path: str | os.PathLike, coding: Coding) -> None:
     """Write the events of a coding that nobody rejected."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Iterable] = [COLUMNS]
     for event in coding.kept:
         times_s = [_number(each) for each in (event.onset_s, event.apex_s, event.offset_s)]
-        code = code_of(event.action_units)
-        named = [event.kind, event.label, _number(event.probability), code]
-        writer.writerow([coding.video, event.person, *times_s, *named])
-    write_text(path, file.getvalue())
+        named = [event.kind, event.label, _number(event.probability), code_of(event.action_units)]
+        rows.append([coding.video, event.person, *times_s, *named])
+    write_text(path, csv_text(rows))
 
 
 def read(path: str | os.PathLike) -> Coding:
     """Read a score sheet; only onset, offset and code are needed."""
-    text = read_text(path)
-    rows = read_records(Path(path), ("onset_s", "offset_s", "facs"), separator(text), text)
+    rows = read_rows(path, ("onset_s", "offset_s", "facs"))
     videos = {row.get("video", "") for _, row in rows} or {""}
     if len(videos) > 1:
         raise ValueError(f"it is of {len(videos)} videos. Write one sheet for each.")

@@ -1,7 +1,5 @@
 """OpenFace's table: a row per frame and face, with the strength (0 to 5) and presence of each action unit."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -15,9 +13,10 @@ from mer_hf.face.action_units import PRESENT, VOCABULARY, Intensities
 from mer_hf.face.frame_units import units_of_frames
 from mer_hf.face.tracking import FaceTrack
 from mer_hf.utils.files import write_text
-from mer_hf.utils.untrusted import finite, read_records, read_text, separator
+from mer_hf.utils.untrusted import finite
 
 from .coding import Coding, Event
+from .rows import csv_text, read_rows
 
 BASE = ("frame", "face_id", "timestamp", "confidence", "success")
 STRONGEST = 5.0
@@ -43,24 +42,20 @@ def write(path: str | os.PathLike, rows: Iterable[FrameUnits]) -> None:
     """Write the table, and `NAME.txt` beside it, which says what the numbers are relative to."""
     rows = list(rows)
     seen = [name for name in VOCABULARY if any(row.units and row.units[name] for row in rows)]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    codes = [_code(name) for name in seen]
-    writer.writerow([*BASE, *(f"{code}_r" for code in codes), *(f"{code}_c" for code in codes)])
+    table = [[*BASE, *(f"{_code(name)}_{kind}" for kind in "rc" for name in seen)]]
     for frame, time_s, units, person in rows:
         found = int(units is not None)
         strengths = [units[name][2] if units and units[name] else 0.0 for name in seen]
         present = [float(each >= PRESENT) for each in strengths]
         numbers = [f"{STRONGEST * each:.3f}" for each in strengths] + [f"{each:.1f}" for each in present]
-        writer.writerow([frame + 1, person - 1, f"{time_s:.6f}", float(found), found, *numbers])
-    write_text(path, file.getvalue())
+        table.append([frame + 1, person - 1, f"{time_s:.6f}", float(found), found, *numbers])
+    write_text(path, csv_text(table))
     write_text(Path(path).with_suffix(".txt"), ABOUT)
 
 
 def read(path: str | os.PathLike) -> Coding:
     """Read stretches in which action units are present, as events without a class."""
-    text = read_text(path)
-    records = read_records(Path(path), ("timestamp",), separator(text), text)
+    records = read_rows(path, ("timestamp",))
     header = records[0][1] if records else {}
     names = [name for name in VOCABULARY if {f"{_code(name)}_c", f"{_code(name)}_r"} <= header.keys()]
     if not names:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
+from mer_hf.face.registration import runs
 from mer_hf.labels import ACTION_UNITS
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
@@ -368,7 +369,6 @@ def codings_picture(
     axes.set_ylim(len(codings) - 0.4, -0.7)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0.0, line_s)
-    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at_s, _: clock(at_s, duration_s)))
     return _render(figure, 2.0)
@@ -402,16 +402,10 @@ def _mark_phases(axes: Axes, x: np.ndarray, curve: np.ndarray, phases: dict[str,
         axes.vlines(x[frame], 0.0, level, color=color, linewidth=1.2, linestyle=(0, (4, 2)))
         dot = {"markersize": 7, "markeredgecolor": "white", "clip_on": False}
         axes.plot([x[frame]], [height], marker, color=color, **dot)
-        axes.annotate(
-            f"{name} {frame}",
-            (x[frame], level),
-            ({"right": -4, "left": 4, "center": 0}[side], 0),
-            textcoords="offset points",
-            ha=side,
-            va="bottom" if name == "apex" and side == "center" else "top",
-            color=color,
-            weight="bold",
-        )
+        above = name == "apex" and side == "center"
+        style = {"color": color, "weight": "bold", "ha": side, "va": "bottom" if above else "top"}
+        apart = {"right": -4, "left": 4, "center": 0}[side], 0
+        axes.annotate(f"{name} {frame}", (x[frame], level), apart, textcoords="offset points", **style)
 
 
 def _hatch_blinks(axes: Axes, x: np.ndarray, masked: np.ndarray) -> None:
@@ -419,9 +413,8 @@ def _hatch_blinks(axes: Axes, x: np.ndarray, masked: np.ndarray) -> None:
     over = axes.get_xaxis_transform()
     band = {"facecolor": "#E5E7EB", "edgecolor": "#C4C8CF", "linewidth": 0, "hatch": "////"}
     axes.fill_between(x, 0, 1, where=masked, transform=over, **band)
-    frames = np.flatnonzero(masked)
-    first_run = frames[frames - frames[0] == np.arange(len(frames))]
-    middle = x[first_run[[0, -1]]].mean()
+    start, stop = runs(masked)[0]
+    middle = x[[start, stop - 1]].mean()
     axes.text(middle, 0.02, "blink", transform=over, ha="center", va="bottom", color=GRAY, fontsize=9)
 
 

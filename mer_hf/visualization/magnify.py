@@ -175,6 +175,3 @@ def _cored(moved_xy: np.ndarray, least_px: np.ndarray, sigma: float) -> np.ndarr
     power = np.maximum((moved_xy**2).sum(-1), 1e-12)
     share = np.clip(1.0 - least_px**2 / power, 0.0, 1.0).astype(np.float32)
     return np.stack([cv2.GaussianBlur(part, (0, 0), sigma) for part in share])
-
-
-__all__ = ["FACTOR", "exaggerate", "measure_motion"]

@@ -304,6 +304,3 @@ def _draw_cursor(picture: np.ndarray, board: _Storyboard, place: float) -> None:
     _put(picture, _text(frame, 14, _INK), 12, y)
     _put(picture, _text(board.name_of(place), 16, _INK, "bold"), _WIDTH / 2, y - 2, 0.5)
     _put(picture, _text(speed, 14, _QUIET), _WIDTH - 12, y, 1.0)
-
-
-__all__ = ["replay_frames", "write_replay"]

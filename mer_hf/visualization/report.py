@@ -9,13 +9,12 @@ time_line_report("found.html", [SearchedVideo.of("interview.mp4", spot_long("int
 """
 
 import base64
-import csv
 import io
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,18 +22,19 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from mer_hf import __version__
-from mer_hf.face.action_units import PRESENT, VOCABULARY
+from mer_hf.face.action_units import PRESENT, VOCABULARY, present_units
 from mer_hf.face.flow import optical_flow
 from mer_hf.face.spotting import LONGEST_S
-from mer_hf.inference.long_video import LEVEL_OF_THE_ART, Gap, LongVideo
+from mer_hf.inference.long_video import LEVEL_OF_THE_ART, Gap, Interval, LongVideo
 from mer_hf.inference.pipeline import PHASE_NAMES, Prediction, note_on
 from mer_hf.interchange.coding import Coding
+from mer_hf.interchange.rows import csv_text
 from mer_hf.labels import ACTION_UNITS, TO_COMPOSITE3
-from mer_hf.utils.files import replacing
+from mer_hf.utils.files import replacing, write_text
+from mer_hf.utils.rendering import render
 from mer_hf.visualization import figures
 
 CURVE_COLUMNS = ("frame", "time_s", "motion_px", "threshold", "blink", "phase")
@@ -70,13 +70,12 @@ def write_curve_csv(path: str | os.PathLike, prediction: Prediction) -> None:
         OSError: If the file cannot be written.
     """
     phases, times_s, blinking = prediction.phases, prediction.timestamps_s, _blinking(prediction)
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(CURVE_COLUMNS)
-        for frame, motion_px in enumerate(phases.curve):
-            time_s = f"{times_s[frame]:.6f}" if np.isfinite(times_s[frame]) else ""
-            numbers = (f"{motion_px:.4f}", f"{phases.threshold:.4f}", int(blinking[frame]))
-            writer.writerow((prediction.first_frame + frame, time_s, *numbers, _phase_of(frame, prediction)))
+    rows: list[tuple] = [CURVE_COLUMNS]
+    for frame, motion_px in enumerate(phases.curve):
+        time_s = f"{times_s[frame]:.6f}" if np.isfinite(times_s[frame]) else ""
+        numbers = (f"{motion_px:.4f}", f"{phases.threshold:.4f}", int(blinking[frame]))
+        rows.append((prediction.first_frame + frame, time_s, *numbers, _phase_of(frame, prediction)))
+    write_text(path, csv_text(rows))
 
 
 def html_report(
@@ -104,8 +103,11 @@ def html_report(
     if replay is not None:
         video = replay if isinstance(replay, bytes) else Path(replay).read_bytes()
         replay = _data_uri("video/mp4", video)
-    values = _report_values(prediction) | {"coding": _coding(prediction, source or "", sha256)}
-    _write_page(path, "prediction.html.j2", **values, prediction=prediction, source=source, replay=replay)
+    coding = None
+    if np.isfinite(prediction.timestamps_s).all():
+        coding = replace(Coding.of(prediction), video=source or "", sha256=sha256).to_dict()
+    values = {"prediction": prediction, "source": source, "replay": replay, "coding": coding}
+    _write_page(path, "prediction.html.j2", **values, **_report_values(prediction))
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class SearchedVideo:
         file (`Path`): The video.
         name (`str`): For the reader.
         duration_s (`float`): Its length.
-        events (`Sequence[Mapping]`): Fields of an [`Interval`] each.
+        events (`Sequence[Interval]`, or `Sequence[Mapping]` with the fields of one): What was found.
         people (`Sequence[int]`): Numbers of the people, a line each.
         gaps (`Sequence[Gap]`): What could not be searched.
         warnings (`Sequence[str]`): One line each.
@@ -125,7 +127,7 @@ class SearchedVideo:
     file: Path
     name: str
     duration_s: float
-    events: Sequence[Mapping[str, Any]]
+    events: Sequence[Interval] | Sequence[Mapping[str, Any]]
     people: Sequence[int] = (1,)
     gaps: Sequence[Gap] = ()
     warnings: Sequence[str] = ()
@@ -133,10 +135,9 @@ class SearchedVideo:
     @classmethod
     def of(cls, file: str | os.PathLike, video: LongVideo) -> "SearchedVideo":
         """Take the answer of `spot_long`."""
-        events = [asdict(interval) for interval in video.intervals]
-        people = video.people or (1,)
-        name = Path(file).resolve().name
-        return cls(Path(file), name, video.duration_s, events, people, video.gaps, video.warnings)
+        name, people = Path(file).resolve().name, video.people or (1,)
+        found = video.duration_s, video.intervals, people, video.gaps, video.warnings
+        return cls(Path(file), name, *found)
 
     @classmethod
     def of_rows(cls, file: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> "SearchedVideo":
@@ -171,17 +172,8 @@ def _address(file: Path, folder: Path) -> str:
 
 
 def _write_page(path: str | os.PathLike, template: str, **values: Any) -> None:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clock"] = lambda at_s: f"{int(at_s // 60)}:{at_s % 60:05.2f}"
-    page = environment.get_template(template).render(values)
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(render(TEMPLATES / template, values), encoding="utf-8")
 
 
 def editor_script() -> str:
@@ -240,7 +232,6 @@ def _report_values(prediction: Prediction) -> dict:
         "note": note,
         "warnings": warnings,
         "motion_parts": describe_motion(prediction),
-        "classified": prediction.classified,
         "phases": prediction.to_dict()["phases"],
         "present": _present(prediction),
         "pictures": _pictures(prediction),
@@ -252,23 +243,13 @@ def _report_values(prediction: Prediction) -> dict:
     }
 
 
-def _coding(prediction: Prediction, source: str, sha256: str) -> dict | None:
-    """Return the answer as a coding; None where the times of the frames are unknown."""
-    if not np.isfinite(prediction.timestamps_s).all():
-        return None
-    return replace(Coding.of(prediction), video=source, sha256=sha256).to_dict()
-
-
 def _present(prediction: Prediction) -> list[tuple[str, str, str, float]]:
     """List the present action units, strongest first: name, what it does, side, intensity."""
     rows = []
-    for name, values in prediction.action_units.items():
-        if values is None or values[2] < PRESENT:
-            continue
-        left, right, intensity = values
+    for name, (left, right) in present_units(prediction.action_units).items():
         both = min(left, right) >= PRESENT
         side = "both sides" if both else "person's left" if left > right else "person's right"
-        rows.append((name, ACTION_UNITS.get(name, ""), side, intensity))
+        rows.append((name, ACTION_UNITS[name], side, prediction.action_units[name][2]))
     return sorted(rows, key=lambda row: -row[3])
 
 
@@ -277,17 +258,11 @@ def _pictures(prediction: Prediction) -> list[dict[str, str]]:
     phases = prediction.phases
     flow_xy = optical_flow(prediction.onset_face, prediction.apex_face)
     most_px = max(figures.full_color_px(flow_xy), FAINT_PX)
-    start = ("First frame", "The aligned face.")
-    end = ("Middle frame", "The aligned face.")
+    start, end = ("First frame", "The aligned face."), ("Middle frame", "The aligned face.")
     if phases.apex is not None:
-        start = (
-            f"Onset, frame {prediction.first_frame + phases.onset}",
-            "The aligned face before the motion.",
-        )
-        end = (
-            f"Apex, frame {prediction.first_frame + phases.apex}",
-            "The aligned face at the strongest motion.",
-        )
+        onset, apex = (prediction.first_frame + frame for frame in (phases.onset, phases.apex))
+        start = f"Onset, frame {onset}", "The aligned face before the motion."
+        end = f"Apex, frame {apex}", "The aligned face at the strongest motion."
     rim = f"full colour is {most_px:.2f} pixels of the aligned face."
     note = f"Optical flow: colour and arrows give the direction, {rim}"
     flow = figures.flow_picture(flow_xy, max_px=most_px)
@@ -308,13 +283,3 @@ def _png(picture: np.ndarray) -> str:
 
 def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-__all__ = [
-    "CURVE_COLUMNS",
-    "describe_motion",
-    "editor_script",
-    "html_report",
-    "split_warnings",
-    "write_curve_csv",
-]

@@ -229,13 +229,8 @@ class Engine:
     ) -> Analysis:
         track, timestamps_s, spotted = clip.tracked[network.pipeline.geometry, face]
         phases = spotted if frames == SPOTTED else spot(track, timestamps_s, *frames)
-        return Analysis(
-            prediction=self._classify(model, track, phases, timestamps_s),
-            track=track,
-            clip_sha256=clip.sha256,
-            model=network.name,
-            architecture=network.architecture,
-        )
+        prediction = self._classify(model, track, phases, timestamps_s)
+        return Analysis(prediction, track, clip.sha256, network.name, network.architecture)
 
     def _classify_here(
         self, model: str, track: FaceTrack, phases: Phases, timestamps_s: np.ndarray

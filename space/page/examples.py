@@ -12,14 +12,8 @@ from mer_hf.synthetic import clips as synthetic_clips
 from mer_hf.video.clip import Clip, write_clip
 
 SPACE = Path(__file__).resolve().parents[1]
-PEOPLE = {
-    "negative": "person-4",
-    "positive": "person-7",
-    "surprise": "person-4",
-    "still": "person-7",
-    "blink": "person-4",
-}
-"""Kind of example -> the person who shows it, who does not exist."""
+PEOPLE = {"negative": 4, "positive": 7, "surprise": 4, "still": 7, "blink": 4}
+"""Kind of example -> the number of the person who shows it, who does not exist."""
 INTEROCULAR_PX = 80.0
 
 
@@ -50,10 +44,9 @@ def _temporary() -> Path:
 
 def example_clip(kind: str) -> Clip:
     """Render two seconds of somebody who does not exist: an expression, a still face or a blink."""
-    motion = synthetic_clips.Motion(
-        synthetic_clips.EXAMPLES.get(kind, {}), blink_s=1.0 if kind == "blink" else None
-    )
-    return synthetic_clips.render_clip(motion, name=PEOPLE[kind], interocular_px=INTEROCULAR_PX).clip
+    units, blink_s = synthetic_clips.EXAMPLES.get(kind, {}), 1.0 if kind == "blink" else None
+    motion, name = synthetic_clips.Motion(units, blink_s=blink_s), f"person-{PEOPLE[kind]}"
+    return synthetic_clips.render_clip(motion, name=name, interocular_px=INTEROCULAR_PX).clip
 
 
 def bundled_models() -> list[str]:

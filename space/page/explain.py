@@ -4,25 +4,25 @@ import json
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from mer_hf import loading, registry
 from mer_hf.evaluation.recording_scores import published_tables
+from mer_hf.utils.rendering import render
 
 TEXT = Path(__file__).with_suffix(".md")
 
 
 def text(models: list[str]) -> str:
     """Return the explanation of the bundled `models`, as Markdown with its tables."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     synthetic = {name: _first_table(name) for name in models}
-    return environment.from_string(TEXT.read_text()).render(
-        architectures={name: registry.ARCHITECTURES[name.partition("-")[0]] for name in models},
-        recorded={name: _results(name) for name in models},
-        published=published_tables(),
-        synthetic=synthetic,
-        measures=list(dict.fromkeys(measure for table in synthetic.values() for measure in table)),
-    )
+    values = {
+        "architectures": {name: registry.ARCHITECTURES[name.partition("-")[0]] for name in models},
+        "recorded": {name: _results(name) for name in models},
+        "published": published_tables(),
+        "synthetic": synthetic,
+        "measures": list(dict.fromkeys(measure for table in synthetic.values() for measure in table)),
+    }
+    return render(TEXT, values)
 
 
 def _results(name: str) -> list[tuple[str, str, float]]:

@@ -82,9 +82,8 @@ class Sessions:
             name = secrets.token_urlsafe(16)
             if not self.held:
                 threading.Thread(target=self._keep_sweeping, daemon=True).start()
-            self.held[name] = Session(
-                address, Background(Live(MicroExpressionPipeline.from_pretrained(model)))
-            )
+            work = Background(Live(MicroExpressionPipeline.from_pretrained(model)))
+            self.held[name] = Session(address, work)
         return name
 
     def get(self, name: object) -> Session:

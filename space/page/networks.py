@@ -51,11 +51,8 @@ class Network:
 
 def choose_device(device: str = "auto") -> torch.device:
     """Return where networks run; `auto` is the first accelerator of this machine."""
-    available = {
-        "cuda": on_zero_gpu() or torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    cuda = on_zero_gpu() or torch.cuda.is_available()
+    available = {"cuda": cuda, "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         device = next(name for name, is_there in available.items() if is_there)
     if not available.get(device):

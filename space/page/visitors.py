@@ -48,9 +48,8 @@ class SharedQueue(Queue):
     async def push(self, body, request, username):
         """Add a request, or refuse it with the reason."""
         here = address_of(request.client)
-        events = [
-            event for event in self.event_ids_to_events.values() if address_of(event.request.client) == here
-        ]
+        pending = self.event_ids_to_events.values()
+        events = [event for event in pending if address_of(event.request.client) == here]
         # Calls without a session are given one each: together they are one visitor.
         sessions = [None if event.session_hash == event._id else event.session_hash for event in events]
         for count, most, whose in (

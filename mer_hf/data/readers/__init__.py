@@ -9,8 +9,5 @@ from .own_table import TABLE
 from .sets import LAYOUTS
 from .smic import SMIC
 
-READERS: dict[str, Reader] = {name: layout.reader() for name, layout in LAYOUTS.items()} | {
-    reader.name: reader for reader in (SMIC, MEGC2019, TABLE)
-}
-
-__all__ = ["READERS", "Reader"]
+_ALL = (*(layout.reader() for layout in LAYOUTS.values()), SMIC, MEGC2019, TABLE)
+READERS: dict[str, Reader] = {reader.name: reader for reader in _ALL}

@@ -214,20 +214,11 @@ def _add_row(layout: Layout, root: Path, cells: dict, findings: Findings) -> Non
         findings.excluded.append((key, f"there is no folder {' or '.join(candidates)}"))
         return
     units, ambiguous = parse_action_units(cells.get("units", ""))
-    annotation, fix = layout.fix(
-        Annotation(
-            dataset=layout.name,
-            subject=subject,
-            clip=clip,
-            folder=folder,
-            emotion=emotion_of(layout.emotion(cells["row"]) if layout.emotion else cells["emotion"]),
-            **{name: frame_number(cells.get(name, "")) for name in PHASES},
-            objective_class=cells.get("objective", ""),
-            action_units=units,
-            video=f"{layout.name}/{subject}/{clip.lower()}" if layout.has_videos else "",
-            fps=layout.fps,
-            suffix=cells.get(layout.suffix, ""),
-        )
-    )
+    emotion = emotion_of(layout.emotion(cells["row"]) if layout.emotion else cells["emotion"])
+    known = {name: frame_number(cells.get(name, "")) for name in PHASES}
+    known |= {"objective_class": cells.get("objective", ""), "action_units": units, "fps": layout.fps}
+    known["video"] = f"{layout.name}/{subject}/{clip.lower()}" if layout.has_videos else ""
+    known["suffix"] = cells.get(layout.suffix, "")
+    annotation, fix = layout.fix(Annotation(layout.name, subject, clip, folder, emotion, **known))
     findings.fixed += [(annotation.key, fix)] if fix else []
     findings.add(annotation, notes=ambiguous)

@@ -19,7 +19,6 @@ FOLDERS = {
 }  # fmt: skip
 """Dataset -> names of its folder, in any case."""
 READ = {name: partial(read_layout, LAYOUTS[name]) for name in ("casme2", "samm")} | {"smic": read_smic}
-ROW_LENGTH = 4
 
 
 def identity(dataset: str, subject: str, clip: str) -> tuple:
@@ -38,7 +37,7 @@ def read_list(path: Path) -> list[tuple[str, str, str, str]]:
         dataset = NAMES.get(re.sub(r"[^a-z0-9]", "", cells[0].lower())) if cells else None
         if number == 1 and dataset is None:
             continue
-        if len(cells) < ROW_LENGTH or dataset is None or cells[3] not in ("0", "1", "2"):
+        if len(cells) < 4 or dataset is None or cells[3] not in ("0", "1", "2"):
             raise ValueError(
                 f"{path}, line {number}: expected dataset, subject, clip, class 0 to 2, got {row}."
             )
@@ -66,9 +65,8 @@ def read_megc2019(root: Path, list_file: Path) -> Findings:
     """
     listed = read_list(list_file)
     parts = _read_parts(root, {row[0] for row in listed})
-    annotations = {
-        identity(each.dataset, each.subject, each.clip): each for part in parts for each in part.annotations
-    }
+    found = [each for part in parts for each in part.annotations]
+    annotations = {identity(each.dataset, each.subject, each.clip): each for each in found}
     reasons = {identity(*key.split("/")[:3]): reason for part in parts for key, reason in part.excluded}
     joined = Findings(sheet=list_file.name, notes=[note for part in parts for note in part.notes])
     seen: set[tuple] = set()

@@ -39,10 +39,9 @@ def _add_clip(folder: Path, findings: Findings) -> None:
     identity, emotion = clip_identity(folder.name), folder.parent.name.lower()
     subject = f"s{identity[0]:02d}" if identity else folder.parents[2].name
     key = f"smic/{subject}/{folder.name}"
-    if identity is None or CODES.get(identity[1]) != emotion:
-        findings.excluded.append((key, f"its name does not fit its folder {emotion}"))
-        return
     try:
+        if identity is None or CODES.get(identity[1]) != emotion:
+            raise ValueError(f"its name does not fit its folder {emotion}")
         onset, offset = frame_range(folder)
     except ValueError as error:
         findings.excluded.append((key, str(error)))
