@@ -43,12 +43,12 @@ def main(argv: list[str] | None = None) -> int:
             return _main(argv)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has enough, such as head. The rest of the buffer is then written to nobody.
+    except OSError as error:
+        # The rest of the buffer is written to nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:  # the output goes to a file, on a disk that is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader has enough, such as head
+            return 141
+        # The output goes to a file, on a disk that is full.
         print(f"mer-hf: error: the output could not be written: {error}", file=sys.stderr)
         return 2
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mer_hf.utils.files import replacing
+from mer_hf.utils.files import write_picture
 
 from .exports import CODINGS
 from .terminal import IMAGE_SUFFIXES, JSON, argument, check_output, command, counted, flag
@@ -32,8 +32,6 @@ def agreement(args: argparse.Namespace) -> str:
     a, b = read_coding(args.a), read_coding(args.b)
     found = agreement(a, b)
     if args.plot:
-        from PIL import Image
-
         from mer_hf.visualization.figures import codings_picture
 
         events = {
@@ -41,9 +39,8 @@ def agreement(args: argparse.Namespace) -> str:
             for path, coding in ((args.a, a), (args.b, b))
         }
         ends_s = [each[2] for rows in events.values() for each in rows]
-        picture = codings_picture(events, max([a.duration_s or 0.0, b.duration_s or 0.0, *ends_s]))
-        with replacing(args.plot) as temporary:
-            Image.fromarray(picture).save(temporary)
+        lasts_s = max([a.duration_s or 0.0, b.duration_s or 0.0, *ends_s])
+        write_picture(args.plot, codings_picture(events, lasts_s))
     return json.dumps(asdict(found)) if args.json else summary(found)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_hf.utils import bounds
-from mer_hf.utils.files import replacing
+from mer_hf.utils.files import replacing, write_picture
 
 from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
@@ -79,26 +79,21 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
 
     with bar("searching", "s") as progress:
         largest, track = pipeline.with_track(args.clip, **options, progress=progress)
-    answers, tracked = [], []
+    values, texts, tracked = [], [], []
     for face, box in enumerate(largest.faces, 1):
+        found = largest, track
         try:
-            found = largest, track
             if face != largest.face:
                 found = pipeline.with_track(args.clip, face=face, **options)
-            tracked.append(found)
-            answers.append(found[0])
         except FaceError as error:
-            answers.append({"face": face, "box": box, "error": str(error)})
+            values.append({"face": face, "box": box, "error": str(error)})
+            texts.append(f"{_face_line(face, largest.faces)}\n{'error':<8}{error}")
+            continue
+        tracked.append(found)
+        values.append(found[0].to_dict())
+        texts.append(summary(found[0]))
     _export(args, tracked)
-    if args.json:
-        return json.dumps([answer if isinstance(answer, dict) else answer.to_dict() for answer in answers])
-    texts = [
-        f"{_face_line(answer['face'], largest.faces)}\n{'error':<8}{answer['error']}"
-        if isinstance(answer, dict)
-        else summary(answer)
-        for answer in answers
-    ]
-    return "\n\n".join(texts)
+    return json.dumps(values) if args.json else "\n\n".join(texts)
 
 
 def _export(args: argparse.Namespace, answers: "list[tuple[Prediction, FaceTrack]]") -> None:
@@ -118,13 +113,9 @@ def _write_files(args: argparse.Namespace, prediction: "Prediction", track: "Fac
         with replacing(args.npz) as temporary:
             np.savez_compressed(temporary, **prediction.arrays())
     if args.overlay:
-        from PIL import Image
-
         from mer_hf.visualization.figures import overlay_picture
 
-        picture = Image.fromarray(overlay_picture(prediction.apex_face, prediction.apex_relevance))
-        with replacing(args.overlay) as temporary:
-            picture.save(temporary)
+        write_picture(args.overlay, overlay_picture(prediction.apex_face, prediction.apex_relevance))
     if args.curve:
         from mer_hf.visualization.report import write_curve_csv
 

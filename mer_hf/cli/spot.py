@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_hf.utils import bounds
-from mer_hf.utils.files import replacing
+from mer_hf.utils.files import write_picture
 
 from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
 from .terminal import ALL, FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, number
@@ -44,16 +44,15 @@ def spot(args: argparse.Namespace) -> str:
     check_exports(args)
     if args.video.is_dir():
         raise ValueError(f"{args.video} is a folder. Add --out events.parquet (or .csv), or name a video.")
-    from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S, spot_long, write_intervals_csv
+    from mer_hf.inference.long_video import spot_long, write_intervals_csv
     from mer_hf.inference.pipeline import MicroExpressionPipeline
+    from mer_hf.interchange.coding import Coding
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
-    window_s = args.window or WINDOW_S
-    overlap_s = min(OVERLAP_S, window_s / 2)
-    options = {"face": args.faces or args.face, "frame_units": args.openface is not None}
+    options = _search_options(args) | {"frame_units": args.openface is not None}
     with bar("searching", "s") as progress:
-        video = spot_long(args.video, pipeline, window_s, overlap_s, progress=progress, **options)
-    _export(args, video)
+        video = spot_long(args.video, pipeline, progress=progress, **options)
+    write_exports(args, lambda: Coding.of(video, args.video), video.frame_units)
     if args.csv:
         write_intervals_csv(args.csv, video)
     if args.report:
@@ -65,17 +64,20 @@ def spot(args: argparse.Namespace) -> str:
     return video.to_json() if args.json else summary(video, args.all)
 
 
+def _search_options(args: argparse.Namespace) -> dict:
+    from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S
+
+    window_s = args.window or WINDOW_S
+    return {"window_s": window_s, "overlap_s": min(OVERLAP_S, window_s / 2), "face": args.faces or args.face}
+
+
 def _spot_many(args: argparse.Namespace) -> str:
     """Search every video of a folder; a second bar shows how far the present one is."""
     settings = check_many(args, ("plot", "csv"))
     from mer_hf.inference.bulk import RANK
     from mer_hf.inference.bulk_spot import SpotRun
-    from mer_hf.inference.long_video import OVERLAP_S, WINDOW_S
 
-    window_s = args.window or WINDOW_S
-    options = {"window_s": window_s, "overlap_s": min(OVERLAP_S, window_s / 2)}
-    options["face"] = args.faces or args.face
-    run = SpotRun(args.video, args.out, options=options, **settings)
+    run = SpotRun(args.video, args.out, options=_search_options(args), **settings)
     with bar("this video", "s") if RANK == 0 else contextlib.nullcontext() as show:
         run.progress = show
         summary = run_many(args, run, "searching")
@@ -90,24 +92,13 @@ def _spot_many(args: argparse.Namespace) -> str:
     return summary
 
 
-def _export(args: argparse.Namespace, video: "LongVideo") -> None:
-    """Write the answer for other programs."""
-    from mer_hf.interchange.coding import Coding
-
-    write_exports(args, lambda: Coding.of(video, args.video), video.frame_units)
-
-
 def _write_plot(path: Path, video: "LongVideo") -> None:
-    from PIL import Image
-
     from mer_hf.visualization.figures import timeline_picture
 
     intervals = [(one.onset_s, one.offset_s, one.label, one.person) for one in video.intervals]
     gaps = [(gap.start_s, gap.end_s) for gap in video.gaps if len(video.people) < 2]
     parts = (video.labels, video.duration_s, gaps, video.blinks, video.people)
-    picture = timeline_picture(video.curve_s, video.curve, intervals, *parts)
-    with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary)
+    write_picture(path, timeline_picture(video.curve_s, video.curve, intervals, *parts))
 
 
 def summary(video: "LongVideo", every: bool = False) -> str:

@@ -53,7 +53,7 @@ def _watch(args: argparse.Namespace, frames: "Frames", work: "Background") -> st
         keep = stack.enter_context(recording(args.record)) if args.record else None
         file = stack.enter_context(visible_stderr())
         screen = _Screen(args, work, file if file.isatty() else None)
-        stack.callback(screen.clear)
+        stack.callback(screen.write, "")
         try:
             for image, time_s in frames:
                 if args.duration and time_s >= args.duration:
@@ -88,7 +88,7 @@ class _Screen:
             self._status(update)
 
     def _print(self, update: "Update", interval) -> None:
-        self.clear()
+        self.write("")
         if self.json:
             print(json.dumps(interval.to_dict() | {"told_s": round(update.time_s, 4)}), flush=True)
             return
@@ -103,17 +103,15 @@ class _Screen:
         came, span_s = pace.taken + pace.dropped, update.time_s - self.at_s
         rate = (came - self.came) / span_s if span_s > 0.1 else 0.0
         self.came, self.at_s = came, update.time_s
-        if self.terminal:
-            every = f" (1 of {pace.every} is taken)" if pace.every > 1 else ""
-            motion = f", motion {update.curve[-1]:.1f} px" if len(update.curve) else ""
-            line = f"{clock(update.time_s)}  {rate:.0f} frames/s, {pace.dropped} dropped{every}"
-            self.terminal.write(f"\r{line}, face: {update.face}{motion}\x1b[K")
-            self.terminal.flush()
+        every = f" (1 of {pace.every} is taken)" if pace.every > 1 else ""
+        motion = f", motion {update.curve[-1]:.1f} px" if len(update.curve) else ""
+        line = f"{clock(update.time_s)}  {rate:.0f} frames/s, {pace.dropped} dropped{every}"
+        self.write(f"{line}, face: {update.face}{motion}")
 
-    def clear(self) -> None:
-        """Take the changing line away."""
+    def write(self, line: str) -> None:
+        """Put a text in place of the changing line."""
         if self.terminal:
-            self.terminal.write("\r\x1b[K")
+            self.terminal.write(f"\r{line}\x1b[K")
             self.terminal.flush()
 
 

@@ -9,7 +9,6 @@ command resumes a killed run, on any number of processes. Whoever finds all rows
 OUT.parts.
 """
 
-import csv
 import hashlib
 import json
 import multiprocessing
@@ -21,12 +20,11 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -38,7 +36,7 @@ from mer_hf.face.action_units import VOCABULARY, given_action_units
 from mer_hf.interchange.coding import Coding
 from mer_hf.interchange.formats import SUFFIXES, WRITERS
 from mer_hf.loading import weights_sha256
-from mer_hf.utils.files import replacing, write_text
+from mer_hf.utils.files import replacing, write_csv, write_text
 from mer_hf.utils.provenance import Note
 from mer_hf.utils.untrusted import MOST_TEXT_BYTES, read_json
 from mer_hf.video.container import PICTURE_SUFFIXES, UNREAD_SUFFIXES, VIDEO_SUFFIXES
@@ -237,20 +235,55 @@ class BulkRun:
             return
         if begun.exists():
             # By the name that is pinned to a commit: a branch on the Hub may have moved since.
-            alone = (part, self._function(), model, self.trust_remote_code, self.options, self._exports(path))
-            if row := run_alone(_predict_alone, path, *alone):
+            alone = replace(self, model=model)
+            if row := run_alone(alone.write_part, path, part):
                 write_text(part, json.dumps(row))
         else:
             begun.touch()
-            write_text(part, json.dumps(self._part(path), allow_nan=False))
+            self.write_part(path, part)
         begun.unlink(missing_ok=True)
 
-    def _function(self) -> Callable[..., dict[str, Any]]:
-        """Return the function that makes the part of a clip, here or in a process of its own."""
-        return predict_row
+    def write_part(self, path: Path, part: Path) -> None:
+        """Write what the table will say about a clip, here or in a process of its own."""
+        write_text(part, json.dumps(self.part_of(path), allow_nan=False))
 
-    def _part(self, path: Path) -> dict[str, Any]:
-        return self._function()(self.pipeline, path, self.options, self._exports(path))
+    def part_of(self, path: Path) -> dict[str, Any]:
+        """Return what the table will say about a clip; any error becomes the reason why it failed.
+
+        The columns that are the same for all clips are missing. A failed clip has `status`, `reason`,
+        `seconds` and `process` only.
+        """
+        pipeline, started = self.pipeline, time.perf_counter()
+        try:
+            answer, part = self._answer(pipeline, path)
+            part["warnings"] = " | ".join([*answer.warnings, *self._export(answer, path)])
+        except Exception as error:
+            expected = isinstance(error, (ValueError, OSError)) and str(error)
+            part = _failure(str(error) if expected else f"{type(error).__name__}: {error}", path)
+        seconds = round(time.perf_counter() - started, 3)
+        return part | {"seconds": seconds, "process": f"{socket.gethostname()}:{os.getpid()}"}
+
+    def _answer(
+        self, pipeline: MicroExpressionPipeline, path: Path
+    ) -> tuple[Prediction | LongVideo, dict[str, Any]]:
+        """Return the answer to a clip, and what the table says of it."""
+        answer = pipeline(path, **self.options)
+        return answer, _answer_columns(answer.to_dict())
+
+    def _export(self, answer: Prediction | LongVideo, path: Path) -> list[str]:
+        """Write a clip's files for other programs, as the clips lie below `root`; say why that cannot be."""
+        if self.export_dir is None:
+            return []
+        below = path.relative_to(self.root) if path != self.root else Path(path.resolve().name)
+        try:
+            coding = Coding.of(answer, path)
+            for kind in self.export:
+                file = self.export_dir / f"{below}{SUFFIXES[kind]}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                WRITERS[kind](file, coding)
+        except ValueError as error:
+            return [f"nothing was exported: {error}"]
+        return []
 
     def _rows_of(self, part: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the rows of the table that a clip has."""
@@ -258,14 +291,18 @@ class BulkRun:
 
     def _columns(self) -> dict[str, str]:
         """Return the columns of the table and their types."""
-        return columns_of_predictions(list(self.pipeline.model.config.id2label.values()))
-
-    def _exports(self, path: Path) -> dict[str, Path]:
-        """Return the files to write for a clip: kind -> path, as the clips lie below `root`."""
-        if self.export_dir is None:
-            return {}
-        below = path.relative_to(self.root) if path != self.root else Path(path.resolve().name)
-        return {kind: self.export_dir / f"{below}{SUFFIXES[kind]}" for kind in self.export}
+        phases = {
+            key: kind for name in PHASE_NAMES for key, kind in ((name, "int64"), (f"{name}_s", "float64"))
+        }
+        return {
+            **dict.fromkeys(("path", "status", "reason", "outcome", "label"), "string"),
+            **dict.fromkeys((*MOVEMENT, *(f"score_{name}" for name in self.pipeline.classes)), "float64"),
+            **phases,
+            "phases_source": "string",
+            **dict.fromkeys(VOCABULARY, "float64"),
+            "action_units_source": "string",
+            **SAME_COLUMNS,
+        }
 
     def _join(self, settings: dict[str, Any], clips: list[str]) -> list[dict[str, Any]]:
         same = {name: settings[name] for name in ("model", "weights_sha256", "mer_hf")}
@@ -398,51 +435,6 @@ def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def predict_row(
-    pipeline: MicroExpressionPipeline,
-    path: Path,
-    options: dict[str, Any],
-    exports: Mapping[str, Path] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """Predict one clip, write its exports, and return its row; any error becomes the row's reason.
-
-    The columns that are the same for all clips are missing. A failed clip has `status`, `reason`, `seconds`
-    and `process` only.
-    """
-
-    def answered() -> dict[str, Any]:
-        answer = pipeline(path, **options)
-        row = _answer_columns(answer.to_dict())
-        row["warnings"] = " | ".join(filter(None, (row["warnings"], export(answer, path, exports))))
-        return row
-
-    return attempt(path, answered)
-
-
-def attempt(path: Path, answered: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of a clip, or that of its failure, with the seconds that it took and the process."""
-    started = time.perf_counter()
-    try:
-        row = answered()
-    except Exception as error:
-        expected = isinstance(error, (ValueError, OSError)) and str(error)
-        row = _failure(str(error) if expected else f"{type(error).__name__}: {error}", path)
-    seconds = round(time.perf_counter() - started, 3)
-    return row | {"seconds": seconds, "process": f"{socket.gethostname()}:{os.getpid()}"}
-
-
-def export(answer: Prediction | LongVideo, path: Path, exports: Mapping[str, Path]) -> str:
-    """Write files for other programs; return why that cannot be, or `""`."""
-    try:
-        coding = Coding.of(answer, path) if exports else None
-        for kind, file in exports.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            WRITERS[kind](file, coding)
-    except ValueError as error:
-        return f"nothing was exported: {error}"
-    return ""
-
-
 def run_alone(function: Callable, path: Path, *args: Any) -> dict[str, Any] | None:
     """Call a function in a process of its own; return the row of a clip at which the process died."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=(path, *args))
@@ -453,19 +445,6 @@ def run_alone(function: Callable, path: Path, *args: Any) -> dict[str, Any] | No
     code = process.exitcode
     cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return _failure(f"the process that read it died ({cause}), twice", path)
-
-
-def _predict_alone(
-    path: Path,
-    part: Path,
-    function: Callable[..., dict[str, Any]],
-    model: str,
-    trust_remote_code: bool,
-    options: dict[str, Any],
-    exports: dict[str, Path],
-) -> None:
-    pipeline = MicroExpressionPipeline.from_pretrained(model, trust_remote_code=trust_remote_code)
-    write_text(part, json.dumps(function(pipeline, path, options, exports), allow_nan=False))
 
 
 def _failure(reason: str, path: Path) -> dict[str, Any]:
@@ -487,41 +466,23 @@ def _answer_columns(answer: dict[str, Any]) -> dict[str, Any]:
         "phases_source": phases["source"],
         **{name: sides and sides[2] for name, sides in answer["action_units"].items()},
         "action_units_source": answer["action_units_source"],
-        "warnings": " | ".join(answer["warnings"]),
     }
 
 
 # --- the table ----------------------------------------------------------------------------------------------
 
 
-def columns_of_predictions(classes: list[str]) -> dict[str, str]:
-    """Return the columns of a table of predictions, and their types."""
-    return {
-        **dict.fromkeys(("path", "status", "reason", "outcome", "label"), "string"),
-        **dict.fromkeys(MOVEMENT, "float64"),
-        **{f"score_{name}": "float64" for name in classes},
-        **{key: kind for name in PHASE_NAMES for key, kind in ((name, "int64"), (f"{name}_s", "float64"))},
-        "phases_source": "string",
-        **dict.fromkeys(VOCABULARY, "float64"),
-        "action_units_source": "string",
-        **SAME_COLUMNS,
-    }
-
-
 def write_table(out: Path, rows: list[dict[str, Any]], columns: Mapping[str, str]) -> None:
     """Write rows as parquet or CSV, whole or not at all; a column that a row lacks is empty."""
-    with replacing(out) as temporary:
-        if out.suffix.lower() == ".csv":
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-        else:
-            import pyarrow
-            import pyarrow.parquet
+    if out.suffix.lower() == ".csv":
+        write_csv(out, columns, rows)
+        return
+    import pyarrow
+    import pyarrow.parquet
 
-            schema = pyarrow.schema(list(columns.items()))
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary)
+    schema = pyarrow.schema(list(columns.items()))
+    with replacing(out) as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary)
 
 
 def summarize(

@@ -16,7 +16,6 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -94,16 +93,15 @@ class Live:
     Args:
         pipeline ([`MicroExpressionPipeline`], *optional*): Classifies every movement; without it they are
             only spotted.
-        window_s (`float`, *optional*, defaults to 3.0): How much is searched together.
     """
 
-    def __init__(self, pipeline: "MicroExpressionPipeline | None" = None, window_s: float = WINDOW_S) -> None:
-        self.pipeline, self.window_s = pipeline, window_s
+    def __init__(self, pipeline: "MicroExpressionPipeline | None" = None) -> None:
+        self.pipeline = pipeline
         self.events: deque[Interval] = deque(maxlen=_MOST_KEPT)
         self.blinks: deque[Gap] = deque(maxlen=_MOST_KEPT)
         self.gaps: deque[Gap] = deque(maxlen=_MOST_KEPT)
         self._inbox: deque[Frame] = deque()
-        most_bytes = MOST_BYTES / 3 / (window_s * _MOST_HZ)
+        most_bytes = MOST_BYTES / 3 / (WINDOW_S * _MOST_HZ)
         self._followed = with_mesh(follow_face(iter(self._inbox.popleft, None), most_bytes))
         self._held: deque[Frame] = deque()
         self._next_s = self._end_s = -math.inf
@@ -128,7 +126,7 @@ class Live:
         if held and (frame.run is not held[-1].run or time_s - held[-1].time_s > PAUSE_S):
             held.clear()
         held.append(frame)
-        while held[0].time_s < time_s - self.window_s:
+        while held[0].time_s < time_s - WINDOW_S:
             held.popleft()
         if time_s < self._next_s:
             return None
@@ -255,11 +253,10 @@ class Background:
 
     Args:
         live ([`Live`]): Nobody else may use it until this is closed.
-        clock (`Callable[[], float]`, *optional*): Seconds, to measure the work.
     """
 
-    def __init__(self, live: Live, clock: Callable[[], float] = time.monotonic) -> None:
-        self.live, self.clock, self.pace = live, clock, Pace()
+    def __init__(self, live: Live) -> None:
+        self.live, self.pace = live, Pace()
         self._waiting: deque[tuple[np.ndarray, float]] = deque()
         self._news: deque[Update] = deque(maxlen=1000)
         self._changed = threading.Condition()
@@ -303,9 +300,9 @@ class Background:
         busy_s, before_s = 0.0, None
         try:
             while (frame := self._next()) is not None:
-                begun_s, before_s = self.clock(), frame[1] if before_s is None else before_s
+                begun_s, before_s = time.monotonic(), frame[1] if before_s is None else before_s
                 update = self.live.add(*frame)
-                busy_s += self.clock() - begun_s
+                busy_s += time.monotonic() - begun_s
                 if update is not None:
                     self.pace.worked(busy_s, frame[1] - before_s, self._newest_s - frame[1])
                     busy_s, before_s = 0.0, frame[1]

@@ -11,7 +11,6 @@ cut("interview.mp4", video.intervals[0].onset_s - 0.5, video.intervals[0].offset
 Experimental: in long recordings the published methods find few of the micro-expressions, and much else.
 """
 
-import csv
 import json
 import math
 import os
@@ -32,9 +31,9 @@ from mer_hf.face.registration import apply
 from mer_hf.face.spotting import Phases, lasting_s, outcome_of, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
 from mer_hf.interchange.openface import FrameUnits
-from mer_hf.utils.files import replacing
-from mer_hf.video.clip import Clip, FrameSource, Windows, iter_clips, windows, write_clip
-from mer_hf.video.container import CutShort, frames_between
+from mer_hf.utils.files import write_csv
+from mer_hf.video.clip import Clip, FrameSource, iter_clips, windows, windows_of_each, write_clip
+from mer_hf.video.container import ClipError, CutShort
 
 if TYPE_CHECKING:
     from .pipeline import MicroExpressionPipeline
@@ -213,15 +212,14 @@ def spot_long(
     path = Path(path)
     source = FrameSource(path)
     notes = list(source.survey.doubts)
-    searches: dict[int, Search] = {}
+    searches: dict[int | None, Search] = {}
     clips = _windows_to_search(source, window_s, overlap_s, max_bytes, face)
     end_s = 0.0
     try:
         for clip in clips:
-            person = 0 if face is None else clip.face
+            person = None if face is None else clip.face
             if person not in searches:
-                followed = None if face is None else person
-                searches[person] = Search(pipeline, overlap_s, frame_units=frame_units, person=followed)
+                searches[person] = Search(pipeline, overlap_s, frame_units=frame_units, person=person)
             searches[person].add_window(clip)
             del clip  # while the next window is read
             end_s = max(end_s, searches[person].end_s)
@@ -256,8 +254,15 @@ def cut(path: str | os.PathLike, start_s: float, end_s: float, out_mp4: str | os
         ClipError: If no frame lies between the two, the video cannot be read, or the path does not end in
             `.mp4`.
     """
-    fps, frames = frames_between(path, start_s, end_s)
-    write_clip(out_mp4, frames, fps, crf=10)
+    if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s < end_s):
+        raise ClipError(f"{path}: {start_s} s to {end_s} s is not a stretch. Pass start_s < end_s.")
+    source = FrameSource(path)
+    times_s = source.times_s[(source.times_s >= start_s) & (source.times_s <= end_s)]
+    if not len(times_s):
+        raise ClipError(f"{path}: no frames from {start_s:.2f} to {end_s:.2f} s. Choose another stretch.")
+    lasts_s = float(times_s[-1] - times_s[0])
+    fps = (len(times_s) - 1) / lasts_s if lasts_s > 0 else len(source) / source.duration_s
+    write_clip(out_mp4, (frame.image for frame in source.frames(start_s, end_s)), fps, crf=10)
 
 
 def write_intervals_csv(path: str | os.PathLike, video: LongVideo) -> None:
@@ -268,12 +273,8 @@ def write_intervals_csv(path: str | os.PathLike, video: LongVideo) -> None:
         video ([`LongVideo`]): From [`spot_long`].
     """
     columns = [name for name in Interval.__dataclass_fields__ if name not in ("scores", "action_units")]
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, [*columns, *video.labels], lineterminator="\n")
-        writer.writeheader()
-        for interval in video.intervals:
-            values = {name: getattr(interval, name) for name in columns} | interval.scores
-            writer.writerow(_rounded(values))
+    rows = ({name: getattr(one, name) for name in columns} | one.scores for one in video.intervals)
+    write_csv(path, [*columns, *video.labels], map(_rounded, rows))
 
 
 def _rounded(values: dict) -> dict:
@@ -283,26 +284,12 @@ def _rounded(values: dict) -> dict:
 def _windows_to_search(
     source: FrameSource, window_s: float, overlap_s: float, max_bytes: int, face: int | str | None
 ) -> Iterator[Clip | FaceClip]:
-    """Yield windows of the largest face, of one that is followed, or of all, each with its number."""
+    """Return windows of the largest face, of one that is followed, or of all, each with its number."""
     if face is None:
-        yield from _face_windows(source, window_s, overlap_s, max_bytes, None)
-        return
-    most_bytes, damage = max_bytes / 1.5 / source.frames_in(window_s), None
-    held: dict[int, Windows] = {}
-    try:
-        for kept in follow_faces(source.frames(), most_bytes, None if face == "all" else face):
-            for person in held.keys() - kept.keys():
-                yield from held.pop(person).end()
-            for person, frame in kept.items():
-                if person not in held:
-                    held[person] = Windows(window_s, overlap_s, str(source.path), max_bytes)
-                yield from held[person].add(frame)
-    except CutShort as error:
-        damage = error
-    for person in sorted(held):
-        yield from held[person].end()
-    if damage:
-        raise damage
+        return _face_windows(source, window_s, overlap_s, max_bytes, None)
+    most_bytes = max_bytes / 1.5 / source.frames_in(window_s)
+    followed = follow_faces(source.frames(), most_bytes, None if face == "all" else face)
+    return windows_of_each(followed, window_s, overlap_s, str(source.path), max_bytes)
 
 
 def _face_windows(
@@ -310,10 +297,9 @@ def _face_windows(
 ) -> Iterator[Clip | FaceClip]:
     """Yield windows: whole frames where they fit, otherwise what lies around the face."""
     frames = source.frames_in(window_s)
-    options = {"max_bytes": max_bytes, "until_damage": True}
-    if frames * source.frame_bytes > max_bytes:
-        options["through"] = partial(follow_face, most_bytes=max_bytes / 3 / frames, face=face)
-    return iter_clips(source, window_s, overlap_s, **options)
+    around_face = partial(follow_face, most_bytes=max_bytes / 3 / frames, face=face)
+    through = around_face if frames * source.frame_bytes > max_bytes else iter
+    return iter_clips(source, window_s, overlap_s, max_bytes=max_bytes, until_damage=True, through=through)
 
 
 # --- one answer to a clip that is too large to keep ---------------------------------------------------------
@@ -350,9 +336,9 @@ def strongest_stretch(
         ClipError: If it cannot be read, or is damaged.
         FaceError: If no usable face is in it.
     """
-    if source.damage:
-        raise source.damage
-    start_s, end_s, at_s, near, notes = -math.inf, math.inf, None, None, ()
+    if source.survey.damage:
+        raise source.survey.damage
+    start_s, end_s, at_s, near, notes = -math.inf, math.inf, math.nan, None, ()
     timed = len(source.times_s) == len(source) and np.isfinite(source.times_s).all()
     if timed and source.duration_s > WINDOW_S:
         if known:
@@ -369,7 +355,7 @@ def read_stretch(
     source: FrameSource,
     start_s: float = -math.inf,
     end_s: float = math.inf,
-    at_s: float | None = None,
+    at_s: float = math.nan,
     face: int | None = None,
     near: np.ndarray | None = None,
     max_bytes: int = MOST_BYTES,
@@ -385,7 +371,8 @@ def read_stretch(
     if count * source.frame_bytes > max_bytes:
         frames = follow_face(frames, max_bytes / 3 / count, face, near)
     clips = list(windows(frames, math.inf, 0.0, str(source.path), max_bytes, count))
-    chosen = max(range(len(clips)), key=lambda i: (_holds(clips[i], at_s), len(clips[i])))
+    ends_s = [(clip.timestamps_s[0], clip.timestamps_s[-1]) for clip in clips]
+    chosen = max(range(len(clips)), key=lambda i: (ends_s[i][0] <= at_s <= ends_s[i][1], len(clips[i])))
     first = before + sum(map(len, clips[:chosen]))
     if len(clips) > 1:
         last = first + len(clips[chosen]) - 1
@@ -393,10 +380,6 @@ def read_stretch(
             f"only frames {first} to {last} are analysed: the face came, went or changed its size there.",
         )
     return Stretch(clips[chosen], first, (*source.survey.doubts, *notes))
-
-
-def _holds(clip: Clip | FaceClip, at_s: float | None) -> bool:
-    return at_s is not None and bool(clip.timestamps_s[0] <= at_s <= clip.timestamps_s[-1])
 
 
 def _strongest(
@@ -459,9 +442,8 @@ class Search:
         frame_units: bool = False,
         person: int | None = None,
     ) -> None:
-        self.pipeline, self.person, self.follows = pipeline, person or 0, person is not None
+        self.pipeline, self.overlap_s, self.person = pipeline, overlap_s, person
         self.track = partial(pipeline.track if pipeline else track_face, face=face)
-        self.overlap_s = overlap_s
         self.each_frame, self.frame_units = frame_units, {}
         self.begin_s, self.end_s = 0.0, 0.0
         self.sightings: list[_Sighting] = []
@@ -479,7 +461,7 @@ class Search:
         if first:
             self.begin_s = float(times_s[0])
         elif times_s[0] - self.end_s > PAUSE_S:
-            self.gaps.append(Gap(self.end_s, float(times_s[0]), _LOST if self.follows else _PAUSE))
+            self.gaps.append(Gap(self.end_s, float(times_s[0]), _PAUSE if self.person is None else _LOST))
         if self.each_frame:
             self.frame_units = dict.fromkeys(times_s.tolist()) | self.frame_units
         self._add_piece(clip, first)
@@ -552,12 +534,12 @@ class Search:
     @property
     def number(self) -> int:
         """Return the person's number for a reader, also where nobody is followed."""
-        return max(1, self.person)
+        return self.person or 1
 
     def gaps_until(self, end_s: float) -> list[Gap]:
         """Return what no window could search in a video that ends at `end_s`."""
         gaps = list(self.gaps)
-        if self.follows:
+        if self.person is not None:
             absent = ((0.0, self.begin_s), (self.end_s, end_s))
             gaps += [Gap(*span, _LOST) for span in absent if span[1] - span[0] > PAUSE_S]
         return [replace(gap, person=self.number) for gap in _remaining_gaps(gaps, self.searched)]

@@ -7,13 +7,14 @@ batches go through in parts that fit the processor's cache.
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._pytree import tree_map, tree_map_only
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
 from transformers.models.swin.modeling_swin import (
@@ -58,9 +59,10 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model, shared).eval()
     fold_batch_norms(model)
     cut_patches_channels_last(model)
-    merge_one_token_attention(model)
     fold_query_and_value_bias(model)
-    attend_with_one_query(model)
+    if getattr(getattr(model, "config", None), "tokens_per_block", None) == 1:
+        replace(model, HTNetAttention, OneTokenAttention)
+    replace(model, HSTACrossAttention, OneQueryAttention)
     replace(model, SwinLayer, WindowLayer)
     replace(model, SwinAttention, WindowAttention)
     if next(model.parameters()).device.type == "cpu":
@@ -95,14 +97,8 @@ def linear_of(
     return linear
 
 
-def merge_one_token_attention(model: nn.Module) -> None:
-    """Merge values and projection where HTNet's blocks hold one token, whose attention weight is always 1."""
-    if getattr(getattr(model, "config", None), "tokens_per_block", None) == 1:
-        replace(model, HTNetAttention, OneTokenAttention)
-
-
 class OneTokenAttention(nn.Module):
-    """Stands for an `HTNetAttention` that sees one token."""
+    """Stands for an `HTNetAttention` that sees one token, whose weight is always 1: one product does."""
 
     def __init__(self, attention: HTNetAttention):
         super().__init__()
@@ -127,13 +123,8 @@ def fold_query_and_value_bias(model: nn.Module) -> None:
             attention.query_bias = attention.value_bias = None
 
 
-def attend_with_one_query(model: nn.Module) -> None:
-    """Spare HSTA's exchanges the keys and values of every token."""
-    replace(model, HSTACrossAttention, OneQueryAttention)
-
-
 class OneQueryAttention(nn.Module):
-    """Stands for an `HSTACrossAttention`.
+    """Stands for an `HSTACrossAttention`, and spares it the keys and values of every token.
 
     There is a single query, so it is carried through the keys' matrix instead, and the weighted mean of the
     tokens through the values'. A bias of the keys adds the same to every score, so it has no effect.
@@ -289,21 +280,9 @@ def in_parts(forward: Callable, samples: int, *args, **kwargs):
     if count <= samples or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return forward(*args, **kwargs)
 
-    def cut(value, first):
-        return value[first : first + samples] if isinstance(value, torch.Tensor) else value
+    def part(first: int) -> tuple[tuple, dict]:
+        return tree_map_only(torch.Tensor, lambda each: each[first : first + samples], (args, kwargs))
 
-    outputs = []
-    for first in range(0, count, samples):
-        named = {name: cut(value, first) for name, value in kwargs.items()}
-        outputs.append(forward(*(cut(value, first) for value in args), **named))
-    return join(outputs)
-
-
-def join(parts: list):
-    """Return the outputs of several parts of a batch as one."""
-    first = parts[0]
-    if isinstance(first, torch.Tensor):
-        return torch.cat(parts)
-    if isinstance(first, Mapping):
-        return type(first)(**{name: join([part[name] for part in parts]) for name in first})
-    return type(first)(join(list(each)) for each in zip(*parts, strict=True))
+    parts = (part(first) for first in range(0, count, samples))
+    outputs = [forward(*some, **named) for some, named in parts]
+    return tree_map(lambda *each: torch.cat(each), *outputs)

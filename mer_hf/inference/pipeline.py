@@ -46,9 +46,10 @@ logger = logging.get_logger(__name__)
 PHASE_NAMES = ("onset", "apex", "offset")
 ESTIMATED = "estimated"
 
+NOT_CLASSIFIED = "so nothing was classified: the scores are equal by definition"
 UNSCORED = {
-    "no_motion": "no motion stands out, so nothing was classified: the scores are equal by definition",
-    "blink": "only a blink was found, so nothing was classified: the scores are equal by definition",
+    "no_motion": f"no motion stands out, {NOT_CLASSIFIED}",
+    "blink": f"only a blink was found, {NOT_CLASSIFIED}",
 }
 """Outcome without a classification -> why its scores say nothing."""
 
@@ -69,10 +70,7 @@ REASONS = {
 NOT_AN_EXPRESSION = "something moved, but {}: the scores say what it would be if it were an expression"
 """What is said of other motion, with one of `REASONS`."""
 COVERED = "covered"
-ONLY_COVERED = (
-    "something passed in front of the face, and nothing else moved, so nothing was classified: the scores "
-    "are equal by definition"
-)
+ONLY_COVERED = f"something passed in front of the face, and nothing else moved, {NOT_CLASSIFIED}"
 
 BLINK_REACH_S = 0.25
 """What moves within this time of a blink may belong to it."""
@@ -157,14 +155,9 @@ class Prediction:
         """Return everything but the arrays, as values that JSON has; an unknown time is None."""
         first, phases = self.first_frame, self.phases
         frames = {name: getattr(phases, name) for name in PHASE_NAMES}
+        verdict = ("outcome", "label", "scores", "expression_probability", "reason", "duration_s", "size_px")
         return {
-            "outcome": self.outcome,
-            "label": self.label,
-            "scores": dict(self.scores),
-            "expression_probability": self.expression_probability,
-            "reason": self.reason,
-            "duration_s": self.duration_s,
-            "size_px": self.size_px,
+            **{name: getattr(self, name) for name in verdict},
             "phases": {
                 **{name: None if frame is None else first + frame for name, frame in frames.items()},
                 **{f"{name}_s": self._seconds(frame) for name, frame in frames.items()},
@@ -196,14 +189,8 @@ class Prediction:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays that `to_dict` leaves out: curve, times, relevance and its frames, both faces."""
-        return {
-            "curve": self.phases.curve,
-            "timestamps_s": self.timestamps_s,
-            "relevance": self.relevance,
-            "relevance_frames": np.array(self.relevance_frames),
-            "onset_face": self.onset_face,
-            "apex_face": self.apex_face,
-        }
+        names = ("timestamps_s", "relevance", "relevance_frames", "onset_face", "apex_face")
+        return {"curve": self.phases.curve} | {name: np.asarray(getattr(self, name)) for name in names}
 
     def _seconds(self, frame: int | None) -> float | None:
         if frame is None or not np.isfinite(self.timestamps_s[frame]):
@@ -235,6 +222,7 @@ class MicroExpressionPipeline:
         self.name = name
         self.calibration = calibration
         self.geometry = FaceGeometry(**(processor.face_geometry or {}))
+        self.classes = [name for _, name in sorted(model.config.id2label.items())]
 
     @classmethod
     def from_pretrained(
@@ -336,9 +324,8 @@ class MicroExpressionPipeline:
         if action_units not in (None, ESTIMATED):
             action_units = given_action_units(action_units)  # refused before the work starts
         with _timed(timings_s, "read"):
-            stretch, known = _read(
-                clip, fps, {"onset": onset, "apex": apex, "offset": offset}, face, progress
-            )
+            known = {"onset": onset, "apex": apex, "offset": offset}
+            stretch, known = _read(clip, fps, known, face, progress)
         clip = stretch.clip
         with _timed(timings_s, "track"):
             track = self.track(clip, face)
@@ -393,29 +380,29 @@ class MicroExpressionPipeline:
         Raises:
             ValueError: If an action unit is unknown.
         """
-        count, decision = len(track.frames), self._decide(phases, timestamps_s)
+        count = len(track.frames)
+        timestamps_s = np.full(count, np.nan) if timestamps_s is None else np.asarray(timestamps_s)
+        decision = self._decide(phases, timestamps_s)
         if decision.get("reason") == WEAK and _beside_a_blink(phases, timestamps_s):
             phases = replace(phases, onset=None, apex=None, offset=None, outcome="blink", candidates=())
             decision = self._decide(phases, timestamps_s)
         classified = phases.outcome not in UNSCORED
         onset, apex = (phases.onset, phases.apex) if classified else (0, count // 2)
         apexes = () if not classified else apexes_of(phases) if average else (apex,)
-        timings_s: dict[str, float] = {}
+        timings_s = dict.fromkeys(("action_units", "classify", "relevance"), 0.0)
         with _timed(timings_s, "action_units"):
             intensities, source = _action_units(track, phases, action_units)
         if classified:
             shown = None if source == "hidden" else intensities
             scores, relevance = self._ask(track, phases, apexes, shown, timings_s, explain)
         else:
-            timings_s |= {"classify": 0.0, "relevance": 0.0}
-            names = self._class_names()
-            scores = dict.fromkeys(names, 1.0 / len(names))
+            scores = dict.fromkeys(self.classes, 1.0 / len(self.classes))
             relevance = np.zeros(track.frames.shape[1:3], dtype=np.float32)
         return Prediction(
             label=max(scores, key=scores.get) if decision["outcome"] in REPORTED else None,
             scores=scores,
             phases=phases,
-            timestamps_s=np.full(count, np.nan) if timestamps_s is None else np.asarray(timestamps_s),
+            timestamps_s=timestamps_s,
             action_units=intensities,
             action_units_source=source,
             relevance=relevance,
@@ -431,11 +418,7 @@ class MicroExpressionPipeline:
             **decision,
         )
 
-    def _class_names(self) -> list[str]:
-        names = self.model.config.id2label
-        return [names[index] for index in range(len(names))]
-
-    def _decide(self, phases: Phases, timestamps_s: np.ndarray | None) -> dict[str, Any]:
+    def _decide(self, phases: Phases, timestamps_s: np.ndarray) -> dict[str, Any]:
         """Return outcome, probability of an expression, reason, duration and size of the movement.
 
         Known phases are not doubted.
@@ -484,9 +467,8 @@ class MicroExpressionPipeline:
             if not np.isfinite(logits).all():
                 raise ValueError(f"{self.name} answered NaN or infinity: its weights are damaged.")
             probabilities = (self.calibration.probabilities if self.calibration else softmax)(logits)
-        scores = dict(zip(self._class_names(), probabilities.tolist(), strict=True))
+        scores = dict(zip(self.classes, probabilities.tolist(), strict=True))
         if not explain:
-            timings_s["relevance"] = 0.0
             return scores, np.zeros(track.frames.shape[1:3], dtype=np.float32)
         with _timed(timings_s, "relevance"):
             places = {"geometry": self.geometry, "landmarks_xy": track.landmarks_xy}
@@ -514,10 +496,8 @@ def apexes_of(phases: Phases) -> tuple[int, ...]:
     return tuple(int(max(min(onset + 1, apex), round(place))) for place in places)
 
 
-def _beside_a_blink(phases: Phases, timestamps_s: np.ndarray | None) -> bool:
-    """Return whether the movement begins or ends close to a blink; no if the times are unknown."""
-    if timestamps_s is None:
-        return False
+def _beside_a_blink(phases: Phases, timestamps_s: np.ndarray) -> bool:
+    """Return whether the movement begins or ends close to a blink; no if the times are NaN."""
     begins_s, ends_s = timestamps_s[phases.onset] - BLINK_REACH_S, timestamps_s[phases.offset] + BLINK_REACH_S
     return any(timestamps_s[a] <= ends_s and timestamps_s[b] >= begins_s for a, b in phases.blinks)
 
@@ -572,12 +552,7 @@ def _read(
 def _shown_to_network(track: FaceTrack, phases: Phases, action_units: Intensities | None) -> dict[str, Any]:
     """Return the arguments of an image processor."""
     frames = {name: getattr(phases, name) for name in PHASE_NAMES}
-    return {
-        "images": track.frames,
-        **frames,
-        "landmarks_xy": track.landmarks_xy,
-        "action_units": action_units,
-    }
+    return frames | {"images": track.frames, "landmarks_xy": track.landmarks_xy, "action_units": action_units}
 
 
 def face_of_video(

@@ -1,14 +1,16 @@
 """Write files whole or not at all: the only place that does."""
 
 import contextlib
+import csv
 import errno
 import os
 import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
@@ -65,6 +67,22 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def write_picture(path: str | os.PathLike, pixels: Any) -> None:
+    """Write an array `(H, W, 3)`, uint8 RGB, as a picture, whole or not at all."""
+    from PIL import Image
+
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
+
+
+def write_csv(path: str | os.PathLike, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with a header, whole or not at all; a cell that a row lacks is empty."""
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def append_line(path: str | os.PathLike, line: str) -> None:

@@ -18,17 +18,10 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 def git_commit() -> str | None:
     """Return the commit this package runs from, `-dirty` if files were changed; None outside a checkout."""
-    folder = Path(__file__).parents[1]
-    for command in (
-        ["ls-files", "--error-unmatch", "__init__.py"],
-        ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-    ):
-        try:
-            done = subprocess.run(
-                ["git", "-C", folder, *command], capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:  # no git on this machine
-            return None
-        if done.returncode:
-            return None
-    return done.stdout.strip()
+    options = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True, "check": True}
+    try:
+        subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], **options)
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, **options).stdout.strip()
+    except (subprocess.CalledProcessError, FileNotFoundError):  # the second: no git on this machine
+        return None

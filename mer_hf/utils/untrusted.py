@@ -89,18 +89,13 @@ def check_kinds(values: Any, kinds: Any, where: str) -> None:
             which those that are missing count as `None`.
         where (`str`): The file, for the message.
     """
-    if not isinstance(kinds, Mapping):
-        _refuse_other(values, kinds, where)
-        return
-    _refuse_other(values, dict, where)
-    for name, kind in kinds.items():
-        _refuse_other(values.get(name), kind, f"{where}: {name}")
-
-
-def _refuse_other(value: Any, kind: Any, what: str) -> None:
-    if not fits(value, kind):
-        allowed = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-        raise ValueError(f"{what} must be {allowed}, got {shown(value)}.")
+    if isinstance(kinds, Mapping):
+        check_kinds(values, dict, where)
+        for name, kind in kinds.items():
+            check_kinds(values.get(name), kind, f"{where}: {name}")
+    elif not fits(values, kinds):
+        allowed = kinds.__name__ if isinstance(kinds, type) else str(kinds).replace("typing.", "")
+        raise ValueError(f"{where} must be {allowed}, got {shown(values)}.")
 
 
 def shown(value: Any) -> str:

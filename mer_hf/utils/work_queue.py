@@ -78,30 +78,19 @@ class WorkQueue:
     @contextlib.contextmanager
     def _claimed(self, name: str) -> Iterator[bool]:
         """Yield whether the piece belongs to this process, for as long as the context lasts."""
-        doing = self._file("doing", name)
+        doing, mine = self._file("doing", name), False
         with contextlib.suppress(FileNotFoundError):
             self._file("todo", name).rename(doing)
-            if fcntl is None:
-                yield True
-                return
-        if fcntl is None or not doing.exists():
-            yield False
-            return
-        try:
-            file = open(doing, "r+")  # noqa: SIM115 (it may be gone by now)
-        except FileNotFoundError:
-            yield False
-            return
-        with file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # its process lives
-                yield False
-                return
-            # The piece may have been done between opening and locking.
-            mine = doing.exists()
-            if mine:
-                file.truncate(0)
-                file.write(f"{socket.gethostname()} {os.getpid()}\n")
-                file.flush()
+            mine = fcntl is None
+        with contextlib.ExitStack() as held:
+            # Without the file the piece is done by now; with a lock on it its process lives.
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                if fcntl:
+                    file = held.enter_context(open(doing, "r+"))
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    mine = doing.exists()  # it may have been done between opening and locking
+                    if mine:
+                        file.truncate(0)
+                        file.write(f"{socket.gethostname()} {os.getpid()}\n")
+                        file.flush()
             yield mine

@@ -31,7 +31,6 @@ from .container import (
     VideoInfo,
     check_bytes,
     decode,
-    mixed_sizes,
     survey_video,
     upright,
 )
@@ -112,7 +111,7 @@ def read_clip(
         path = Path(source)
         if path.is_dir():
             return read_pictures(list(numbered_frames(path, alone=True).values()), fps, max_bytes)
-        held = survey or survey_video(path, max_bytes, refuse_damage=True)
+        held = survey or survey_video(path, max_bytes)
         if held.damage:
             raise held.damage
         clip = _collect(decode(path, fps, held), held.frames, str(path), max_bytes)
@@ -153,8 +152,6 @@ class FrameSource:
         frame_names (`tuple[str, ...]`): The files of a folder; otherwise empty.
         times_s (`np.ndarray` of shape `(T,)`): Seconds of the frames; NaN where they are unknown.
         survey (`VideoInfo`): What is in it.
-        width, height (`int`): Of a frame as it is stored.
-        damage (`CutShort` or `None`): Why less is in a file than it declares.
 
     Raises:
         ClipError: If there is nothing to read.
@@ -167,14 +164,13 @@ class FrameSource:
         self.path, self.fps, self.survey, self._files = Path(path), fps, survey, []
         if self.path.is_dir():
             self._files = list(numbered_frames(self.path, alone=True).values())
-            first = next(_frames_of(self._files, fps)).image
-            self.survey = VideoInfo(len(self._files), True, width=first.shape[1], height=first.shape[0])
+            height, width, _ = next(_frames_of(enumerate(self._files), fps)).image.shape
+            unknown = np.full(len(self._files), np.nan)
+            self.survey = VideoInfo(len(self._files), True, width=width, height=height, times_s=unknown)
         elif survey is None:
             self.survey = survey_video(self.path)
         self.frame_names = tuple(file.name for file in self._files)
-        self.width, self.height, self.damage = self.survey.width, self.survey.height, self.survey.damage
-        known = np.full(len(self), np.nan) if self._files else self.survey.times_s
-        self.times_s = np.arange(len(self)) / fps if fps else known
+        self.times_s = np.arange(len(self)) / fps if fps else self.survey.times_s
 
     def __len__(self) -> int:
         return self.survey.frames
@@ -182,7 +178,7 @@ class FrameSource:
     @property
     def frame_bytes(self) -> int:
         """Return how much a decoded frame takes."""
-        return self.width * self.height * 3
+        return self.survey.width * self.survey.height * 3
 
     @property
     def duration_s(self) -> float:
@@ -198,9 +194,8 @@ class FrameSource:
         """Yield the frames of a stretch, or all; raise after all of them if the file is damaged."""
         if not self._files:
             return decode(self.path, self.fps, self.survey, start_s=start_s, end_s=end_s)
-        times = enumerate(self.times_s)
-        kept = [i for i, time_s in times if not (time_s < start_s or time_s > end_s)]
-        return _frames_of(self._files, self.fps, kept)
+        outside = (self.times_s < start_s) | (self.times_s > end_s)
+        return _frames_of(((i, file) for i, file in enumerate(self._files) if not outside[i]), self.fps)
 
 
 def iter_clips(
@@ -244,10 +239,8 @@ def iter_clips(
             f"{LEAST_STEP_S} s from one window to the next."
         )
     source = source if isinstance(source, FrameSource) else FrameSource(source, fps)
-    if source.frame_names and source.fps is None:
-        raise ClipError(f"{source.path}: a folder of frames has no times, so no windows. Pass fps.")
-    if source.damage and not until_damage:
-        raise source.damage
+    if source.survey.damage and not until_damage:
+        raise source.survey.damage
     expected = source.frames_in(window_s)
     return windows(through(source.frames()), window_s, overlap_s, str(source.path), max_bytes, expected)
 
@@ -315,7 +308,7 @@ def _encode(
                 shape = image.shape
                 stream.height, stream.width = (side + side % 2 for side in shape[:2])
             if image.shape != shape:
-                raise mixed_sizes(label, shape, "frame 0", image.shape, f"frame {i}")
+                raise _mixed_sizes(label, shape, "frame 0", image.shape, f"frame {i}")
             even = np.pad(image, [(0, shape[0] % 2), (0, shape[1] % 2), (0, 0)], mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         if shape is None:
@@ -367,14 +360,12 @@ def numbered_frames(folder: Path, alone: bool = False) -> dict[int, Path]:
 
 def read_pictures(files: Sequence[Path], fps: float | None = None, max_bytes: int = MAX_BYTES) -> Clip:
     """Read picture files of one folder, which may repeat, as a clip."""
-    return _collect(_frames_of(files, fps), len(files), str(files[0].parent), max_bytes)
+    return _collect(_frames_of(enumerate(files), fps), len(files), str(files[0].parent), max_bytes)
 
 
-def _frames_of(
-    files: Sequence[Path], fps: float | None, kept: Iterable[int] | None = None
-) -> Iterator[Frame]:
-    for i in range(len(files)) if kept is None else kept:
-        yield Frame(_to_rgb(read_picture(files[i]), str(files[i])), _time_s(i, fps), files[i].name)
+def _frames_of(files: Iterable[tuple[int, Path]], fps: float | None) -> Iterator[Frame]:
+    for i, file in files:
+        yield Frame(_to_rgb(read_picture(file), str(file)), _time_s(i, fps), file.name)
 
 
 def read_picture(source: Path | bytes) -> Image.Image:
@@ -424,7 +415,7 @@ def _collect(frames: Iterator[Frame], count: int, source: str, max_bytes: int) -
             pixels = np.empty((count, *frame.image.shape), np.uint8)
         if frame.image.shape != pixels.shape[1:]:
             first, this = names[0] if names else "frame 0", frame.name or f"frame {i}"
-            raise mixed_sizes(source, pixels.shape[1:], first, frame.image.shape, this)
+            raise _mixed_sizes(source, pixels.shape[1:], first, frame.image.shape, this)
         if i == len(pixels):
             check_bytes(i + 1, frame.image.nbytes, source, max_bytes)
             room = min(i + i // 4 + 1, max_bytes // frame.image.nbytes)
@@ -472,7 +463,7 @@ class Windows:
             self.start_s = frame.time_s
         if held and held[0].image.shape != frame.image.shape:
             first, this = held[0].name or "one", frame.name or "a later one"
-            raise mixed_sizes(self.source, held[0].image.shape, first, frame.image.shape, this)
+            raise _mixed_sizes(self.source, held[0].image.shape, first, frame.image.shape, this)
         held.append(frame)
         self.fresh += 1
         if frame.run is None:
@@ -509,15 +500,45 @@ def windows(
 
     Windows have room for as many frames as `expected`, and grow if there are more.
     """
-    held, damage = Windows(window_s, overlap_s, source, max_bytes, expected), None
+    each = ({0: frame} for frame in frames)
+    return windows_of_each(each, window_s, overlap_s, source, max_bytes, expected)
+
+
+def windows_of_each(
+    frames: Iterator[dict[int, Frame]],
+    window_s: float,
+    overlap_s: float,
+    source: str,
+    max_bytes: int,
+    expected: int = 1,
+) -> Iterator[Any]:
+    """Yield the windows of several people, each of whose frames come with the person's number."""
+    held: dict[int, Windows] = {}
+    damage = None
     try:
-        for frame in frames:
-            yield from held.add(frame)
+        for present in frames:
+            for person in held.keys() - present.keys():
+                yield from held.pop(person).end()
+            for person, frame in present.items():
+                if person not in held:
+                    held[person] = Windows(window_s, overlap_s, source, max_bytes, expected)
+                yield from held[person].add(frame)
     except CutShort as error:
         damage = error
-    yield from held.end()
+    for person in sorted(held):
+        yield from held[person].end()
     if damage:
         raise damage
+
+
+def _mixed_sizes(
+    source: str, shape: tuple[int, ...], name: str, other_shape: tuple[int, ...], other: str
+) -> ClipError:
+    """Return the error of a clip whose frames differ in size."""
+    return ClipError(
+        f"{source}: frames differ in size: {name} is {shape[1]}x{shape[0]}, {other} is "
+        f"{other_shape[1]}x{other_shape[0]}. Bring all frames to one size."
+    )
 
 
 def _time_s(i: int, fps: float | None) -> float:

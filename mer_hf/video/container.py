@@ -4,13 +4,12 @@ Videos are read by PyAV, whose wheel brings its own decoders. A file that is cut
 error in every reader, so what the container declares is compared with the packets in the file first.
 """
 
-import contextlib
 import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +51,6 @@ class VideoInfo(NamedTuple):
         frames (`int`): Packets of pictures that are whole and shown.
         one_frame_each (`bool`): Whether each is one frame: VP8 stores frames that are never shown, old AVIs
             two in a packet.
-        end_s (`float`): The last time of any stream in it.
         width, height (`int`): Of a frame as it is stored, before it is turned.
         duration_s (`float`): From the first frame to the end of the last, in seconds.
         timed (`bool`): Whether every packet of pictures has a time.
@@ -63,7 +61,6 @@ class VideoInfo(NamedTuple):
 
     frames: int
     one_frame_each: bool
-    end_s: float = 0.0
     width: int = 0
     height: int = 0
     duration_s: float = 0.0
@@ -125,15 +122,12 @@ def open_video(path: Path) -> tuple[Any, Any]:
     return container, streams[0]
 
 
-def survey_video(
-    path: str | os.PathLike, max_bytes: int | None = None, refuse_damage: bool = False
-) -> VideoInfo:
+def survey_video(path: str | os.PathLike, max_bytes: int | None = None) -> VideoInfo:
     """Compare what is in a video file with what its header declares, packet by packet, without decoding.
 
     Args:
         path (`str` or `os.PathLike`): A video file.
         max_bytes (`int`, *optional*): The most that its decoded frames may take.
-        refuse_damage (`bool`, *optional*, defaults to `False`): Whether a file that is cut short is an error.
 
     Returns:
         `VideoInfo`: A file that is cut short says so in `damage`.
@@ -149,64 +143,54 @@ def survey_video(
         # holds key frames alone.
         declared = sum(not entry.is_discard for entry in stream.index_entries) if indexed else stream.frames
         width, height = stream.codec_context.width, stream.codec_context.height
-
-        def check(count):
-            check_bytes(count, width * height * 3, str(path), max_bytes)
-
+        check = partial(check_bytes, frame_bytes=width * height * 3, source=str(path), max_bytes=max_bytes)
         check(declared)
-        packets = _count_packets(container, stream, check)
+        count, times_s, end_s, whole = _count_packets(container, stream, check)
         frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.05
-        text, whole = f"{packets.pictures} of {declared} frames", packets.whole
+        text = f"{count} of {declared} frames"
         if indexed:
-            whole = whole and packets.pictures >= declared
+            whole = whole and count >= declared
         elif declared:  # AVI also counts frames dropped while recording: they are in the time, in no packet
-            whole = whole and packets.end_s > (declared - 1.5) * frame_s
+            whole = whole and end_s > (declared - 1.5) * frame_s
         else:
             declared_s = (container.duration or 0) / av.time_base
-            whole = whole and packets.end_s > declared_s - max(0.1, 2 * frame_s)
-            text = f"{packets.pictures} frames, {packets.end_s:.2f} of {declared_s:.2f} s,"
+            whole = whole and end_s > declared_s - max(0.1, 2 * frame_s)
+            text = f"{count} frames, {end_s:.2f} of {declared_s:.2f} s,"
     damage = None if whole else _cut_short(path, text)
-    if damage and (refuse_damage or not packets.pictures):
-        raise damage
-    if not packets.pictures:
-        raise _no_frames(path)
-    timed = len(packets.times_s) == packets.pictures
-    span_s = float(np.ptp(packets.times_s)) if timed else (packets.pictures - 1) * frame_s
+    if not count:
+        raise damage or _no_frames(path)
+    span_s = float(np.ptp(times_s)) if len(times_s) == count else (count - 1) * frame_s
     duration_s = span_s + frame_s  # the last frame lasts as the others do
-    times_s = np.sort(packets.times_s)
-    doubts = doubts_about(path, packets.pictures) if indexed and not damage else ()
-    return VideoInfo(
-        packets.pictures, indexed, packets.end_s, width, height, duration_s, damage, times_s, doubts
-    )
+    doubts = doubts_about(path, count) if indexed and not damage else ()
+    return VideoInfo(count, indexed, width, height, duration_s, damage, np.sort(times_s), doubts)
 
 
-@dataclass
-class _Packets:
-    pictures: int = 0  # whole and shown
-    end_s: float = 0.0  # the last time in the file, of sound too
-    whole: bool = True  # no packet is torn
-    times_s: list[float] = field(default_factory=list)  # of the pictures
+def _count_packets(
+    container: Any, stream: Any, check: Callable[[int], None]
+) -> tuple[int, list[float], float, bool]:
+    """Walk through the packets of a file.
 
-
-def _count_packets(container: Any, stream: Any, check: Callable[[int], None]) -> _Packets:
-    """Walk through the packets of a file and count the pictures of `stream`."""
-    count = _Packets()
+    Returns:
+        `tuple`: How many pictures of `stream` are whole and shown; their times, as far as they are known; the
+        last time in the file, of sound too; and whether no packet is torn.
+    """
+    count, times_s, end_s, whole = 0, [], 0.0, True
     try:
         for packet in container.demux():
             if packet.is_corrupt:
-                count.whole = False
+                whole = False
             elif packet.size:
                 time_s = _time_s(packet)
                 if time_s is not None:
-                    count.end_s = max(count.end_s, time_s + float((packet.duration or 0) * packet.time_base))
+                    end_s = max(end_s, time_s + float((packet.duration or 0) * packet.time_base))
                 if packet.stream is stream and not packet.is_discard:
-                    count.pictures += 1
-                    check(count.pictures)
+                    count += 1
+                    check(count)
                     if time_s is not None:
-                        count.times_s.append(time_s)
+                        times_s.append(time_s)
     except av.FFmpegError:
-        count.whole = False
-    return count
+        whole = False
+    return count, times_s, end_s, whole
 
 
 def _time_s(packet: Any) -> float | None:
@@ -220,17 +204,6 @@ def _no_frames(path: Path) -> ClipError:
 
 def _cut_short(path: Path, what: str) -> CutShort:
     return CutShort(f"{path}: cut short or damaged: {what} could be read. Copy or export the video again.")
-
-
-@contextlib.contextmanager
-def _cut_short_by_errors(
-    path: Path, what: Callable[[], str], damage: CutShort | None = None
-) -> Iterator[None]:
-    """Turn an error of FFmpeg into the known damage, or into `CutShort`, with `what` had been read."""
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise (damage or _cut_short(path, what())) from error
 
 
 def decode(
@@ -275,20 +248,23 @@ def _decoded(
     # does where some frames have no time: those of the others would not fit.
     by_place = not survey.timed or (container.format.name == "avi" and stream.codec_context.has_b_frames)
     rate = fps or (float(stream.average_rate) if by_place and stream.average_rate else None)
-    with container, _cut_short_by_errors(path, what, survey.damage):
-        if start_s > 0 and rate is None:
-            container.seek(int(start_s * av.time_base))
-        for place, frame in enumerate(container.decode(stream)):
-            seconds = frame.time if survey.timed and frame.time is not None else math.nan
-            seconds = seconds if rate is None else place / rate
-            if seconds < start_s:
-                continue
-            if seconds > end_s:
-                return
-            if frame.is_corrupt:
-                raise survey.damage or _cut_short(path, what())
-            yield Frame(upright(frame, turn.of(frame)), seconds, None)
-            count += 1
+    try:
+        with container:
+            if start_s > 0 and rate is None:
+                container.seek(int(start_s * av.time_base))
+            for place, frame in enumerate(container.decode(stream)):
+                seconds = frame.time if survey.timed and frame.time is not None else math.nan
+                seconds = seconds if rate is None else place / rate
+                if seconds < start_s:
+                    continue
+                if seconds > end_s:
+                    return
+                if frame.is_corrupt:
+                    raise survey.damage or _cut_short(path, what())
+                yield Frame(upright(frame, turn.of(frame)), seconds, None)
+                count += 1
+    except av.FFmpegError as error:
+        raise (survey.damage or _cut_short(path, what())) from error
     if whole and survey.damage:
         raise survey.damage
     if whole and (count == 0 or (survey.one_frame_each and count < survey.frames)):
@@ -327,43 +303,6 @@ def upright(frame: av.VideoFrame, matrix: list[int] | None) -> np.ndarray:
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def frames_between(
-    path: str | os.PathLike, start_s: float, end_s: float
-) -> tuple[float, Iterator[np.ndarray]]:
-    """Return the frames of a stretch of a video one by one; nothing before its key frame is decoded.
-
-    Args:
-        path (`str` or `os.PathLike`): A video file.
-        start_s (`float`): Seconds from the beginning of the video.
-        end_s (`float`): As `start_s`; frames from `start_s` to `end_s` belong to the stretch.
-
-    Returns:
-        `tuple`: The mean frames per second of the stretch, and its frames `(H, W, 3)` in uint8 RGB, upright.
-
-    Raises:
-        ClipError: If no frame lies there, or the video cannot be read or breaks before `end_s`.
-    """
-    path = Path(path)
-    if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s < end_s):
-        raise ClipError(f"{path}: {start_s} s to {end_s} s is not a stretch. Pass start_s < end_s.")
-    container, stream = open_video(path)
-    times_s = []
-    with container, _cut_short_by_errors(path, lambda: f"{len(times_s)} frames from {start_s:.2f} s on"):
-        container.seek(max(0, int(start_s * av.time_base)))
-        for packet in container.demux(stream):
-            if packet.dts is not None and float(packet.dts * packet.time_base) > end_s:
-                break
-            time_s = _time_s(packet)
-            if time_s is not None and start_s <= time_s <= end_s:
-                times_s.append(time_s)
-        rate = stream.average_rate
-    if not times_s:
-        raise ClipError(f"{path}: no frames from {start_s:.2f} to {end_s:.2f} s. Choose another stretch.")
-    lasts_s = max(times_s) - min(times_s)
-    fps = (len(times_s) - 1) / lasts_s if lasts_s > 0 else float(rate or 30)
-    return fps, (frame.image for frame in decode(path, None, VideoInfo(0, False), start_s, end_s))
-
-
 def check_bytes(count: int, frame_bytes: int, source: str, max_bytes: int | None) -> None:
     """Refuse frames that would take more memory than allowed."""
     if max_bytes is not None and count * frame_bytes > max_bytes:
@@ -376,13 +315,3 @@ def check_bytes(count: int, frame_bytes: int, source: str, max_bytes: int | None
 def size_text(count: int) -> str:
     """Write a number of bytes for a reader."""
     return f"{count / 1e9:.2f} GB" if count >= 10_000_000 else f"{count:,} bytes"
-
-
-def mixed_sizes(
-    source: str, shape: tuple[int, ...], name: str, other_shape: tuple[int, ...], other: str
-) -> ClipError:
-    """Return the error of a clip whose frames differ in size."""
-    return ClipError(
-        f"{source}: frames differ in size: {name} is {shape[1]}x{shape[0]}, {other} is "
-        f"{other_shape[1]}x{other_shape[0]}. Bring all frames to one size."
-    )

@@ -16,7 +16,7 @@ from mer_hf import cli
 from mer_hf.cli import exports
 from mer_hf.face.action_units import VOCABULARY
 from mer_hf.inference import bulk
-from mer_hf.inference.bulk import BulkRun, find_clips, format_summary, predict_row, summarize
+from mer_hf.inference.bulk import BulkRun, find_clips, format_summary, summarize
 from mer_hf.interchange.formats import read_coding
 from mer_hf.loading import weights_sha256
 from mer_hf.video.clip import write_clip
@@ -51,11 +51,11 @@ def quick(monkeypatch, checkpoint):
     """Rows without a network: in the tests of what happens around them; returns the clips that were done."""
     done = []
 
-    def row(pipeline, path, options, exports=()):
+    def row(_, path):
         done.append(path.name)
         return {"status": "failed", "reason": "not tried", "seconds": 0.0, "process": "here:1"}
 
-    monkeypatch.setattr(bulk, "predict_row", row)
+    monkeypatch.setattr(BulkRun, "part_of", row)
     return done
 
 
@@ -169,7 +169,9 @@ def test_an_unexpected_error_is_a_reason_as_well(tmp_path):
     def pipeline(path, **options):
         raise ZeroDivisionError("by\nzero")
 
-    row = predict_row(pipeline, tmp_path, {})
+    run = BulkRun(tmp_path, tmp_path / "x.csv")
+    run.pipeline = pipeline
+    row = run.part_of(tmp_path)
     assert (row["status"], row["reason"]) == ("failed", "ZeroDivisionError: by zero")
 
 
@@ -230,15 +232,15 @@ def stopped(tmp_path, checkpoint, quick, monkeypatch):
     root.mkdir()
     for name in "abcd":
         (root / f"{name}.mp4").write_text(name)
-    whole = bulk.predict_row
+    whole = BulkRun.part_of
 
-    def row(pipeline, path, options, exports=()):
+    def row(run, path):
         if path.name == "c.mp4":
             raise Stopped
-        return whole(pipeline, path, options)
+        return whole(run, path)
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(bulk, "predict_row", row)
+        patch.setattr(BulkRun, "part_of", row)
         BulkRun(root, tmp_path / "x.csv", str(checkpoint), {"fps": None}).work()
     assert quick == ["a.mp4", "b.mp4"]
     quick.clear()
@@ -254,9 +256,9 @@ def alone(monkeypatch):
     """Clips that get a process of their own are predicted here; returns them."""
     clips = []
 
-    def here(function, path, part, *args):
+    def here(function, path, part):
         clips.append(path.name)
-        part.write_text(json.dumps(bulk.predict_row(None, path, {})))
+        function(path, part)
 
     monkeypatch.setattr(bulk, "run_alone", here)
     return clips
@@ -406,7 +408,7 @@ def test_two_processes_share_the_clips(launcher, flags, folder, checkpoint, tmp_
     assert refusal.returncode != 0 and errors.count("mer-hf: error: ") == 1 and "--overwrite" in errors
 
 
-@pytest.mark.parametrize("place", ["write_text", "replacing", "os.replace", "Path.rename", "shutil.rmtree"])
+@pytest.mark.parametrize("place", ["write_text", "write_csv", "os.replace", "Path.rename", "shutil.rmtree"])
 def test_a_disk_that_fills_at_any_write_is_told_in_one_line_and_the_run_is_resumed(
     place, folder, tmp_path, checkpoint, quick, capfd, monkeypatch
 ):

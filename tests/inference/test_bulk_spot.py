@@ -87,17 +87,19 @@ def test_a_search_is_resumed_with_the_video_that_it_stopped_at(folder, checkpoin
     def stop(*_):
         raise Stopped
 
-    run = SpotRun(folder, folder.parent / "events.csv", str(checkpoint), {"face": None}, progress=stop)
+    run = SpotRun(folder, folder.parent / "events.csv", str(checkpoint), {"face": None})
+    run.progress = stop
     with pytest.raises(Stopped):
         run.work()
     assert [name for name, _ in searched] == ["a b.mp4"]
-    monkeypatch.setattr(bulk, "run_alone", lambda function, path, part, made, *rest: made(None, path, {}))
+    monkeypatch.setattr(bulk, "run_alone", lambda function, path, part: function(path, part))
     run.progress = None
     assert run.work()["clips"] == 3
     assert [name for name, _ in searched] == ["a b.mp4", "a b.mp4", "x.mp4", "d.mp4"]
     with pytest.raises(ValueError, match="face changed from None to 2"):
         (folder.parent / "events.csv").rename(folder.parent / "old.csv")
-        again = SpotRun(folder, folder.parent / "events.csv", str(checkpoint), {"face": None}, progress=stop)
+        again = SpotRun(folder, folder.parent / "events.csv", str(checkpoint), {"face": None})
+        again.progress = stop
         with pytest.raises(Stopped):
             again.work()
         SpotRun(folder, folder.parent / "events.csv", str(checkpoint), {"face": 2}).work()
