@@ -69,7 +69,7 @@ class FaceClip(Clip):
     face: int = 1
 
     def __post_init__(self) -> None:
-        """Leave the frames as they are: they are no array."""
+        """Check nothing: frames that are parts have a shape each."""
 
     @property
     def to_video(self) -> np.ndarray:
