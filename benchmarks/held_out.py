@@ -7,12 +7,15 @@ for measuring.
 from collections.abc import Iterable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from mer_hf.evaluation.evaluate import predict_flow_maps
 from mer_hf.evaluation.metrics import uar, uf1
+from mer_hf.face.landmarks import eye_centres
 from mer_hf.synthetic import CLASSES, FlowMapSettings, SyntheticFlowMaps
-from mer_hf.synthetic.clips import photograph_raster
+from mer_hf.synthetic.clips import photograph
+from mer_hf.synthetic.pictures import LEFT, SIDE, SPAN, TOP
 
 HELD_OUT_SEED = 2**31 + 1
 """Above every training seed, and different from the seed that runs validate on."""
@@ -45,6 +48,19 @@ SHIFTED: dict[str, FlowMapSettings] = {
 
 A gain on `SETTINGS` that does not carry over here means overfitting to the generator.
 """
+
+
+def photograph_raster() -> np.ndarray:
+    """Return a gray photograph `(SIDE, SIDE)` on the raster of `pictures.py`, placed by its eye centres."""
+    side = 4 * SIDE
+    picture, landmarks = photograph("astronaut", side / SPAN, side, side)
+    left, right = eye_centres(landmarks)
+    across = (right - left) / side * SPAN
+    turn = np.array([across, (-across[1], across[0])])
+    to_raster = np.hstack([turn, (-turn @ (left + right) / 2)[:, None]]) * SIDE / side
+    to_raster[:, 2] -= np.array([LEFT, TOP]) / SPAN * SIDE + 0.5
+    gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.5)
+    return cv2.warpAffine(gray, to_raster, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
 
 
 def held_out_maps(name: str, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,6 @@ from .expressions import Activations
 from .flow_maps import expose, eye_field
 from .identities import Canvas, draw_identity, melanin_of
 from .muscles import Basis, au_basis, vertex_displacement
-from .pictures import LEFT, SIDE, SPAN, TOP
 from .template import carry, face_template, spread_operator
 from .warp import carried_back, look_up, pixel_grid, rotation
 
@@ -160,19 +159,6 @@ def _find_landmarks(picture: np.ndarray, enlarge: int = 1) -> np.ndarray:
     track = track_face(Clip(larger[None], np.zeros(1)))
     landmarks = track.landmarks_xy[0] @ track.to_clip[0, :, :2].T + track.to_clip[0, :, 2]
     return (landmarks + 0.5) / enlarge - 0.5
-
-
-def photograph_raster() -> np.ndarray:
-    """Return a gray photograph `(SIDE, SIDE)` on the raster of `pictures.py`, placed by its eye centres."""
-    side = 4 * SIDE
-    picture, landmarks = photograph("astronaut", side / SPAN, side, side)
-    left, right = eye_centres(landmarks)
-    across = (right - left) / side * SPAN
-    turn = np.array([across, (-across[1], across[0])])
-    to_raster = np.hstack([turn, (-turn @ (left + right) / 2)[:, None]]) * SIDE / side
-    to_raster[:, 2] -= np.array([LEFT, TOP]) / SPAN * SIDE + 0.5
-    gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.5)
-    return cv2.warpAffine(gray, to_raster, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
 
 
 def _bump(time_s: np.ndarray, start_s: float, top_s: float, end_s: float, hold_s: float = 0.0) -> np.ndarray:

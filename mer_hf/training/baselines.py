@@ -34,43 +34,6 @@ def small_flow_cnn(num_classes: int) -> nn.Module:
     return nn.Sequential(*filters, nn.Flatten(), nn.Linear(16 * 25, num_classes))
 
 
-class Streams(nn.Module):
-    """Networks side by side, each on one channel of a map, and a classifier of their features together."""
-
-    def __init__(self, streams: list[nn.Module], head: nn.Module):
-        super().__init__()
-        self.streams, self.head = nn.ModuleList(streams), head
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return class scores of maps `(B, 3, 28, 28)`; stream i sees channel i."""
-        parts = [stream(maps[:, i : i + 1]).flatten(1) for i, stream in enumerate(self.streams)]
-        return self.head(torch.cat(parts, dim=1))
-
-
-def off_apexnet_sized(num_classes: int) -> nn.Module:
-    """Return two streams of 6 and 16 filters on horizontal and vertical flow, and two wide linear layers.
-
-    The sizes of Off-ApexNet (Gan et al. 2019), 2.7 M parameters.
-    """
-
-    def stream() -> nn.Module:
-        first = [nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
-        return nn.Sequential(*first, nn.Conv2d(6, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
-
-    wide = [nn.Linear(2 * 16 * 49, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU()]
-    return Streams([stream(), stream()], nn.Sequential(*wide, nn.Linear(1024, num_classes)))
-
-
-def sssnet_sized(num_classes: int) -> nn.Module:
-    """Return one stream of 96 and 256 filters, the first two layers of an AlexNet, and a linear layer.
-
-    The size of the single-stream shallow network (Khor et al. 2019), 0.6 M parameters.
-    """
-    first = [nn.Conv2d(3, 96, 3, stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    second = [nn.Conv2d(96, 256, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(256 * 9, num_classes))
-
-
 def train_small_cnn(
     maps: torch.Tensor,
     labels: torch.Tensor,

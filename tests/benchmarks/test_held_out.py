@@ -1,8 +1,16 @@
 import numpy as np
 
 from benchmarks import held_out
-from benchmarks.held_out import HELD_OUT_SEED, SETTINGS, SHIFTED, evaluate_synthetic, held_out_maps
+from benchmarks.held_out import (
+    HELD_OUT_SEED,
+    SETTINGS,
+    SHIFTED,
+    evaluate_synthetic,
+    held_out_maps,
+    photograph_raster,
+)
 from mer_hf.models.htnet import HTNetConfig, HTNetForVideoClassification, HTNetImageProcessor
+from mer_hf.synthetic.pictures import to_raster
 
 
 def test_no_training_or_validation_seed_reaches_the_held_out_seed():
@@ -35,3 +43,12 @@ def test_every_setting_is_scored_for_every_model(monkeypatch):
     result = evaluate_synthetic({"tiny": (model, HTNetImageProcessor())}, size=4)
     assert list(result) == ["imitated flow"]
     assert 0.0 <= result["imitated flow"]["tiny"]["uf1"] <= 1.0
+
+
+def test_the_photograph_lies_on_the_raster_with_its_pupils_where_the_neutral_eyes_are():
+    raster = photograph_raster()
+    for x in (-0.5, 0.5):
+        column, row = np.round(to_raster((x, 0.0))).astype(int)
+        around = raster[row - 8 : row + 9, column - 12 : column + 13]
+        dark_y, dark_x = np.unravel_index(around.argmin(), around.shape)
+        assert abs(dark_x - 12) <= 5 and abs(dark_y - 8) <= 5

@@ -8,10 +8,8 @@ from mer_hf.synthetic.clips import (
     example_clip,
     face_picture,
     photograph,
-    photograph_raster,
     render_clip,
 )
-from mer_hf.synthetic.pictures import to_raster
 
 QUIET = {"noise": 0.0, "flicker": 0.0, "drift_px": 0.0, "turn_deg": 0.0}
 SMALL = {"fps": 10, "duration_s": 1.3, "height": 240, "width": 240}
@@ -61,15 +59,6 @@ def test_unknown_names_are_refused_with_the_known_ones():
         photograph("moon", 60.0, 100, 100)
     with pytest.raises(ValueError, match=rf"Choose one of {', '.join(EXAMPLE_KINDS)}"):
         example_clip("anger")
-
-
-def test_the_photograph_lies_on_the_raster_with_its_pupils_where_the_neutral_eyes_are():
-    raster = photograph_raster()
-    for x in (-0.5, 0.5):
-        column, row = np.round(to_raster((x, 0.0))).astype(int)
-        around = raster[row - 8 : row + 9, column - 12 : column + 13]
-        dark_y, dark_x = np.unravel_index(around.argmin(), around.shape)
-        assert abs(dark_x - 12) <= 5 and abs(dark_y - 8) <= 5
 
 
 def motion_of(rendered, landmarks, points):
