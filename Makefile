@@ -60,7 +60,7 @@ dist: $(RELEASE)
 	$(PY) -m twine check --strict dist/*
 
 docs: $(RELEASE)
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	echo "build/site/index.html"
 
 # The page without a server: HTNet, its settings and the face models beside the bundled code.

@@ -66,6 +66,7 @@ def test_every_link_leads_somewhere(page):
         place, _, anchor = link.partition("#")
         target = (page.parent / place).resolve() if place else page
         assert target.exists(), link
+        assert DOCS not in page.parents or target.is_relative_to(DOCS), f"{link} leads out of the site"
         assert not anchor or anchor in anchors(target), link
 
 
