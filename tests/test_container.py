@@ -45,7 +45,8 @@ def test_its_libraries_are_those_that_the_readme_names_and_its_python_is_tested(
 
 
 @pytest.mark.slow
-def test_its_steps_serve_the_page(tmp_path):
+def test_its_steps_serve_the_page_and_it_answers(tmp_path, example_file):
+    client = pytest.importorskip("gradio_client", reason="the page needs mer-hf[space]")
     ignored = [line.removeprefix("**/") for line in (ROOT / ".dockerignore").read_text().split()]
     shutil.copytree(ROOT, tmp_path / "mer_hf", ignore=shutil.ignore_patterns(*ignored))
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
@@ -60,7 +61,11 @@ def test_its_steps_serve_the_page(tmp_path):
     command = json.loads(all_of("CMD")[0])
     page = subprocess.Popen(command, cwd=tmp_path / "mer_hf", env=os.environ | settings)
     try:
-        assert answers(f"http://127.0.0.1:{port}", 120) and page.poll() is None
+        address = f"http://127.0.0.1:{port}"
+        assert answers(address, 120) and page.poll() is None
+        clip = client.handle_file(example_file("positive"))
+        found = client.Client(address, verbose=False).predict(clip, "htnet-synthetic", api_name="/analyse")
+        assert (found["outcome"], found["label"]) == ("micro_expression", "positive")
     finally:
         page.terminate()
         page.wait(30)
