@@ -46,13 +46,16 @@ def onnx_network(path: Path) -> Network:
     )
 
 
-def formats_of(model: torch.nn.Module, checkpoint: str | None, folder: Path) -> dict[str, Network]:
+def formats_of(
+    model: torch.nn.Module, checkpoint: str | None, folder: Path, compiled: bool
+) -> dict[str, Network]:
     """Return a network in all formats, float32 first."""
     quick = optimize_for_inference(model)
     half = optimize_for_inference(copy.deepcopy(model).to(torch.bfloat16))
     found = {"float32": network_of(quick), "bfloat16": network_of(half, torch.bfloat16)}
-    torch.compiler.reset()
-    found["compiled"] = network_of(torch.compile(quick))
+    if compiled:
+        torch.compiler.reset()
+        found["compiled"] = network_of(torch.compile(quick))
     if checkpoint and not missing_package():
         export_onnx(checkpoint, folder / checkpoint, int8=True)
         found |= {"onnx": onnx_network(folder / checkpoint / MODEL)}
@@ -83,14 +86,18 @@ def compare(networks: dict[str, Network], inputs: Mapping[str, torch.Tensor], wi
     return result
 
 
-def measure(key: str, size: str, batches: tuple[int, ...], folder: Path, within_s: float) -> dict:
+def measure(
+    key: str, size: str, batches: tuple[int, ...], folder: Path, within_s: float, compiled: bool
+) -> dict:
     """Return the comparisons of one network in one size."""
     if size == "bundled":
         model, processor = load(key)
-        networks, samples = formats_of(model, key, folder), synthetic_inputs(processor, max(batches))
+        networks = formats_of(model, key, folder, compiled)
+        samples = synthetic_inputs(processor, max(batches))
     else:
         model = both(key)[0]
-        networks, samples = formats_of(model, None, folder), inputs_of(key, model.config, max(batches))
+        networks = formats_of(model, None, folder, compiled)
+        samples = inputs_of(key, model.config, max(batches))
     result = {}
     for batch in batches:
         found = compare(dict(networks), {n: t[:batch].contiguous() for n, t in samples.items()}, within_s)
@@ -103,15 +110,19 @@ def run(
     sizes: tuple[str, ...] = SIZES,
     batches: tuple[int, ...] = (1, 32),
     within_s: float = SECONDS,
+    compile_sizes: tuple[str, ...] = SIZES,
 ) -> dict:
-    """Return all comparisons, and the floor of each network of the published size in bfloat16."""
+    """Return all comparisons, and the floor of each network of the published size in bfloat16.
+
+    Compiling takes minutes for each batch of each network, most of all in the published size.
+    """
     torch.set_num_threads(THREADS)
     speed = rates(torch.bfloat16)
     result: dict = {"threads": THREADS} | {f"bfloat16_{name}": value for name, value in speed.items()}
     with tempfile.TemporaryDirectory() as folder:
         for key in architectures:
             for size in sizes:
-                result |= measure(key, size, batches, Path(folder), within_s)
+                result |= measure(key, size, batches, Path(folder), within_s, size in compile_sizes)
             if "published" in sizes:
                 ours, base = both(key)
                 flops = flops_of(base, inputs_of(key, ours.config, 1))

@@ -156,7 +156,7 @@ class Train:
 class Push:
     """A checkpoint that is published on a Hub of its own; the folder is that of temporary files."""
 
-    least = 4_000_000
+    least = 40_000_000
 
     def __init__(self, top: Path) -> None:
         from tests.hub.hub_server import serve

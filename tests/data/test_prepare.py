@@ -208,7 +208,7 @@ def test_a_users_video_is_prepared_by_the_command_line(tmp_path, capfd):
     ]
     assert main(flags) == 0
     told = capfd.readouterr()
-    assert "own.csv: 2 clips of 2 subjects" in told.out and "c.mp4" in told.out and "1/2" in told.err
+    assert "own.csv: 2 clips of 2 subjects" in told.out and "c.mp4" in told.out and "2/2" in told.err
     data = Prepared(tmp_path / "out")
     assert data.clip("own/anna/a.mp4/0-7-13")["apex_source"] == "annotated"
     spotted = data.clip("own/ben/b.mp4")
