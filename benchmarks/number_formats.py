@@ -40,6 +40,8 @@ def onnx_network(path: Path) -> Network:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
+    # Threads that wait busily take the cores from whatever is measured next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda inputs: torch.from_numpy(
         session.run(["logits"], {name: each.numpy() for name, each in inputs.items()})[0]

@@ -34,8 +34,14 @@ SAMPLES_AT_ONCE = {
 }
 """Model type -> part of its base model -> samples that go through it together on a CPU."""
 
-FEW_TOKENS = 256
-"""Up to so many tokens oneDNN's product is the quicker one; with more, PyTorch's own."""
+FEW_PARAMETERS = 5_000_000
+"""Networks with fewer, as the bundled ones, take a batch at once: all of it fits in the cache."""
+
+MANY_WEIGHTS, FEW_TOKENS = 2**18, 256
+"""oneDNN's product is the quicker one where weights of so many numbers are read for up to so many tokens."""
+
+MANY_OUTPUTS = 2**16
+"""From so many on it pays that oneDNN applies a GELU to what is still in the cache."""
 
 PLAIN = ("torch.nn.modules.", "transformers.activations", "transformers.models.", "mer_hf.models.")
 """Where the classes of layers come from that nobody has wrapped or quantized."""
@@ -231,16 +237,18 @@ def cut_patches_channels_last(model: nn.Module) -> None:
 class OneDNNLinear(nn.Linear):
     """A linear layer, with the GELU behind it if there is one, that oneDNN computes without gradients.
 
-    With few tokens oneDNN reads the weights twice as fast as PyTorch's own matrix product, and with any
-    number it applies the GELU to what is still in the cache.
+    With few tokens oneDNN reads large weights twice as fast as PyTorch's own matrix product, and with many it
+    applies the GELU to what is still in the cache. A call costs more, so small layers stay with PyTorch.
     """
 
     gelu = False
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(..., C)` -> `(..., out_features)`."""
-        quick = hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
-        quick = quick and (self.gelu or hidden_states.shape[:-1].numel() <= FEW_TOKENS)
+        tokens = hidden_states.shape[:-1].numel()
+        quick = tokens <= FEW_TOKENS and self.weight.numel() >= MANY_WEIGHTS
+        quick |= self.gelu and tokens * self.out_features >= MANY_OUTPUTS
+        quick &= hidden_states.device.type == "cpu" and hidden_states.dtype == torch.float32
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not quick:
             hidden_states = F.linear(hidden_states, self.weight, self.bias)
             return F.gelu(hidden_states) if self.gelu else hidden_states
@@ -266,7 +274,7 @@ def use_onednn(model: nn.Module) -> None:
 
 def split_batches(model: nn.Module) -> None:
     """Compute large batches in parts, so that what lies between layers stays in the cache."""
-    if not isinstance(model, PreTrainedModel):
+    if not isinstance(model, PreTrainedModel) or model.num_parameters() < FEW_PARAMETERS:
         return
     for name, samples in SAMPLES_AT_ONCE.get(model.config.model_type, {}).items():
         part = model.base_model.get_submodule(name)

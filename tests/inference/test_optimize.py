@@ -5,6 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
+from mer_hf.inference import optimize
 from mer_hf.inference.optimize import (
     OneDNNLinear,
     OneQueryAttention,
@@ -18,6 +19,14 @@ from mer_hf.registry import ARCHITECTURES
 from tests.models.tiny import tiny_inputs, tiny_model
 
 keys = pytest.mark.parametrize("key", ARCHITECTURES)
+
+
+@pytest.fixture(autouse=True, params=["small", "as if large"])
+def size(request, monkeypatch):
+    """What pays only in large networks is done in these small ones too."""
+    if request.param != "small":
+        for limit in ("MANY_WEIGHTS", "MANY_OUTPUTS", "FEW_PARAMETERS"):
+            monkeypatch.setattr(optimize, limit, 0)
 
 
 def inputs_of(key: str, samples: int = 5) -> dict[str, torch.Tensor]:
