@@ -133,3 +133,9 @@ def test_relevance_stays_the_same(key):
     relevance = plain.relevance(pixel_values=pixel_values)
     quick = optimize_for_inference(plain).relevance(pixel_values=pixel_values)
     torch.testing.assert_close(quick, relevance, rtol=0, atol=1e-3 * relevance.abs().max().item())
+
+
+@pytest.mark.parametrize("limit, split", [(5_000_000, False), (0, True)])
+def test_only_large_networks_take_a_batch_in_parts(limit, split, monkeypatch):
+    monkeypatch.setattr(optimize, "FEW_PARAMETERS", limit)
+    assert ("forward" in vars(optimize_for_inference(tiny_model("hsta")).base_model)) is split
