@@ -12,6 +12,7 @@ import yaml
 import mer_hf
 from mer_hf.cli import build_parser
 from mer_hf.registry import ARCHITECTURES
+from mkdocs_hooks import on_page_content
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -115,3 +116,19 @@ def test_every_example_runs(page, tmp_path, example_file):
 def test_every_page_with_an_example_is_among_those_that_are_run():
     with_examples = {name_of(page) for page in PAGES if blocks(page, "python")}
     assert with_examples - {name_of(page) for page in RUN} == {"docs/hub.md"}  # loads from the Hub
+
+
+def test_the_reference_gives_type_and_default_of_an_argument_in_columns_of_their_own():
+    row = (
+        '<tr class="doc-section-item"><td><code>size</code></td><td><code>{kind}</code></td>'
+        "<td>`a` is code</td><td><em>{default}</em></td></tr>"
+    )
+    rows = [
+        row.format(kind="`int` or [`Clip`], *optional*, defaults to `[2, 2]`", default="required"),
+        row.format(kind="`int`, *optional*", default="required"),
+        row.format(kind="`int`", default="required"),
+    ]
+    given, optional, needed = (on_page_content(each) for each in rows)
+    assert "<code>int or Clip</code>" in given and "<code>[2, 2]</code></td></tr>" in given
+    assert "<code>int</code>" in optional and "<em>optional</em>" in optional
+    assert "<code>int</code>" in needed and "<em>required</em>" in needed

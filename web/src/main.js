@@ -64,11 +64,18 @@ function showAnswer(answer) {
   byId("verdict").textContent = sentence(result);
   byId("warnings").replaceChildren(...result.warnings.map((text) => element("li", { textContent: text })));
   byId("scores").replaceChildren(...Object.entries(result.scores).map(([label, score]) => scoreRow(label, score, result)));
-  byId("curve").replaceChildren(drawCurve(times, curve, threshold, result.phases));
   fillPhases(result.phases, times.length);
   showFaces(faces, flow, result.phases, times);
   show("answer");
+  showCurve(answer);
   byId("verdict").focus({ preventScroll: true });
+}
+
+/** Draw the curve in the width that there is, so that its words keep their size on a telephone. */
+function showCurve({ result, times, curve, threshold }) {
+  const place = byId("curve");
+  place.replaceChildren();
+  place.append(drawCurve(times, curve, threshold, result.phases, Math.max(place.clientWidth, 240)));
 }
 
 const element = (tag, properties, ...children) => {
