@@ -4,6 +4,9 @@ import contextlib
 import functools
 import io
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -93,10 +96,29 @@ def test_ctrl_c_ends_with_whole_files(example_file, tmp_path, monkeypatch, capfd
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.mp4"]
 
 
+def test_whoever_presses_ctrl_c_twice_loses_nothing(example_file, tmp_path):
+    record, coding = tmp_path / "a.mp4", tmp_path / "a.json"
+    command = [sys.executable, "-m", "mer_hf", "watch", str(example_file("still")), "--json"]
+    command += ["--record", str(record), "--coding", str(coding)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as watching:
+        while not list(tmp_path.glob(".mer-hf-*/a.mp4")):
+            time.sleep(0.05)
+            assert watching.poll() is None
+        time.sleep(0.5)
+        watching.send_signal(signal.SIGTERM)
+        for _ in range(3):
+            time.sleep(0.01)
+            watching.send_signal(signal.SIGINT)
+        counts = json.loads(watching.stdout.read().splitlines()[-1])
+    assert watching.returncode == 0 and counts["frames"] < 60
+    assert len(read_clip(record)) and read_coding(coding).duration_s < 2
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
         ("nothing.mp4", "no such file"),
+        ("{folder}", "is a folder. Give a video"),
         ("97", "camera 97 could not be opened"),
         ("ftp://127.0.0.1/a.mp4", "only http, https, rtsp, rtsps are opened"),
         ("file:///etc/passwd", "only http"),
@@ -111,7 +133,7 @@ def test_what_is_no_video_is_refused_in_one_line(http, capfd, source, words):
     folder, address = http
     (folder / "page.html").write_text("<html>no video</html>" * 100)
     (folder / "list.m3u8").write_text("#EXTM3U\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n")
-    assert main(["watch", source.format(address=address)]) == 2
+    assert main(["watch", source.format(address=address, folder=folder)]) == 2
     out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1 and words in err and "secret" not in err
 

@@ -4,11 +4,12 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from mer_hf.utils.files import write_picture
 
-from .exports import CODINGS
+from .exports import CODINGS, OTHER_OR_OVERWRITE
 from .terminal import IMAGE_SUFFIXES, JSON, argument, check_output, command, counted, flag
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ def agreement(args: argparse.Namespace) -> str:
     if args.plot:
         from mer_hf.visualization.figures import codings_picture
 
+        same = args.a.name == args.b.name
         events = {
-            path.name: [(each.onset_s, each.apex_s, each.offset_s, each.label) for each in coding.kept]
-            for path, coding in ((args.a, a), (args.b, b))
+            f"{letter}: {path if same else path.name}": [
+                (each.onset_s, each.apex_s, each.offset_s, each.label) for each in coding.kept
+            ]
+            for letter, path, coding in (("A", args.a, a), ("B", args.b, b))
         }
         ends_s = [each[2] for rows in events.values() for each in rows]
         lasts_s = max([a.duration_s or 0.0, b.duration_s or 0.0, *ends_s])
@@ -54,7 +58,7 @@ def convert_coding(args: argparse.Namespace) -> str:
     suffixes = {suffix: name for name, (known, _) in CODINGS.items() for suffix in known}
     check_output(args.out, tuple(suffixes))
     if args.out.exists() and not args.overwrite:
-        raise ValueError(f"{args.out} is there already. Name another file, or add --overwrite.")
+        raise ValueError(f"{args.out} is there already. {OTHER_OR_OVERWRITE}")
     from mer_hf.interchange.formats import WRITERS, read_coding
 
     coding = read_coding(args.source)
@@ -76,9 +80,8 @@ def summary(found: "Agreement") -> str:
     if found.label_kappa is not None:
         lines.append(f"{'class of events':<16}{found.label_kappa:>7.2f}")
     for name in ("onset", "apex", "offset"):
-        later = sorted(pair[f"{name}_ms"] for pair in found.pairs if pair[f"{name}_ms"] is not None)
+        later = [pair[f"{name}_ms"] for pair in found.pairs if pair[f"{name}_ms"] is not None]
         if later:
-            middle = later[len(later) // 2]
-            ends = f"from {later[0]:+.0f} to {later[-1]:+.0f}"
-            lines.append(f"{name} in B against A: median {middle:+.0f} ms, {ends}")
+            middle, least, most = map(round, (median(later), min(later), max(later)))
+            lines.append(f"{name} in B against A: median {middle:+d} ms, from {least:+d} to {most:+d}")
     return "\n".join(lines)

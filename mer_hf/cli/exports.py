@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mer_hf.utils import bounds
 
-from .terminal import argument, bar, check_output, flag, number, visible_stderr
+from .terminal import argument, bar, check_folder, check_output, flag, number, visible_stderr
 
 if TYPE_CHECKING:
     from mer_hf.inference.bulk import BulkRun
@@ -32,15 +32,17 @@ EXPORTS = CODINGS | OPENFACE
 """Flag of a file -> its suffixes and its contents."""
 ARGUMENTS = [argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in EXPORTS.items()]
 CODING_ARGUMENTS = ARGUMENTS[: len(CODINGS)]
+OVERWRITE = flag("--overwrite", "replace the table of --out, and codings that are there")
 MANY = [
     argument("--out", "FILE", "take all of a folder, into a .parquet or .csv table", type=Path),
-    flag("--overwrite", "replace the table of --out"),
+    OVERWRITE,
     argument("--export-dir", "DIR", "with --out: write a file for each clip", type=Path),
     argument("--export", "KIND", "of these kinds (default: eaf)", nargs="+", choices=list(CODINGS)),
     argument("--workers", "N", "with --out: processes that share it", type=number(int, bounds.WORKERS)),
 ]
 """Flags of a run over a folder, which [`run_many`] reads."""
 GRACE_S = 10.0
+OTHER_OR_OVERWRITE = "Name another file, or add --overwrite."
 
 
 def check_exports(args: argparse.Namespace) -> None:
@@ -48,7 +50,14 @@ def check_exports(args: argparse.Namespace) -> None:
     if any(getattr(args, name, None) for name in ("export_dir", "export", "workers")):
         raise ValueError("--export-dir, --export and --workers are for many clips. Add --out FILE.")
     for name, (suffixes, _) in EXPORTS.items():
-        check_output(getattr(args, name, None), suffixes)
+        path = getattr(args, name, None)
+        check_output(path, suffixes)
+        if name in CODINGS and path and path.exists() and not args.overwrite:
+            raise ValueError(f"{path} is there already, perhaps with corrections. {OTHER_OR_OVERWRITE}")
+    if path := getattr(args, "openface", None):
+        from mer_hf.interchange.openface import check_note
+
+        check_note(path)
 
 
 def write_exports(
@@ -71,11 +80,10 @@ def check_many(args: argparse.Namespace, single: Iterable[str]) -> dict:
     for name in (*single, *EXPORTS):
         if getattr(args, name) is not None:
             raise ValueError(f"--{name} is for one clip, --out for many. Leave one of them out.")
-    if args.out is None:
-        raise ValueError("--overwrite is for the table of --out FILE.")
     if args.export and not args.export_dir:
         raise ValueError("--export needs --export-dir DIR.")
     check_output(args.out, (".parquet", ".csv"))
+    check_folder(args.export_dir)
     if (args.workers or 1) > 1 and "RANK" not in os.environ:
         sys.exit(launch(args.argv, args.workers))
     names = ("model", "overwrite", "trust_remote_code", "export_dir")

@@ -44,7 +44,7 @@ OUTPUTS = {
 )
 def predict(args: argparse.Namespace) -> str:
     """Analyse a clip of a face, or all clips of a folder."""
-    if args.out or args.overwrite:
+    if args.out:
         return _predict_many(args)
     for name, (suffixes, _) in OUTPUTS.items():
         check_output(getattr(args, name), suffixes)

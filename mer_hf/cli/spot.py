@@ -37,7 +37,7 @@ def spot(args: argparse.Namespace) -> str:
     if args.face and args.faces:
         raise ValueError("--face is for one face, --faces for all. Leave one of them out.")
     check_output(args.report, (".html", ".htm"))
-    if args.out or args.overwrite:
+    if args.out:
         return _spot_many(args)
     check_output(args.plot, IMAGE_SUFFIXES)
     check_output(args.csv, (".csv",))

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
 import time
 import warnings
@@ -132,6 +133,27 @@ def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
         raise ValueError(f"the folder {path.parent} does not exist. Make it first.")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"the folder {path.parent} is not writable. Choose another.")
+
+
+def check_folder(path: Path | None) -> None:
+    """Refuse a folder that is none, or that cannot be made, before the work for it is done."""
+    if path is None:
+        return
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file. Give the name of a folder.")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"the folder {there} is not writable. Choose another.")
+
+
+@contextlib.contextmanager
+def on_signal(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """Handle a signal in another way for a while."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,30 @@
 import argparse
 import contextlib
 import json
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .exports import CODING_ARGUMENTS, check_exports, write_exports
+from .exports import CODING_ARGUMENTS, OVERWRITE, check_exports, write_exports
 from .spot import HEADER, clock, row
-from .terminal import ALL, MODEL, argument, check_output, command, counted, flag, number, visible_stderr
+from .terminal import (
+    ALL,
+    MODEL,
+    argument,
+    check_output,
+    command,
+    counted,
+    flag,
+    number,
+    on_signal,
+    visible_stderr,
+)
 
 if TYPE_CHECKING:
     from mer_hf.inference.live import Background, Update
+    from mer_hf.inference.long_video import LongVideo
+    from mer_hf.interchange.coding import Coding
     from mer_hf.video.sources import Frames
 
 SOURCE = "number of a camera (default: %(default)s), a video file, or rtsp://, http:// of a video stream"
@@ -25,6 +40,7 @@ SOURCE = "number of a camera (default: %(default)s), a video file, or rtsp://, h
     flag("--json", "print one JSON object a line: each movement as it ends, and the counts at the end"),
     argument("--record", "FILE", "write the video as mp4 (H.264); otherwise no picture is kept", type=Path),
     *CODING_ARGUMENTS,
+    OVERWRITE,
 )
 def watch(args: argparse.Namespace) -> str:
     """Watch a camera, a file in real time or a stream, and print expressions as they end (experimental)."""
@@ -32,19 +48,36 @@ def watch(args: argparse.Namespace) -> str:
     check_exports(args)
     from mer_hf.inference.live import Background, Live
     from mer_hf.inference.pipeline import MicroExpressionPipeline
-    from mer_hf.interchange.coding import Coding
-    from mer_hf.video.sources import name_of, open_live
+    from mer_hf.video.sources import open_live
 
     frames = open_live(args.source)
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     work = Background(Live(pipeline))
-    note = _watch(args, frames, work)
-    write_exports(args, lambda: Coding.of(work.live.result(), args.record or name_of(args.source)))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(on_signal(signal.SIGTERM, signal.default_int_handler))
+        note = _watch(args, frames, work, stack)
+        write_exports(args, lambda: _coding(args, work.live.result()))
     return _summary(work, note, args.json)
 
 
-def _watch(args: argparse.Namespace, frames: "Frames", work: "Background") -> str:
-    """Watch until the end, or until somebody ends it; return why the source broke off."""
+def _coding(args: argparse.Namespace, found: "LongVideo") -> "Coding":
+    """Take what was found as a coding of the recording, or of the whole file that was watched."""
+    from mer_hf.interchange.coding import Coding
+    from mer_hf.video.clip import FrameSource
+    from mer_hf.video.sources import name_of
+
+    if not args.record and Path(args.source).is_file():
+        found = replace(found, duration_s=max(found.duration_s, FrameSource(args.source).duration_s))
+    return Coding.of(found, args.record or name_of(args.source))
+
+
+def _watch(
+    args: argparse.Namespace, frames: "Frames", work: "Background", afterwards: contextlib.ExitStack
+) -> str:
+    """Watch until the end, or until somebody ends it; return why the source broke off.
+
+    From then on Ctrl-C has no effect, until `afterwards` ends: what was found is being written.
+    """
     from mer_hf.video.container import ClipError
     from mer_hf.video.sources import recording
 
@@ -66,6 +99,7 @@ def _watch(args: argparse.Namespace, frames: "Frames", work: "Background") -> st
             pass
         except ClipError as error:
             note = str(error)
+        afterwards.enter_context(on_signal(signal.SIGINT, signal.SIG_IGN))
         screen.show(work.close())
     return note
 

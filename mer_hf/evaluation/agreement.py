@@ -4,14 +4,15 @@ Classes and action units are compared frame by frame, by Cohen's kappa (Cohen 19
 one by how much their intervals overlap (intersection over union), so that all pairs together overlap most.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import cohen_kappa_score
 
-from mer_hf.interchange.coding import KINDS, Coding, Event
+from mer_hf.interchange.coding import KINDS, MOST_LATE_S, Coding, Event
 
 STEP_S = 0.02
 """Length of a frame where neither coding says it."""
@@ -46,16 +47,14 @@ def agreement(a: Coding, b: Coding) -> Agreement:
     """Compare two codings of one video.
 
     Raises:
-        ValueError: If they are of different videos.
+        ValueError: If they are of different videos: of other bytes or, where a coding does not know them,
+            of another length.
     """
-    if a.sha256 and b.sha256 and a.sha256 != b.sha256:
-        names = {Path(each.video).name for each in (a, b)}
-        if len(names) == 1:
-            raise ValueError(
-                f"{names.pop()} was changed or replaced between the two codings: its bytes differ."
-            )
-        raise ValueError(f"the codings are of different videos ({a.video} and {b.video}).")
-    of_a, of_b = ([each for each in coding.kept if each.kind in KINDS[:2]] for coding in (a, b))
+    _check_same_video(a, b)
+    of_a, of_b = (
+        [replace(each, label=each.label.strip().lower()) for each in coding.kept if each.kind in KINDS[:2]]
+        for coding in (a, b)
+    )
     pairs = [_pair(of_a, of_b, i, j, overlap) for i, j, overlap in _matched(of_a, of_b)]
     good = sum(pair["overlap"] >= LEAST_OVERLAP for pair in pairs)
     labels = [pair["labels"] for pair in pairs if all(pair["labels"])]
@@ -68,6 +67,21 @@ def agreement(a: Coding, b: Coding) -> Agreement:
         f1=2 * good / count if count else None,
         label_kappa=_kappa(*zip(*labels, strict=True)) if labels else None,
     )
+
+
+def _check_same_video(a: Coding, b: Coding) -> None:
+    """Refuse codings of different videos, as far as they say of which they are."""
+    names = [Path(each.video).name for each in (a, b)]
+    if a.sha256 and b.sha256 and a.sha256 != b.sha256:
+        if names[0] == names[1]:
+            raise ValueError(f"{names[0]} was changed or replaced between the two codings: its bytes differ.")
+        raise ValueError(f"the codings are of different videos ({a.video} and {b.video}).")
+    lengths_s = a.duration_s or math.nan, b.duration_s or math.nan
+    if abs(lengths_s[0] - lengths_s[1]) > MOST_LATE_S:
+        raise ValueError(
+            f"the codings are of different videos: {names[0]} of {lengths_s[0]:.2f} s and {names[1]} of "
+            f"{lengths_s[1]:.2f} s."
+        )
 
 
 def _overlap(one: Event, other: Event) -> float:

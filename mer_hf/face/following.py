@@ -43,6 +43,8 @@ _REMEMBERED_S = 10.0
 """A face that comes back so soon, to its place and in its size, is the same."""
 _SAME = 0.15
 """Common part of two boxes of one face, over all that they cover."""
+_SURE_CLOSER = 0.6
+"""Score of a face that is seen in a part of the picture only: some thirty parts give more false ones."""
 _ALIKE, _CUT_LEVELS = 0.8, 6.0
 """Two small copies that correlate less, and differ by more grey levels, have a cut between them."""
 
@@ -196,7 +198,8 @@ class _Crowd:
         seen, searched = tracking.detect(self.detector, small), now_s < self.next_search_s
         if not searched:
             self.next_search_s = now_s + _LOST_S
-            seen = np.concatenate([seen, tracking.detect_in_tiles(self.detector, small)])
+            closer = tracking.detect_in_tiles(self.detector, small)
+            seen = np.concatenate([seen, closer[closer[:, 4] >= _SURE_CLOSER]])
         rest = self._move(frame, tracking.distinct(seen)[:, :4] * factor, now_s)
         if not searched and len(self.faces) < MOST_FACES:
             self._add(small, factor, rest, frame.shape, now_s)

@@ -10,11 +10,19 @@ from .tracking import FaceTrack
 
 
 def units_of_frames(track: FaceTrack, phases: Phases) -> Iterator[Intensities | None]:
-    """Yield the action units of each frame; None where there is no usable face.
-
-    At rest is the onset, or the frame that moved least where nothing was spotted.
-    """
-    rest = int(phases.curve.argmin()) if phases.onset is None else phases.onset
-    for picture, lost in zip(track.frames, unusable(track), strict=True):
-        pair = np.stack([track.frames[rest], picture])
+    """Yield the action units of each frame; None where there is no usable face."""
+    without = unusable(track)
+    rest = track.frames[_rest(phases, without)]
+    for picture, lost in zip(track.frames, without, strict=True):
+        pair = np.stack([rest, picture])
         yield None if lost else estimate_action_units(pair, 0, 1, track.landmarks_xy)
+
+
+def _rest(phases: Phases, lost: np.ndarray) -> int:
+    """Return the frame at rest: the onset or, where a movement may have begun before, the calmest frame."""
+    if phases.onset is not None and (phases.onset > 0 or phases.source == "given"):
+        return phases.onset
+    moving = lost.copy()
+    for onset, _, offset in phases.candidates:
+        moving[onset + (onset > 0) : offset] = True
+    return int(np.where(moving & ~moving.all(), np.inf, phases.curve).argmin())

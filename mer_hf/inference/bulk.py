@@ -19,7 +19,7 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
@@ -73,7 +73,8 @@ class BulkRun:
         model (`str`, *optional*, defaults to `"htnet"`): Name or folder of the checkpoint.
         options (`dict`, *optional*): Further arguments of the pipeline, for every clip: `fps`,
             `action_units`.
-        overwrite (`bool`, *optional*, defaults to `False`): Whether a finished table may be replaced.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether a finished table, and files in
+            `export_dir`, may be replaced.
         trust_remote_code (`bool`, *optional*, defaults to `False`): Whether to run code that comes with the
             checkpoint, for an architecture that this package does not have.
         export_dir (`Path`, *optional*): A folder in which a file is written for each clip.
@@ -120,6 +121,7 @@ class BulkRun:
                 raise ValueError(f"{self.parts} is not a folder of parts. Delete it to start.")
         run = self._describe()
         if not self.run_file.exists():
+            self._check_exports(run["clips"])
             self.parts.mkdir(exist_ok=True)
             write_text(self.run_file, json.dumps(run))
         elif change := _change(self._read_run(), run):
@@ -130,6 +132,19 @@ class BulkRun:
         if run["left_out"]:
             warnings.warn(Note(_left_out_text(run["left_out"])), stacklevel=2)
         return run
+
+    def _check_exports(self, clips: Iterable[str]) -> None:
+        """Refuse to replace codings that somebody may have corrected."""
+        if self.export_dir is None or self.overwrite:
+            return
+        files = (self._file_of(self.path_of(clip), kind) for clip in clips for kind in self.export)
+        if there := next((file for file in files if file.exists()), None):
+            raise ValueError(f"{there} exists. Add --overwrite to replace it, or name another folder.")
+
+    def _file_of(self, path: Path, kind: str) -> Path:
+        """Return the file of a clip for another program, as the clips lie below `root`."""
+        below = path.relative_to(self.root) if path != self.root else Path(path.resolve().name)
+        return self.export_dir / f"{below}{SUFFIXES[kind]}"
 
     def _read_run(self) -> dict[str, Any]:
         """Read the description of the run that was begun here."""
@@ -158,6 +173,8 @@ class BulkRun:
             "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
             "mer_hf": __version__,
             "clips": str(self.root.resolve()),
+            "export_dir": self.export_dir and str(self.export_dir.resolve()),
+            "export": list(self.export) if self.export_dir else None,
         }
         fingerprints = {clip: _fingerprint(self.path_of(clip)) for clip in clips}
         return {"settings": settings, "clips": fingerprints, "left_out": left_out}
@@ -271,14 +288,13 @@ class BulkRun:
         return answer, _answer_columns(answer.to_dict())
 
     def _export(self, answer: Prediction | LongVideo, path: Path) -> list[str]:
-        """Write a clip's files for other programs, as the clips lie below `root`; say why that cannot be."""
+        """Write a clip's files for other programs; say why that cannot be."""
         if self.export_dir is None:
             return []
-        below = path.relative_to(self.root) if path != self.root else Path(path.resolve().name)
         try:
             coding = Coding.of(answer, path)
             for kind in self.export:
-                file = self.export_dir / f"{below}{SUFFIXES[kind]}"
+                file = self._file_of(path, kind)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 WRITERS[kind](file, coding)
         except ValueError as error:

@@ -46,6 +46,8 @@ def read(path: str | os.PathLike) -> Coding:
     """Read a project with one observation, or a table, as a person changed it."""
     if Path(path).suffix.lower() != ".boris":
         rows = read_rows(path, OBSERVER[:1] + OBSERVER[2:4])
+        if len(names := {row.get(OBSERVER[1]) for _, row in rows}) > 1:
+            raise ValueError(f"it has {len(names)} observations; expected one")
         return Coding(**from_marks(_marks([_table_row(row, line) for line, row in rows])))
     observations = read_json(Path(path), {"observations": dict[str, dict]})["observations"]
     if len(observations) != 1:

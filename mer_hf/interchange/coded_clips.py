@@ -6,10 +6,11 @@ from urllib.request import url2pathname
 
 import numpy as np
 
+from mer_hf.utils.provenance import sha256_of
 from mer_hf.video.clip import FrameSource
 from mer_hf.video.container import VIDEO_SUFFIXES
 
-from .coding import KINDS, Coding, Event
+from .coding import KINDS, MOST_LATE_S, Coding, Event
 from .facs import code_of
 from .formats import READERS, first_line, read_coding
 
@@ -26,19 +27,26 @@ def is_coding(path: Path) -> bool:
 
 
 def coded_rows(path: Path) -> list[dict[str, str]]:
-    """Return a row for each expression in a coding, or in all codings of a folder.
+    """Return a row for each expression in a coding, or in all codings of a folder and of those in it.
 
     The subject is that of the coding, or named after the video.
 
     Raises:
-        ValueError: If a file cannot be read, or there is none.
+        ValueError: If a file cannot be read, there is none, or two are of one video.
     """
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS)
         if not files:
             raise ValueError(f"{path} holds no coding. Known kinds: {', '.join(READERS)}.")
-    return [row for file in files for row in _rows(file, read_coding(file))]
+    rows, coded = [], {}
+    for file in files:
+        found = _rows(file, read_coding(file))
+        for video in {row["path"] for row in found}:
+            if (other := coded.setdefault(video, file)) != file:
+                raise ValueError(f"{other} and {file} code the same video, {video}. Leave one of them out.")
+        rows += found
+    return rows
 
 
 def _rows(file: Path, coding: Coding) -> list[dict[str, str]]:
@@ -48,8 +56,10 @@ def _rows(file: Path, coding: Coding) -> list[dict[str, str]]:
     if len({event.person for event in events}) > 1:
         raise ValueError(f"{file} codes several people; one face is prepared. Code each in its own file.")
     video = _find_video(file, coding.video)
+    if coding.sha256 and video.is_file() and sha256_of(video) != coding.sha256:
+        raise ValueError(f"{file}: {video} is not the video that was coded: its bytes differ.")
     times_s = FrameSource(video, coding.fps if video.is_dir() else None).times_s
-    if (last_s := max(event.offset_s for event in events)) > times_s[-1] + 0.5:
+    if (last_s := max(event.offset_s for event in events)) > times_s[-1] + MOST_LATE_S:
         raise ValueError(f"{file} has an event at {last_s:.2f} s; {video} ends at {times_s[-1]:.2f} s.")
     subject = coding.subject or video.stem
     return [_row(event, video.resolve(), subject, times_s) for event in events]
@@ -65,10 +75,15 @@ def _row(event: Event, video: Path, subject: str, times_s: np.ndarray) -> dict[s
 
 def _find_video(file: Path, named: str) -> Path:
     """Return the video of a coding: where it says, beside it, or of the same name."""
-    path = url2pathname(unquote(urlparse(named).path)) if named.startswith("file:") else unquote(named)
-    beside = [file.with_suffix(suffix) for suffix in VIDEO_SUFFIXES]
-    named_paths = (file.parent / path, Path(path), file.parent / Path(path.replace("\\", "/")).name)
-    for candidate in (*(named_paths if path else ()), *beside):
+    address = named.startswith("file:")
+    names = [url2pathname(unquote(urlparse(named).path))] if address else [named, unquote(named)]
+    candidates = [
+        place
+        for name in filter(None, names)
+        for place in (file.parent / name, Path(name), file.parent / Path(name.replace("\\", "/")).name)
+    ]
+    candidates += [file.with_suffix(suffix) for suffix in VIDEO_SUFFIXES]
+    for candidate in candidates:
         if candidate.exists():
             return candidate
     raise ValueError(f"{file}: its video {named or file.stem!r} was not found. Put it beside the file.")

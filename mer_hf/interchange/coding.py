@@ -10,13 +10,14 @@ coding.save("clip.coding.json")
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mer_hf.face.action_units import VOCABULARY, present_units
+from mer_hf.face.action_units import present_units
 from mer_hf.face.spotting import LONGEST_S
 from mer_hf.utils.files import write_text
 from mer_hf.utils.provenance import sha256_of
@@ -26,8 +27,13 @@ FORMAT = "mer_hf coding 1"
 KINDS = ("micro_expression", "expression", "other_motion", "candidate")
 STATUSES = ("proposed", "confirmed", "corrected", "added", "rejected")
 CHANGEABLE = ("onset_s", "apex_s", "offset_s", "kind", "label", "action_units", "status")
+MOST_LATE_S = 0.5
+"""How much later than its video an event may end: players count the last frames differently."""
 LATEST_S = 100_000.0
 """A later time, 27 hours, is a slip: milliseconds, or the number of a frame."""
+
+UNIT = re.compile(r"AU([1-9]|[1-8]\d|9[0-8])", re.ASCII)
+"""Names of the manual's units, 1 to 98: people code more than the package measures."""
 
 Units = dict[str, tuple[float, float]]
 
@@ -72,8 +78,10 @@ class Event:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         for name, sides in units.items():
-            if name not in VOCABULARY or len(sides) != 2 or not all(0 <= each <= 1 for each in sides):
-                raise ValueError(f"{name}: expected a known action unit, and 0 to 1 twice, got {sides}")
+            if not UNIT.fullmatch(name):
+                raise ValueError(f"{name} is no action unit; expected such as AU4 or AU12")
+            if len(sides) != 2 or not all(0 <= each <= 1 for each in sides):
+                raise ValueError(f"{name}: expected a strength from 0 to 1 for each side, got {sides}")
 
 
 @dataclass(frozen=True)

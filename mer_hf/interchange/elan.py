@@ -16,7 +16,7 @@ from mer_hf.utils.files import replacing
 from mer_hf.utils.untrusted import finite, read_text
 
 from .coding import KINDS, Coding
-from .marks import FALL, KIND_OF, PHASES, RISE, Mark, from_marks, is_known, marks_of
+from .marks import FALL, KIND_OF, PHASES, RISE, Mark, from_marks, known_name, marks_of
 
 EXPRESSIONS = "expression"
 _TIER = re.compile(r"(.*?)(?: #(\d{1,3}))?(?: @(\d{1,3}))?", re.DOTALL | re.ASCII)
@@ -30,7 +30,7 @@ def write(path: str | os.PathLike, coding: Coding) -> None:
     eaf = Eaf(author=author or "mer_hf")
     eaf.remove_tier("default")
     if coding.video:
-        link, beside = (_NO_XML.sub("?", each) for each in _links(Path(coding.video), Path(path)))
+        link, beside = (_NO_XML.sub("?", each) for each in _links(coding.video, Path(path)))
         eaf.add_linked_file(link, beside, _MIME.get(Path(coding.video).suffix.lower(), "video/*"))
     for name, value in (("fps", coding.fps), ("duration_s", coding.duration_s), ("sha256", coding.sha256)):
         if value:
@@ -58,7 +58,9 @@ def read(path: str | os.PathLike) -> Coding:
                 marks.append(Mark(start / 1000, end / 1000, *known, int(person or 1), int(line or 1)))
     used = [tier for tier in eaf.get_tier_names() if eaf.get_annotation_data_for_tier(tier)]
     if used and not marks:
-        raise ValueError(f"none of its tiers ({', '.join(used)}) is known: expression, phases, AU12, ...")
+        raise ValueError(
+            f"none of its tiers ({', '.join(used)}) is one of these: expression, phases, AU12 and others"
+        )
     media = eaf.media_descriptors[0] if eaf.media_descriptors else {}
     numbers = {name: finite(properties[name], name) for name in ("fps", "duration_s") if properties.get(name)}
     found = from_marks(marks, 1 / numbers["fps"] if numbers.get("fps") else 0.0)
@@ -77,8 +79,11 @@ def _opened(path: str | os.PathLike) -> Eaf:
         raise ValueError(f"it is not an ELAN file ({error})") from error
 
 
-def _links(video: Path, path: Path) -> tuple[str, str]:
+def _links(named: str, path: Path) -> tuple[str, str]:
     """Return where the video is, and where from the file: beside it if only a name is known."""
+    if "://" in named:  # a stream
+        return named, named
+    video = Path(named)
     if len(video.parts) == 1 and not video.exists():
         return f"./{video.name}", f"./{video.name}"
     beside = os.path.relpath(video.absolute(), path.absolute().parent)
@@ -97,6 +102,6 @@ def _tier_and_value(mark: Mark) -> tuple[str, str]:
 
 def _name_of(tier: str, value: str) -> tuple[str, str] | None:
     """Return name and value of a mark; None for a tier that is not ours."""
-    if tier == PHASES:
+    if tier.strip().lower() == PHASES:
         return (value.strip(), "") if value.strip() in (RISE, FALL) else None
-    return (tier, value) if is_known(tier) else None
+    return (tier, value) if known_name(tier) else None

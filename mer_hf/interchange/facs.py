@@ -4,16 +4,19 @@ import os
 from collections.abc import Iterable
 
 from mer_hf.face.action_units import PRESENT
+from mer_hf.face.spotting import LONGEST_S
 from mer_hf.labels import parse_action_units
 from mer_hf.utils.files import write_text
 from mer_hf.utils.untrusted import finite, shown
 
-from .coding import Coding, Event, Units
+from .coding import KINDS, Coding, Event, Units
 from .rows import csv_text, read_rows
 
 LETTERS = "ABCDE"
 UNSCORED = 0.75
 """Strength of an action unit that is coded as present without a letter."""
+FRAME_S = 0.05
+"""The first frame after a movement may count to it, in video of 20 frames a second or more."""
 COLUMNS = ("video", "person", "onset_s", "apex_s", "offset_s", "kind", "label", "probability", "facs")
 
 
@@ -50,8 +53,8 @@ def units_of(code: str) -> tuple[Units, tuple[str, ...]]:
     coded, notes = parse_action_units(code)
     for unit in coded:
         strength, (left, right) = strength_of(unit.intensity), units.get(f"AU{unit.number}", (0.0, 0.0))
-        left = left if unit.side == "right" else strength
-        right = right if unit.side == "left" else strength
+        left = left if unit.side == "right" else max(left, strength)
+        right = right if unit.side == "left" else max(right, strength)
         units[f"AU{unit.number}"] = (left, right)
     return units, notes
 
@@ -85,7 +88,10 @@ def _event(row: dict[str, str], line: int) -> Event:
         if notes:
             raise ValueError(f"facs {shown(row['facs'])}; expected codes such as 4B+L12C")
         label, person = (row.get("label") or "").strip(), finite(row.get("person") or "1", "person")
-        return Event(onset_s, apex_s, offset_s, row.get("kind") or "", label, likely, units, int(person))
+        kind = row.get("kind") or ""
+        if kind in KINDS[:2] and abs(offset_s - onset_s - LONGEST_S) > FRAME_S:
+            kind = ""  # times that a coder has changed decide
+        return Event(onset_s, apex_s, offset_s, kind, label, likely, units, int(person))
     except ValueError as error:
         raise ValueError(f"line {line}: {error}") from error
 

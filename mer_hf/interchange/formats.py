@@ -1,5 +1,6 @@
 """Write and read a coding in any format, by the ending of its file."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from mer_hf.utils.untrusted import in_one_line, open_regular
 
 from . import boris, elan, facs, openface
-from .coding import Coding
+from .coding import MOST_LATE_S, Coding
 
 WRITERS: dict[str, Callable[[Path, Coding], None]] = {
     "coding": lambda path, coding: coding.save(path),
@@ -48,9 +49,10 @@ def read_coding(path: str | os.PathLike) -> Coding:
         raise ValueError(f"{path} cannot be read as a coding: it is empty (0 bytes).")
     try:
         coding = read(path)
-        last_s = max((event.offset_s for event in coding.events), default=0.0)
-        if coding.duration_s and last_s > coding.duration_s + 0.5:
-            raise ValueError(f"it has an event at {last_s:.2f} s of a video of {coding.duration_s:.2f} s")
+        ends_s = coding.duration_s or math.inf
+        for event in coding.events:
+            if event.offset_s > ends_s + MOST_LATE_S or event.onset_s >= ends_s:
+                raise ValueError(f"it has an event at {event.offset_s:.2f} s of a video of {ends_s:.2f} s")
         return coding
     except KeyError as error:
         raise ValueError(f"{path} cannot be read as a coding: it lacks {error}.") from error

@@ -7,7 +7,7 @@ person at the same time are told apart by their line.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from mer_hf.face.spotting import LONGEST_S
@@ -72,8 +72,10 @@ def from_marks(marks: Iterable[Mark], step_s: float = 0.0) -> dict[str, tuple]:
     Raises:
         ValueError: If a mark has an unknown name, or an action unit a strength that cannot be read.
     """
-    marks = [mark for mark in marks if mark.end_s != mark.start_s]
-    if unknown := sorted({mark.name for mark in marks if not is_known(mark.name)}):
+    marks = [
+        replace(mark, name=known_name(mark.name) or mark.name) for mark in marks if mark.end_s != mark.start_s
+    ]
+    if unknown := sorted({mark.name for mark in marks if known_name(mark.name) is None}):
         raise ValueError(f"unknown marks: {', '.join(unknown)}")
     if backward := next((mark for mark in marks if mark.end_s < mark.start_s), None):
         raise ValueError(f"{backward.name} at {backward.start_s} s ends at {backward.end_s} s")
@@ -92,9 +94,12 @@ def from_marks(marks: Iterable[Mark], step_s: float = 0.0) -> dict[str, tuple]:
     return {"events": events, "blinks": spans[BLINK], "gaps": spans[LOST]}
 
 
-def is_known(name: str) -> bool:
-    """Return whether a mark may have this name."""
-    return name in (*KIND_OF, RISE, FALL, BLINK, LOST) or re.fullmatch(r"AU\d{1,2}", name) is not None
+def known_name(name: str) -> str | None:
+    """Return a mark's name as it is written here, `AU12` for `au12` and `AU4` for `AU04`; None if unknown."""
+    plain = name.strip().lower()
+    if unit := re.fullmatch(r"au0?([1-9]\d?)", plain, re.ASCII):
+        return f"AU{unit[1]}"
+    return plain if plain in (*KIND_OF, RISE, FALL, BLINK, LOST) else None
 
 
 def _overlap_s(one: Mark, other: Mark) -> float:
@@ -128,7 +133,10 @@ def _event(own: Mark, parts: list[Mark], step_s: float) -> Event:
     label, likely = _class_and_probability(own.value)
     apexes = [m.end_s for m in parts if m.name == RISE] + [m.start_s for m in parts if m.name == FALL]
     apex_s = min(max(apexes[0], own.start_s), own.end_s) if apexes else None
-    units = {mark.name: _sides(mark) for mark in parts if mark.name.startswith("AU")}
+    units: dict[str, tuple[float, float]] = {}
+    for mark in (mark for mark in parts if mark.name.startswith("AU")):
+        pairs = zip(_sides(mark), units.get(mark.name, (0.0, 0.0)), strict=True)
+        units[mark.name] = tuple(max(pair) for pair in pairs)
     kind = KIND_OF.get(own.name, KINDS[1])
     if kind in KINDS[:2]:
         kind = KINDS[0] if own.end_s - own.start_s <= LONGEST_S + step_s + 1e-6 else KINDS[1]

@@ -38,6 +38,13 @@ def rows_of(answer: Any, track: FaceTrack) -> Iterator[FrameUnits]:
         yield FrameUnits(answer.first_frame + frame, float(answer.timestamps_s[frame]), units, track.face)
 
 
+def check_note(path: Path) -> None:
+    """Refuse a table beside which `NAME.txt` is somebody's own text."""
+    note = path.with_suffix(".txt")
+    if note.exists() and note.read_bytes() != ABOUT.encode():
+        raise ValueError(f"{note}, where it is said what the numbers of {path} mean, is there already.")
+
+
 def write(path: str | os.PathLike, rows: Iterable[FrameUnits]) -> None:
     """Write the table, and `NAME.txt` beside it, which says what the numbers are relative to."""
     rows = list(rows)
@@ -65,9 +72,11 @@ def read(path: str | os.PathLike) -> Coding:
     events = []
     for face, own in groupby(sorted(rows, key=itemgetter("face_id", "timestamp")), itemgetter("face_id")):
         is_active = lambda row: row["success"] and any(row[each] for each in columns[1::2])  # noqa: E731
-        for active, stretch in groupby(own, is_active):
+        frames = list(own)
+        step_s = float(np.median(np.diff([row["timestamp"] for row in frames]))) if len(frames) > 1 else 0.0
+        for active, stretch in groupby(frames, is_active):
             if active:
-                events.append(_event(list(stretch), names, int(face) + 1))
+                events.append(_event(list(stretch), names, int(face) + 1, step_s))
     return Coding(events=tuple(events))
 
 
@@ -80,11 +89,12 @@ def _numbers(row: dict[str, str], columns: Iterable[str], line: int) -> dict[str
     return {name: finite(row[name], f"line {line}: {name}") for name in ("face_id", "success", *columns)}
 
 
-def _event(rows: list[dict[str, float]], names: list[str], person: int) -> Event:
+def _event(rows: list[dict[str, float]], names: list[str], person: int, step_s: float) -> Event:
+    """Make an event of frames; it lasts until the frame after the last."""
     strengths = np.array([[row[f"{_code(name)}_r"] / STRONGEST for name in names] for row in rows]).clip(0, 1)
     present = np.array([[row[f"{_code(name)}_c"] for name in names] for row in rows]).any(0)
     top = strengths.max(0).tolist()
     units = {name: (each, each) for name, each, shown in zip(names, top, present, strict=True) if shown}
     times_s = [row["timestamp"] for row in rows]
     apex_s = times_s[int(strengths.sum(1).argmax())]
-    return Event(times_s[0], apex_s, times_s[-1], action_units=units, person=person)
+    return Event(times_s[0], apex_s, round(times_s[-1] + step_s, 6), action_units=units, person=person)

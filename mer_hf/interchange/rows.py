@@ -17,6 +17,10 @@ def csv_text(rows: Iterable[Iterable], delimiter: str = ",") -> str:
 
 
 def read_rows(path: str | os.PathLike, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Read rows as column -> text, with their lines; commas, semicolons or tabs separate the columns."""
+    """Read rows as column -> text, with their lines; commas, semicolons or tabs separate the columns.
+
+    Rows without any text, which spreadsheets leave at the end, are no rows.
+    """
     text = read_text(path)
-    return read_records(Path(path), columns, separator(text), text)
+    rows = read_records(Path(path), columns, separator(text), text)
+    return [(line, row) for line, row in rows if any(map(str.strip, row.values()))]

@@ -59,6 +59,8 @@ def open_live(source: str) -> Frames:
         return _first_read(source, _camera(int(source)))
     if "://" in source:
         return _first_read(name_of(source), _paced(_stream(source)))
+    if Path(source).is_dir():
+        raise ClipError(f"{source} is a folder. Give a video, a camera's number or an address.")
     if not Path(source).is_file():
         raise ClipError(f"{source or 'SOURCE'}: no such file. Give a video, a camera's number or an address.")
     file = FrameSource(Path(source))

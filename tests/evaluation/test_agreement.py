@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mer_hf.cli import main
@@ -63,6 +64,13 @@ def test_without_events_nothing_is_claimed(ana):
         agreement(ana, replace(ana, sha256="11", video="other.mp4"))
     with pytest.raises(ValueError, match=f"{ana.video} was changed or replaced between"):
         agreement(ana, replace(ana, sha256="11"))
+    with pytest.raises(ValueError, match=r"a.mp4 of 10.00 s and b.mp4 of 20.00 s"):
+        agreement(ana, replace(ana, sha256="", video="b.mp4", duration_s=20.0))
+
+
+def test_a_class_is_the_same_in_capitals(ana):
+    events = (event(1.0, 1.2, 1.4, "Negative"), *ana.events[1:])
+    assert agreement(ana, replace(ana, events=events)).label_kappa == 1.0
 
 
 def test_the_command_prints_and_draws(ana, tmp_path, capfd):
@@ -79,6 +87,25 @@ def test_the_command_prints_and_draws(ana, tmp_path, capfd):
     assert main(["agreement", str(tmp_path / "ana.json"), str(tmp_path / "ben.eaf"), "--plot", plot]) == 0
     out = capfd.readouterr().out
     assert "2 events in both, 1 only in A, 0 only in B" in out
-    assert "onset in B against A: median +100 ms" in out and "AU12" in out
+    assert "onset in B against A: median +50 ms, from +0 to +100" in out and "AU12" in out
+    assert "apex in B against A: median +0 ms, from +0 to +0" in out
     assert (tmp_path / "both.png").stat().st_size > 5000
+
+
+def test_two_files_of_one_name_are_two_rows_of_the_picture(ana, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "mer_hf.visualization.figures.codings_picture",
+        lambda events, lasts_s: drawn.append(events) or np.zeros((2, 2, 3), np.uint8),
+    )
+    files = [tmp_path / who / "a.json" for who in ("ana", "ben")]
+    for file in files:
+        file.parent.mkdir()
+        ana.save(file)
+    assert main(["agreement", *map(str, files), "--plot", str(tmp_path / "both.png")]) == 0
+    assert list(drawn[0]) == [f"A: {files[0]}", f"B: {files[1]}"] and all(drawn[0].values())
+
+
+def test_a_file_that_is_missing_is_refused(ana, tmp_path):
+    ana.save(tmp_path / "ana.json")
     assert main(["agreement", str(tmp_path / "ana.json"), str(tmp_path / "no.eaf")]) == 2

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mer_hf.face import tracking
 from mer_hf.face.following import follow_face, follow_faces
 from mer_hf.face.parts import FaceClip, FramePart
 from mer_hf.face.registration import apply
@@ -109,6 +110,14 @@ def test_each_face_keeps_its_number_while_it_moves():
     assert all(set(each) == {1, 2} for each in seen)
     moved = [seen[-1][number] - seen[0][number] for number in (1, 2)]
     assert 40 < moved[0] < 65 and -65 < moved[1] < -40
+
+
+@pytest.mark.parametrize(("score", "people"), [(0.55, {1}), (0.65, {1, 2})])
+def test_what_is_a_face_in_a_part_of_the_picture_only_must_be_one_surely(monkeypatch, score, people):
+    found = np.array([[500.0, 400.0, 560.0, 460.0, score, 0.0]])
+    monkeypatch.setattr(tracking, "detect_in_tiles", lambda *_: found)
+    monkeypatch.setattr(tracking, "mesh_agrees", lambda *_: True)
+    assert set(numbers([room((0.9, 40, 60))] * 2)[0]) == people
 
 
 def test_one_who_comes_back_is_known_by_place_and_size():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,8 @@ def test_what_changed_since_is_named(stopped, checkpoint):
         again(stopped, checkpoint, fps=25).work()
     with pytest.raises(ValueError, match=r"model changed from .* to htnet-synthetic"):
         again(stopped, "htnet").work()
+    with pytest.raises(ValueError, match=r"export_dir changed from None to .*coded"):
+        replace(again(stopped, checkpoint), export_dir=stopped.parent / "coded").work()
     (stopped / "b.mp4").write_text("longer")
     with pytest.raises(ValueError, match=r"the clip b\.mp4 changed from 1 files of 1 bytes"):
         again(stopped, checkpoint).work()

@@ -12,7 +12,7 @@ from pympi.Elan import Eaf
 from mer_hf.inference.long_video import Blink, Gap, Interval, LongVideo
 from mer_hf.interchange import boris, elan, facs, openface
 from mer_hf.interchange.coding import Coding, Event, Span
-from mer_hf.interchange.formats import read_coding
+from mer_hf.interchange.formats import WRITERS, read_coding
 
 UNITS = ("AU1", "AU2", "AU4", "AU6", "AU12", "AU14", "AU17")
 
@@ -139,7 +139,7 @@ def test_openface_rows_have_its_columns_and_give_events(tmp_path):
     assert "at rest" in (tmp_path / "a.txt").read_text()
     (event,) = read_coding(tmp_path / "a.csv").events
     assert (event.apex_s, event.person) == (0.8, 2) and set(event.action_units) == {"AU4"}
-    assert (event.onset_s, event.offset_s) == (0.6, 1.0)
+    assert (event.onset_s, event.offset_s) == (0.6, 1.04)  # until the frame after the last
 
 
 def test_a_long_video_becomes_a_coding(tmp_path):
@@ -284,3 +284,58 @@ def test_many_events_are_each_read(tmp_path):
     )
     elan.write(tmp_path / "a.eaf", Coding("a.mp4", events=events))
     assert read_coding(tmp_path / "a.eaf").events[7].apex_s == 7.1
+
+
+def test_units_that_the_package_does_not_measure_are_kept(tmp_path):
+    write_sheet(tmp_path / "a.csv", "1,,1.4,,positive,22B+L25C+43")
+    for name in ("b.eaf", "c.boris", "d.json", "e.csv"):
+        coding = read_coding(tmp_path / "a.csv")
+        WRITERS[{".csv": "facs", ".json": "coding"}.get(name[1:], name[2:])](tmp_path / name, coding)
+        (event,) = read_coding(tmp_path / name).events
+        assert set(event.action_units) == {"AU22", "AU25", "AU43"}, name
+
+
+def write_sheet(path, *rows):
+    path.write_text("\n".join(["onset_s,apex_s,offset_s,kind,label,facs", *rows, ",,,,,", ""]))
+
+
+def test_of_a_unit_coded_twice_the_strongest_counts_on_each_side(tmp_path):
+    write_sheet(tmp_path / "a.csv", "1,,1.4,,positive,12E+12A+L4B+R4D")
+    (event,) = read_coding(tmp_path / "a.csv").events
+    assert event.action_units["AU12"] == (0.95, 0.95) and event.action_units["AU4"] == (0.65, 0.85)
+    eaf = Eaf()
+    for tier, start, end, value in (
+        ("Expression", 1000, 1400, "positive"), ("au12", 1000, 1200, "E"), ("au12", 1200, 1400, "A"),
+        ("AU04", 1000, 1200, "left E"), ("AU04", 1200, 1400, "right D"),
+    ):  # fmt: skip
+        if tier not in eaf.get_tier_names():
+            eaf.add_tier(tier)
+        eaf.add_annotation(tier, start, end, value)
+    eaf.to_file(str(tmp_path / "a.eaf"))
+    (event,) = read_coding(tmp_path / "a.eaf").events
+    assert event.action_units == {"AU12": (0.95, 0.95), "AU4": (0.95, 0.85)}
+
+
+def test_times_that_a_coder_changed_decide_the_kind_of_a_sheet(tmp_path):
+    rows = (
+        "0.2,,1.9,micro_expression,negative,4B",
+        "2,,2.54,micro_expression,negative,4B",
+        "3,,4,other_motion,,",
+    )
+    write_sheet(tmp_path / "a.csv", *rows)
+    kinds = [event.kind for event in read_coding(tmp_path / "a.csv").events]
+    assert kinds == ["expression", "micro_expression", "other_motion"]
+
+
+def test_a_table_of_two_observations_is_refused(tmp_path):
+    boris.write(tmp_path / "a.tsv", drawn(1))
+    head, *rows = (tmp_path / "a.tsv").read_text().splitlines()
+    rows[-1] = rows[-1].replace("\tä b\t", "\tother\t")
+    (tmp_path / "a.tsv").write_text("\n".join([head, *rows]))
+    with pytest.raises(ValueError, match="it has 2 observations; expected one"):
+        read_coding(tmp_path / "a.tsv")
+
+
+def test_a_stream_is_linked_by_its_address(tmp_path):
+    elan.write(tmp_path / "a.eaf", Coding("http://127.0.0.1:80/a.mp4", events=drawn(1).events))
+    assert read_coding(tmp_path / "a.eaf").video == "http://127.0.0.1:80/a.mp4"

@@ -110,7 +110,7 @@ def test_a_table_has_the_columns_and_numbers_of_openface(tmp_path):
     frames.loc[15, "AU04_r"] = 4.0
     frames.to_csv(tmp_path / "a.csv", index=False)
     (event,) = read_coding(tmp_path / "a.csv").events
-    assert (event.onset_s, event.apex_s, event.offset_s) == (0.4, 0.6, 0.8)
+    assert (event.onset_s, event.apex_s, event.offset_s) == (0.4, 0.6, 0.84)
     assert event.action_units == {"AU4": (0.8, 0.8)}
 
 
