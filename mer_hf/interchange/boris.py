@@ -119,6 +119,7 @@ def _project(coding: Coding, name: str, rows: list[Row]) -> dict:
     subjects = {str(i): {"key": "", "name": subject, "description": ""} for i, subject in names}
     today = datetime.now().isoformat(timespec="seconds")
     length = {"fps": coding.fps or 0, "length": coding.duration_s or 0, "hasVideo": True, "hasAudio": False}
+    length["display"] = "Nothing"  # no spectrogram
     observation = {
         "file": {"1": [coding.video] if coding.video else [], **{str(player): [] for player in range(2, 9)}},
         "type": "MEDIA", "date": today, "description": "", "time offset": 0.0,
@@ -131,6 +132,7 @@ def _project(coding: Coding, name: str, rows: list[Row]) -> dict:
         "time_format": "s", "project_date": today, "project_name": name, "project_description": coding.author,
         "project_format_version": "7.0", "subjects_conf": subjects, "behaviors_conf": behaviours,
         "observations": {name: observation}, "behavioral_categories": [], "independent_variables": {},
+        "behavioral_categories_config": {},
         "coding_map": {}, "behaviors_coding_map": [], "converters": {},
     }  # fmt: skip
 
