@@ -49,6 +49,9 @@ _MOST_HZ, _LEAST_APART_S = 60, 0.0125
 _MOST_KEPT = 10_000
 _MOST_WAITING_BYTES, _MOST_WAITING_S = 150_000_000, 2.0
 _BEHIND_S, _MOST_EVERY = 0.8, 10
+_SPARE, _TRY_S, _MOST_TRY_S = 0.75, 4.0, 256.0
+"""Work that takes less of the time leaves room to try more frames: a search of twice as many costs less than
+twice as much. If that fails, the next try comes after twice the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +231,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.every, self.taken, self.dropped = 1, 0, 0
-        self._since = 0
+        self._since, self._easy_s, self._try_s = 0, 0.0, _TRY_S
 
     def takes(self, has_room: bool = True) -> bool:
         """Count a frame, and tell whether it is taken."""
@@ -242,10 +245,12 @@ class Pace:
     def worked(self, busy_s: float, span_s: float, behind_s: float) -> None:
         """Learn from work on `span_s` of frames; it is `behind_s` behind the newest frame."""
         for_all = busy_s / max(span_s, 1e-6) * self.every
+        self._easy_s = self._easy_s + span_s if busy_s < _SPARE * span_s else 0.0
         if behind_s > _BEHIND_S:
             self.every = min(max(self.every + 1, math.ceil(for_all)), _MOST_EVERY)
-        elif self.every > 1 and for_all / (self.every - 1) < 0.8:
-            self.every -= 1
+            self._easy_s, self._try_s = 0.0, min(2 * self._try_s, _MOST_TRY_S)
+        elif self.every > 1 and (for_all / (self.every - 1) < 0.8 or self._easy_s >= self._try_s):
+            self.every, self._easy_s = self.every - 1, 0.0
 
 
 class Background:
