@@ -231,7 +231,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.every, self.taken, self.dropped = 1, 0, 0
-        self._since, self._easy_s, self._try_s = 0, 0.0, _TRY_S
+        self._since, self._easy_s, self._try_s, self._tries = 0, 0.0, _TRY_S, False
 
     def takes(self, has_room: bool = True) -> bool:
         """Count a frame, and tell whether it is taken."""
@@ -245,11 +245,13 @@ class Pace:
     def worked(self, busy_s: float, span_s: float, behind_s: float) -> None:
         """Learn from work on `span_s` of frames; it is `behind_s` behind the newest frame."""
         for_all = busy_s / max(span_s, 1e-6) * self.every
-        self._easy_s = self._easy_s + span_s if busy_s < _SPARE * span_s else 0.0
+        self._easy_s = max(0.0, self._easy_s + (span_s if busy_s < _SPARE * span_s else -span_s))
         if behind_s > _BEHIND_S:
             self.every = min(max(self.every + 1, math.ceil(for_all)), _MOST_EVERY)
-            self._easy_s, self._try_s = 0.0, min(2 * self._try_s, _MOST_TRY_S)
+            self._easy_s, self._try_s = 0.0, min(self._try_s * (1 + self._tries), _MOST_TRY_S)
+            self._tries = False
         elif self.every > 1 and (for_all / (self.every - 1) < 0.8 or self._easy_s >= self._try_s):
+            self._tries = self._easy_s >= self._try_s
             self.every, self._easy_s = self.every - 1, 0.0
 
 
