@@ -130,7 +130,7 @@ def test_more_frames_are_tried_where_there_is_time_and_less_often_if_that_fails(
         pace.worked(busy_s=0.3 if pace.every > 1 else 0.5, span_s=0.5, behind_s=1.0 if late else 0.1)
         if pace.every == 1:
             tried_s.append(at / 2)
-    assert len(tried_s) == 6 and (np.diff(np.diff(tried_s)) > 10).all()
+    assert len(tried_s) == 6 and (np.diff(np.diff(tried_s)) >= 8).all()
 
 
 def test_of_a_quick_camera_no_more_is_taken_than_is_looked_at():
