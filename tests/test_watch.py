@@ -104,14 +104,14 @@ def test_whoever_presses_ctrl_c_twice_loses_nothing(example_file, tmp_path):
         while not list(tmp_path.glob(".mer-hf-*/a.mp4")):
             time.sleep(0.05)
             assert watching.poll() is None
-        time.sleep(0.5)
+        time.sleep(0.2)
         watching.send_signal(signal.SIGTERM)
         for _ in range(3):
             time.sleep(0.01)
             watching.send_signal(signal.SIGINT)
         counts = json.loads(watching.stdout.read().splitlines()[-1])
-    assert watching.returncode == 0 and counts["frames"] < 60
-    assert len(read_clip(record)) and read_coding(coding).duration_s < 2
+    assert watching.returncode == 0 and 0 < counts["frames"] <= 60
+    assert len(read_clip(record)) and read_coding(coding).events == ()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SOURCE = "number of a camera (default: %(default)s), a video file, or rtsp://, http:// of a video stream"
 
+ENDING = signal.SIGINT, signal.SIGTERM
+
 
 @command(
     argument("source", "SOURCE", SOURCE, nargs="?", default="0"),
@@ -54,10 +56,18 @@ def watch(args: argparse.Namespace) -> str:
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     work = Background(Live(pipeline))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(on_signal(signal.SIGTERM, signal.default_int_handler))
+        for each in ENDING:
+            stack.enter_context(on_signal(each, _end))
         note = _watch(args, frames, work, stack)
         write_exports(args, lambda: _coding(args, work.live.result()))
     return _summary(work, note, args.json)
+
+
+def _end(*_) -> None:
+    """End the watching at the first Ctrl-C or request to end; what comes at once after it has no effect."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _coding(args: argparse.Namespace, found: "LongVideo") -> "Coding":
