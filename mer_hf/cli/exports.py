@@ -32,7 +32,7 @@ EXPORTS = CODINGS | OPENFACE
 """Flag of a file -> its suffixes and its contents."""
 ARGUMENTS = [argument(f"--{name}", "FILE", about, type=Path) for name, (_, about) in EXPORTS.items()]
 CODING_ARGUMENTS = ARGUMENTS[: len(CODINGS)]
-OVERWRITE = flag("--overwrite", "replace the table of --out, and codings that are there")
+OVERWRITE = flag("--overwrite", "replace tables and codings that are there")
 MANY = [
     argument("--out", "FILE", "take all of a folder, into a .parquet or .csv table", type=Path),
     OVERWRITE,
