@@ -1,7 +1,7 @@
 """BORIS: a project with our ethogram and one observation; or its events as a table, as in The Observer.
 
 A behaviour is a mark's name, its modifier the class or the letter of an action unit, and its comment the
-numbers.
+numbers. Other behaviours of a coder's ethogram are left out.
 """
 
 import json
@@ -17,7 +17,7 @@ from mer_hf.utils.untrusted import check_kinds, finite, fits, read_json, shown
 
 from .coding import Coding
 from .facs import LETTERS
-from .marks import Mark, from_marks, marks_of
+from .marks import Mark, from_marks, known_name, marks_of
 from .rows import csv_text, read_rows
 
 START, STOP = "State start", "State stop"
@@ -80,6 +80,10 @@ def _marks(rows: list[Row]) -> Iterator[Mark]:
 
     Subjects of other names than ours are people in the order of their names.
     """
+    if rows and not any(known_name(row[2]) for row in rows):
+        names = shown(", ".join(sorted({row[2] for row in rows})))
+        raise ValueError(f"none of its behaviours, {names}, is one of micro-expression, AU12 and so on")
+    rows = [row for row in rows if known_name(row[2])]
     names = enumerate(sorted({row[1] for row in rows}), 1)
     people = {name: _PERSON.fullmatch(name) or {1: at, 2: 1} for at, name in names}
     open_rows: dict[tuple[str, str], Row] = {}

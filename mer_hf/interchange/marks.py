@@ -70,13 +70,9 @@ def from_marks(marks: Iterable[Mark], step_s: float = 0.0) -> dict[str, tuple]:
     event of their own.
 
     Raises:
-        ValueError: If a mark has an unknown name, or an action unit a strength that cannot be read.
+        ValueError: If a mark ends before it starts, or an action unit has a strength that cannot be read.
     """
-    marks = [
-        replace(mark, name=known_name(mark.name) or mark.name) for mark in marks if mark.end_s != mark.start_s
-    ]
-    if unknown := sorted({mark.name for mark in marks if known_name(mark.name) is None}):
-        raise ValueError(f"unknown marks: {', '.join(unknown)}")
+    marks = [replace(mark, name=known_name(mark.name)) for mark in marks if mark.end_s != mark.start_s]
     if backward := next((mark for mark in marks if mark.end_s < mark.start_s), None):
         raise ValueError(f"{backward.name} at {backward.start_s} s ends at {backward.end_s} s")
     own = [mark for mark in marks if mark.name in KIND_OF]

@@ -142,7 +142,9 @@ SPECIAL = {
         "a rate of text": changed(lambda v, o: o["media_info"].update(fps={"a.mp4": "fast"}), "fps must be"),
         "a negative rate": changed(lambda v, o: o["media_info"].update(fps={"a.mp4": -25}), "fps must be"),
         "a length of text": changed(lambda v, o: o["media_info"].update(length={"a.mp4": "x"}), "length"),
-        "an unknown behaviour": swap('"micro-expression"', '"yawning"', "unknown marks: yawning", every=True),
+        "other behaviours": changed(
+            lambda v, o: [e.__setitem__(2, "yawning") for e in o["events"]], "behaviours, 'yawning', is"
+        ),
         "an event that does not stop": changed(lambda v, o: o["events"].pop(), "does not stop"),
         "a negative time": changed(lambda v, o: o["events"][0].__setitem__(0, -3.0), "expected 0 <="),
         "a number without end": changed(lambda v, o: o["events"][0].__setitem__(0, 10**400), "finite"),
@@ -153,7 +155,7 @@ SPECIAL = {
         "two columns of one name": swap("Observation", "Subject", "two columns of one name"),
         "a start without stop": swap("State stop", "State start", "does not follow its opposite"),
         "a stop without start": swap("State start", "State stop", "does not follow its opposite"),
-        "an unknown behaviour": swap("micro-expression", "yawning", "unknown marks: yawning", every=True),
+        "other behaviours": swap("\tperson 1\t", "\tperson 1\tmy ", "'my AU12, my AU4, ", every=True),
         "a clock": swap("1.4\t", "00:01.4\t", "must be a number", every=True),
         "not a number": swap("1.4\t", "nan\t", "must be a number", every=True),
         "infinite": swap("1.4\t", "1e999\t", "must be a number", every=True),

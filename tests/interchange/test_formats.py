@@ -123,6 +123,24 @@ def test_what_is_changed_in_boris_comes_back(tmp_path):
     assert second == Event(2.0, None, 2.5, "micro_expression", "", None, {"AU4": (0.65, 0.65)}, 2)
 
 
+@pytest.mark.parametrize("name", ["a.boris", "a.tsv"])
+def test_other_behaviours_in_boris_are_left_out(tmp_path, name):
+    path = tmp_path / name
+    boris.write(path, drawn(1))
+    before = read_coding(path)
+    if name == "a.boris":
+        project = json.loads(path.read_text())
+        (observation,) = project["observations"].values()
+        observation["events"] += [
+            [1.0, "", "note", "", ""],
+            *([at, "Ben", "yawning", "", ""] for at in (2, 3)),
+        ]
+        path.write_text(json.dumps(project))
+    else:
+        path.write_text(path.read_text() + "1.0\tä b\tBen\tnote\t\tPoint\t\n")
+    assert read_coding(path) == before and before.events
+
+
 def test_openface_rows_have_its_columns_and_give_events(tmp_path):
     rows = []
     for frame in range(50):
