@@ -43,8 +43,10 @@ SHOWN = {
     "casme2": {
         "uf1_annotated": "classes/annotated/uf1",
         "uf1_spotted": "classes/spotted/uf1",
+        "uf1_midpoint": "classes/midpoint/uf1",
         "uf1_own": "own/uf1",
         "apex_ms": "phases/apex_ms",
+        "midpoint_ms": "phases/midpoint_ms",
     },
     "ordinary": {
         "reported": "outcomes/expressions_reported",

@@ -21,7 +21,7 @@ HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'e
 @command(
     argument("video", "VIDEO", "a video file of any length; with --out a folder of them", type=Path),
     *MODEL,
-    argument("--window", "S", "seconds that are searched together", type=number(float, bounds.WINDOW_S)),
+    argument("--window", "S", "seconds searched together (default: 4)", type=number(float, bounds.WINDOW_S)),
     FACE,
     argument("--faces", "all", "follow every face, each as a person of its own", choices=["all"]),
     ALL,

@@ -98,9 +98,8 @@ def number(kind: type, limits: tuple[float, float]) -> Callable[[str], Any]:
 
 
 SEVERAL = {"nargs": "+", "action": "extend", "default": []}
-FACE = argument(
-    "--face", "N", "which face, from the left, from 1 (default: the largest)", type=number(int, bounds.FACE)
-)
+FACE_HELP = "which face, from 1: of a clip from the left, of a video as they appear (default: the largest)"
+FACE = argument("--face", "N", FACE_HELP, type=number(int, bounds.FACE))
 ALL = flag("--all", "list motions that are not expressions as well")
 JSON = flag("--json", "print one JSON object")
 MODELS = "a bundled checkpoint (default: %(default)s), a folder, or OWNER/NAME[@REVISION] on the Hub"

@@ -72,8 +72,8 @@ class Interval:
             the checkpoint's calibration decides; `candidate` where it was not classified.
         label (`str` or `None`): The class with the highest score, for an expression.
         scores (`dict[str, float]`): Class -> probability; empty where it was not classified.
-        expression_probability (`float` or `None`): Probability that the motion is a micro-expression; None
-            without a calibration.
+        expression_probability (`float` or `None`): Probability that the motion is an expression, of any
+            length; None without a calibration.
         action_units (`dict[str, tuple[float, float]]`): Those present -> intensity on the person's left and
             right; empty where it was not classified.
         person (`int`): Number of the face, where several are followed.

@@ -245,7 +245,7 @@ class MicroExpressionPipeline:
                 the checkpoint, for an architecture that this package does not have.
             dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): Number format of the network.
                 `torch.bfloat16` is quicker where the device computes with it; scores then differ by up to
-                .01.
+                .02.
 
         Returns:
             `MicroExpressionPipeline`: Ready to be called.

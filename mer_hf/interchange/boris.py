@@ -80,14 +80,14 @@ def _marks(rows: list[Row]) -> Iterator[Mark]:
 
     Subjects of other names than ours are people in the order of their names.
     """
-    if rows and not any(known_name(row[2]) for row in rows):
+    ours = [row for row in rows if known_name(row[2])]
+    if rows and not ours:
         names = shown(", ".join(sorted({row[2] for row in rows})))
-        raise ValueError(f"none of its behaviours, {names}, is one of micro-expression, AU12 and so on")
-    rows = [row for row in rows if known_name(row[2])]
-    names = enumerate(sorted({row[1] for row in rows}), 1)
+        raise ValueError(f"none of its behaviours, {names}, is called micro-expression, AU12 or alike")
+    names = enumerate(sorted({row[1] for row in ours}), 1)
     people = {name: _PERSON.fullmatch(name) or {1: at, 2: 1} for at, name in names}
     open_rows: dict[tuple[str, str], Row] = {}
-    for row in sorted(rows, key=lambda row: (row[0], row[-1] != STOP)):
+    for row in sorted(ours, key=lambda row: (row[0], row[-1] != STOP)):
         key = row[1], row[2]
         started = open_rows.pop(key, None)
         if ("start" if started else "stop") in row[5].lower():

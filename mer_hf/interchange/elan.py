@@ -58,9 +58,7 @@ def read(path: str | os.PathLike) -> Coding:
                 marks.append(Mark(start / 1000, end / 1000, *known, int(person or 1), int(line or 1)))
     used = [tier for tier in eaf.get_tier_names() if eaf.get_annotation_data_for_tier(tier)]
     if used and not marks:
-        raise ValueError(
-            f"none of its tiers ({', '.join(used)}) is one of these: expression, phases, AU12 and others"
-        )
+        raise ValueError(f"none of its tiers ({', '.join(used)}) is called expression, phases, AU12 or alike")
     media = eaf.media_descriptors[0] if eaf.media_descriptors else {}
     numbers = {name: finite(properties[name], name) for name in ("fps", "duration_s") if properties.get(name)}
     found = from_marks(marks, 1 / numbers["fps"] if numbers.get("fps") else 0.0)
