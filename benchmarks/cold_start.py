@@ -3,8 +3,9 @@
     python -m benchmarks cold_start
     python -m benchmarks.cold_start --repeats 1
 
-Each number is the median of processes that take turns. `python` is Python alone, and is part of all others;
-torch and transformers by themselves say what an import can cost at the least. The packages are those whose
+Each number is the median of processes that take turns. `python` is Python alone, and is part of all others.
+The floor is what nobody can save who uses transformers: to import it, without looking for garbage meanwhile
+and at the end. The packages are those whose
 modules take the longest to import for `mer-hf predict`, each without the modules that it imports in turn.
 """
 
@@ -23,6 +24,7 @@ IMPORTS = {
     "import_mer_hf": "import mer_hf",
     "import_torch": "import torch",
     "import_transformers": "import transformers.modeling_utils",
+    "floor": "import gc; gc.disable(); import transformers.modeling_utils; gc.freeze()",
 }
 WATCHED = """
 import contextlib, sys
@@ -61,6 +63,7 @@ def run(repeats: int = 5) -> dict:
     result["import_mer_hf_alone_wall_s"] = median(
         t["import_mer_hf"].wall_s - t["python"].wall_s for t in turns
     )
+    result["predict_to_floor"] = median(turn["predict"].wall_s / turn["floor"].wall_s for turn in turns)
     return rounded(result | {f"{name}_package_s": spent_s for name, spent_s in slowest.items()})
 
 

@@ -24,7 +24,7 @@ TABLES: dict[str, dict[str, Columns]] = {
         "calls_table": {f"{floor}_calls": floor.replace("_", " ") for floor in _FLOORS[2:]},
     },
     "cold_start": {
-        "table": {"wall_s": "seconds", "cpu_s": "processor seconds"},
+        "table": {"wall_s": "seconds", "cpu_s": "processor seconds", "to_floor": "times the floor"},
         "packages_table": {"package_s": "seconds"},
     },
     "networks": {

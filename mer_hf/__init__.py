@@ -5,6 +5,7 @@ Importing the package makes its architectures known to transformers' Auto classe
 itself takes milliseconds.
 """
 
+import gc
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
@@ -62,7 +63,13 @@ def __getattr__(name: str):
     """Return a public name, importing its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    collects = gc.isenabled()
+    gc.disable()  # the collector would look through all that torch has loaded, again and again
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def __dir__() -> list[str]:

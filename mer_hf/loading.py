@@ -26,10 +26,8 @@ from transformers.utils import cached_file
 
 from .registry import ARCHITECTURES
 from .utils.provenance import Note, sha256_of
-from .utils.settings import CONFIG, MOST_SETTINGS_BYTES, PROCESSOR, read_settings_of
+from .utils.settings import CHECKPOINTS, CONFIG, MOST_SETTINGS_BYTES, PROCESSOR, folder_of, read_settings_of
 from .utils.untrusted import in_one_line, read_header, read_json, shown, weight_files
-
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 NEEDED = (
     "config.json",
@@ -317,8 +315,7 @@ def _shown(source: str | Path) -> str:
 
 def _locate(name: str, revision: str | None, code: bool) -> str:
     """Return the folder of a checkpoint: a bundled one, the named one, or the snapshot of a repository."""
-    shipped = (CHECKPOINTS / name, CHECKPOINTS / f"{name}-synthetic")
-    folder = next((path for path in shipped if (path / "config.json").is_file()), Path(name))
+    folder = folder_of(name, CHECKPOINTS)
     if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ValueError(f"the folder {name} does not hold a model: there is no config.json.")

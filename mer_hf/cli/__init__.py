@@ -5,6 +5,8 @@ function of the parsed arguments that returns what is printed. `mer-hf --help` s
 """
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 
@@ -38,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         `int`: Exit code: 0; 1 where compared numbers differ; 2 after a user's mistake; 130 after Ctrl-C and
         141 where the reader of the output has left, both as in a shell.
     """
+    atexit.register(gc.freeze)  # a last search for garbage in all that torch has loaded takes a second
     try:
         try:
             return _main(argv)

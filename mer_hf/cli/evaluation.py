@@ -60,9 +60,9 @@ def _evaluate_flows(args: argparse.Namespace) -> str:
 
 
 def _evaluate_recordings(args: argparse.Namespace) -> str:
+    from mer_hf import MicroExpressionPipeline
     from mer_hf.evaluation.recording_scores import evaluate_recordings, format_scores, write_rows
     from mer_hf.evaluation.recordings import Recordings
-    from mer_hf.inference.pipeline import MicroExpressionPipeline
     from mer_hf.loading import bundled_names
 
     paths = [Path(part) for part in args.data.split(",")]

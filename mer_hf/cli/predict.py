@@ -14,6 +14,7 @@ from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_ou
 
 if TYPE_CHECKING:
     from mer_hf.face.tracking import FaceTrack
+    from mer_hf.inference.ahead import TrackedClip
     from mer_hf.inference.pipeline import MicroExpressionPipeline, Prediction
 
 PHASES = ("onset", "apex", "offset")
@@ -49,28 +50,39 @@ def predict(args: argparse.Namespace) -> str:
     for name, (suffixes, _) in OUTPUTS.items():
         check_output(getattr(args, name), suffixes)
     check_exports(args)
-    from mer_hf.inference.bulk import find_clips
-    from mer_hf.inference.pipeline import MicroExpressionPipeline
-
-    if args.clip.is_dir() and next(find_clips(args.clip), ".") != ".":
-        raise ValueError(
-            f"{args.clip} holds several clips. Add --out predictions.parquet (or .csv), or name one."
-        )
-    pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
     options = {name: getattr(args, name) for name in (*PHASES, "fps")}
     options["action_units"] = _action_units(args.action_units)
     options["average"] = not args.single_apex
+    from mer_hf.inference.ahead import tracked_ahead
+
+    tracked = tracked_ahead(args.clip, args.model, args.fps, args.face)
+    from mer_hf import MicroExpressionPipeline
+
+    _refuse_several(args.clip)
+    pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
+    clip = tracked(pipeline.geometry) or args.clip
     if args.faces:
-        return _predict_faces(args, pipeline, options)
+        return _predict_faces(args, clip, pipeline, options)
     options["face"] = args.face
     with bar("searching", "s") as progress:
-        prediction, track = pipeline.with_track(args.clip, **options, progress=progress)
+        prediction, track = pipeline.with_track(clip, **options, progress=progress)
     _write_files(args, prediction, track)
     _export(args, [(prediction, track)])
     return prediction.to_json() if args.json else summary(prediction)
 
 
-def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline", options: dict) -> str:
+def _refuse_several(folder: Path) -> None:
+    from mer_hf.inference.bulk import find_clips
+
+    if folder.is_dir() and next(find_clips(folder), ".") != ".":
+        raise ValueError(
+            f"{folder} holds several clips. Add --out predictions.parquet (or .csv), or name one."
+        )
+
+
+def _predict_faces(
+    args: argparse.Namespace, clip: "Path | TrackedClip", pipeline: "MicroExpressionPipeline", options: dict
+) -> str:
     """Answer for every face of one clip; a face that cannot be analysed says why."""
     for name in ("face", *OUTPUTS):
         if getattr(args, name) is not None:
@@ -78,7 +90,7 @@ def _predict_faces(args: argparse.Namespace, pipeline: "MicroExpressionPipeline"
     from mer_hf.face.tracking import FaceError
 
     with bar("searching", "s") as progress:
-        largest, track = pipeline.with_track(args.clip, **options, progress=progress)
+        largest, track = pipeline.with_track(clip, **options, progress=progress)
     values, texts, tracked = [], [], []
     for face, box in enumerate(largest.faces, 1):
         found = largest, track

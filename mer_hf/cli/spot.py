@@ -44,8 +44,8 @@ def spot(args: argparse.Namespace) -> str:
     check_exports(args)
     if args.video.is_dir():
         raise ValueError(f"{args.video} is a folder. Add --out events.parquet (or .csv), or name a video.")
+    from mer_hf import MicroExpressionPipeline
     from mer_hf.inference.long_video import spot_long, write_intervals_csv
-    from mer_hf.inference.pipeline import MicroExpressionPipeline
     from mer_hf.interchange.coding import Coding
 
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)

@@ -48,8 +48,8 @@ def watch(args: argparse.Namespace) -> str:
     """Watch a camera, a file in real time or a stream, and print expressions as they end (experimental)."""
     check_output(args.record, (".mp4",))
     check_exports(args)
+    from mer_hf import MicroExpressionPipeline
     from mer_hf.inference.live import Background, Live
-    from mer_hf.inference.pipeline import MicroExpressionPipeline
     from mer_hf.video.sources import open_live
 
     frames = open_live(args.source)

@@ -24,9 +24,10 @@ import numpy as np
 from mer_hf.face.following import follow_face, with_mesh
 from mer_hf.face.spotting import Phases
 from mer_hf.face.tracking import FaceTrack
+from mer_hf.video.clip import MOST_BYTES
 from mer_hf.video.container import Frame
 
-from .long_video import LEAST_MARGIN_S, MOST_BYTES, PAUSE_S, Blink, Gap, Interval, LongVideo, Search
+from .long_video import LEAST_MARGIN_S, PAUSE_S, Blink, Gap, Interval, LongVideo, Search
 
 if TYPE_CHECKING:
     from .pipeline import MicroExpressionPipeline

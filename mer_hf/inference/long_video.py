@@ -32,14 +32,12 @@ from mer_hf.face.spotting import Phases, lasting_s, outcome_of, spot, unusable
 from mer_hf.face.tracking import FaceError, FaceTrack, track_face
 from mer_hf.interchange.openface import FrameUnits
 from mer_hf.utils.files import write_csv
-from mer_hf.video.clip import Clip, FrameSource, iter_clips, windows, windows_of_each, write_clip
+from mer_hf.video.clip import MOST_BYTES, Clip, FrameSource, iter_clips, windows, windows_of_each, write_clip
 from mer_hf.video.container import ClipError, CutShort
 
 if TYPE_CHECKING:
     from .pipeline import MicroExpressionPipeline
 
-MOST_BYTES = 600_000_000
-"""The most that decoded frames take. Of larger ones only what lies around the face is kept, in a third."""
 WINDOW_S, OVERLAP_S = 4.0, 1.0
 CURVE_POINTS = 2000
 LEVEL_OF_THE_ART = (

@@ -33,12 +33,13 @@ from mer_hf.face.evidence import WEAK, facial_motion
 from mer_hf.face.parts import FaceClip
 from mer_hf.face.spotting import Phases, lasting_s, spot
 from mer_hf.face.tracking import FaceGeometry, FaceTrack, track_face
-from mer_hf.video.clip import Clip, FrameSource, fetch_clip, read_clip
+from mer_hf.video.clip import MOST_BYTES, Clip, FrameSource, fetch_clip, read_clip
 from mer_hf.video.container import ClipError
 
+from .ahead import TrackedClip
 from .calibration import FILE as CALIBRATION_FILE
 from .calibration import Calibration, features_of, softmax
-from .long_video import MOST_BYTES, Stretch, strongest_stretch
+from .long_video import Stretch, strongest_stretch
 from .optimize import optimize_for_inference
 
 logger = logging.get_logger(__name__)
@@ -75,7 +76,7 @@ ONLY_COVERED = f"something passed in front of the face, and nothing else moved, 
 BLINK_REACH_S = 0.25
 """What moves within this time of a blink may belong to it."""
 
-ClipSource = str | Path | Clip | np.ndarray | Sequence[Image.Image]
+ClipSource = str | Path | Clip | TrackedClip | np.ndarray | Sequence[Image.Image]
 AnnotatedUnits = Collection[str] | Mapping | str | None
 
 
@@ -323,13 +324,15 @@ class MicroExpressionPipeline:
         timings_s: dict[str, float] = {}
         if action_units not in (None, ESTIMATED):
             action_units = given_action_units(action_units)  # refused before the work starts
+        ahead = clip if isinstance(clip, TrackedClip) else None
         with _timed(timings_s, "read"):
             known = {"onset": onset, "apex": apex, "offset": offset}
-            stretch, known = _read(clip, fps, known, face, progress)
+            stretch, known = _read(ahead.clip if ahead else clip, fps, known, face, progress)
         clip = stretch.clip
         with _timed(timings_s, "track"):
-            track = self.track(clip, face)
+            track = ahead.track if ahead else self.track(clip, face)
             track = replace(track, warnings=(*stretch.notes, *track.warnings))
+        timings_s |= ahead.timings_s if ahead else {}
         with _timed(timings_s, "spot"):
             phases = self.spot(track, clip.timestamps_s, **known)
         prediction = self.classify(track, phases, clip.timestamps_s, action_units, average=average)

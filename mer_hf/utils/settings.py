@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from .untrusted import check_kinds, in_one_line, read_json, shown
 
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 MOST_SETTINGS_BYTES = 1_000_000
 MOST_CLASSES, MOST_NAME, MOST_ENTRIES = 1000, 100, 64
@@ -33,6 +34,12 @@ TAKEN = {
 }  # fmt: skip
 """Fields of every configuration that are taken from a file; its others have no use here and are left out."""
 GEOMETRY = {"size": int, "eye_row": float, "interocular_fraction": float}
+
+
+def folder_of(name: str, checkpoints: Path) -> Path:
+    """Return the folder of a bundled checkpoint, by its name or its architecture's; another name as it is."""
+    bundled = (checkpoints / name, checkpoints / f"{name}-synthetic")
+    return next((folder for folder in bundled if (folder / CONFIG).is_file()), Path(name))
 
 
 def _parameters(made: type) -> dict[str, tuple[Any, Any]]:

@@ -36,6 +36,8 @@ from .container import (
 )
 
 MAX_BYTES = 1_000_000_000
+MOST_BYTES = 600_000_000
+"""The most that decoded frames take. Of larger ones only what lies around the face is kept, in a third."""
 LEAST_STEP_S = 0.01
 MOST_PIXELS = 40_000_000
 """Of one picture: 8K video has 33 million."""

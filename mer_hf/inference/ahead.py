@@ -1,0 +1,74 @@
+"""Read and track a clip in a process of its own, while this one imports torch and loads the network.
+
+Both take a second or more, and neither needs the other.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mer_hf.face.tracking import FaceGeometry, FaceTrack
+    from mer_hf.video.clip import Clip
+
+
+class TrackedClip(NamedTuple):
+    """A clip whose face is tracked; only the corner of each frame is left, as nobody looks at them again."""
+
+    clip: "Clip"
+    track: "FaceTrack"
+    geometry: "FaceGeometry"
+    timings_s: dict[str, float]
+
+
+def tracked_ahead(
+    source: Path, model: str, fps: float | None, face: int | None
+) -> Callable[["FaceGeometry"], TrackedClip | None]:
+    """Begin to track a face; return a function that waits for it and gives it in the geometry of a network.
+
+    That is None where a clip is better tracked here: torch is loaded already, the clip is too large to
+    keep, it cannot be read, or the checkpoint is not on this machine.
+    """
+    if "torch" in sys.modules:
+        return lambda geometry: None
+    pool = ProcessPoolExecutor(1, get_context("spawn"))
+    future = pool.submit(_track, source, model, fps, face)
+    pool.shutdown(wait=False)  # it ends when it has answered
+
+    def wait(geometry: "FaceGeometry") -> TrackedClip | None:
+        try:
+            tracked = future.result()
+        except BrokenProcessPool:  # such as for want of memory
+            return None
+        return tracked if tracked and tracked.geometry == geometry else None
+
+    return wait
+
+
+def _track(source: Path, model: str, fps: float | None, face: int | None) -> TrackedClip | None:
+    """Read and track a clip. What goes wrong here goes wrong again where it is told."""
+    from mer_hf.face.tracking import FaceGeometry, track_face
+    from mer_hf.utils.settings import CHECKPOINTS, MOST_SETTINGS_BYTES, PROCESSOR, folder_of
+    from mer_hf.utils.untrusted import read_json
+    from mer_hf.video.clip import MOST_BYTES, FrameSource, read_clip
+
+    try:
+        settings = read_json(folder_of(model, CHECKPOINTS) / PROCESSOR, most_bytes=MOST_SETTINGS_BYTES)
+        geometry, times_s = FaceGeometry(**settings.get("face_geometry") or {}), [time.perf_counter()]
+        frames = FrameSource(source, fps)
+        if len(frames) * frames.frame_bytes > MOST_BYTES:
+            return None
+        clip = read_clip(source, fps, survey=frames.survey)
+        times_s.append(time.perf_counter())
+        track = track_face(clip, geometry, face)
+        times_s.append(time.perf_counter())
+    except (ValueError, TypeError, OSError):
+        return None
+    timings_s = {"read": times_s[1] - times_s[0], "track": times_s[2] - times_s[1]}
+    return TrackedClip(replace(clip, frames=clip.frames[:, :1, :1].copy()), track, geometry, timings_s)
