@@ -28,10 +28,10 @@ IMPORTS = {
 }
 WATCHED = """
 import contextlib, sys
-sys.argv[0] = "mer-hf"
+sys.argv = ["mer-hf", "predict", sys.argv[1], "--json"]
 import mer_hf.cli, mer_hf.face.tracking
 mer_hf.cli.quiet = mer_hf.face.tracking._quiet_stderr = contextlib.nullcontext
-mer_hf.cli.main(["predict", sys.argv[1], "--json"])
+mer_hf.cli.main()
 """
 """`mer-hf predict` that leaves stderr open, to which Python writes what it imports."""
 MOST_PACKAGES = 10

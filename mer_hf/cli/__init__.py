@@ -61,6 +61,7 @@ def _main(argv: list[str] | None) -> int:
     try:
         refuse_same_files(args)
         args.argv = sys.argv[1:] if argv is None else argv
+        args.own_process = argv is None
         with quiet():
             output = args.run(args)
     except KeyboardInterrupt:

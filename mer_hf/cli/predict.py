@@ -55,12 +55,13 @@ def predict(args: argparse.Namespace) -> str:
     options["average"] = not args.single_apex
     from mer_hf.inference.ahead import tracked_ahead
 
-    tracked = tracked_ahead(args.clip, args.model, args.fps, args.face)
+    # Python would run the script of a caller once more in another process.
+    ahead = tracked_ahead(args.clip, args.model, args.fps, args.face) if args.own_process else None
     from mer_hf import MicroExpressionPipeline
 
     _refuse_several(args.clip)
     pipeline = MicroExpressionPipeline.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
-    clip = tracked(pipeline.geometry) or args.clip
+    clip = (ahead and ahead(pipeline.geometry)) or args.clip
     if args.faces:
         return _predict_faces(args, clip, pipeline, options)
     options["face"] = args.face

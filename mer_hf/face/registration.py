@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy.ndimage import maximum_filter1d
-from scipy.signal import savgol_filter
 
 from . import landmarks
 
@@ -259,6 +258,8 @@ def smooth_motion(motion: np.ndarray, steady: np.ndarray, points_xy: np.ndarray,
     its measured motion where smoothing would carry `points_xy` further than noise does: in a jerk, or where
     the recording repeats a frame.
     """
+    from scipy.signal import savgol_filter  # takes half a second to load
+
     smoothed = motion.copy()
     for start, stop in runs(steady):
         if stop - start >= window:

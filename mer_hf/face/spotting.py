@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter1d, percentile_filter
-from scipy.signal import find_peaks
 
 from . import landmarks
 from .covered import Covered, covered_warnings, find_covered, without_blinks
@@ -503,6 +502,8 @@ def _candidates(
     rise counts less. Movements in which the face was lost for a moment come last, however strong: a hand
     passed, the head turned.
     """
+    from scipy.signal import find_peaks  # takes half a second to load
+
     peaks = find_peaks(np.pad(curve, 1), height=threshold, prominence=0.5 * threshold)[0] - 1
     if step_s is None or step_s * (len(curve) - 1) <= LONGEST_S:
         peaks = peaks[np.argsort(-curve[peaks], kind="stable")][:1]

@@ -1,4 +1,4 @@
-"""Read and track a clip in a process of its own, while this one imports torch and loads the network.
+"""Read a clip, track and spot in a process of its own, while this one imports torch and loads the network.
 
 Both take a second or more, and neither needs the other.
 """
@@ -9,21 +9,27 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from mer_hf.face.spotting import Phases
     from mer_hf.face.tracking import FaceGeometry, FaceTrack
     from mer_hf.video.clip import Clip
 
 
 class TrackedClip(NamedTuple):
-    """A clip whose face is tracked; only the corner of each frame is left, as nobody looks at them again."""
+    """A clip whose face is tracked and whose motion is spotted.
+
+    Only the corner of each frame is left: nobody looks at them again.
+    """
 
     clip: "Clip"
     track: "FaceTrack"
     geometry: "FaceGeometry"
+    phases: "Phases"
     timings_s: dict[str, float]
 
 
@@ -52,7 +58,8 @@ def tracked_ahead(
 
 
 def _track(source: Path, model: str, fps: float | None, face: int | None) -> TrackedClip | None:
-    """Read and track a clip. What goes wrong here goes wrong again where it is told."""
+    """Read, track and spot. What goes wrong here goes wrong again where it is told."""
+    from mer_hf.face.spotting import spot
     from mer_hf.face.tracking import FaceGeometry, track_face
     from mer_hf.utils.settings import CHECKPOINTS, MOST_SETTINGS_BYTES, PROCESSOR, folder_of
     from mer_hf.utils.untrusted import read_json
@@ -68,7 +75,11 @@ def _track(source: Path, model: str, fps: float | None, face: int | None) -> Tra
         times_s.append(time.perf_counter())
         track = track_face(clip, geometry, face)
         times_s.append(time.perf_counter())
+        phases = spot(track, clip.timestamps_s)
+        times_s.append(time.perf_counter())
     except (ValueError, TypeError, OSError):
         return None
-    timings_s = {"read": times_s[1] - times_s[0], "track": times_s[2] - times_s[1]}
-    return TrackedClip(replace(clip, frames=clip.frames[:, :1, :1].copy()), track, geometry, timings_s)
+    spent_s = (end_s - start_s for start_s, end_s in pairwise(times_s))
+    timings_s = dict(zip(("read", "track", "spot"), spent_s, strict=True))
+    corners = clip.frames[:, :1, :1].copy()
+    return TrackedClip(replace(clip, frames=corners), track, geometry, phases, timings_s)

@@ -332,9 +332,10 @@ class MicroExpressionPipeline:
         with _timed(timings_s, "track"):
             track = ahead.track if ahead else self.track(clip, face)
             track = replace(track, warnings=(*stretch.notes, *track.warnings))
-        timings_s |= ahead.timings_s if ahead else {}
         with _timed(timings_s, "spot"):
-            phases = self.spot(track, clip.timestamps_s, **known)
+            spotted = ahead and not any(frame is not None for frame in known.values())
+            phases = ahead.phases if spotted else self.spot(track, clip.timestamps_s, **known)
+        timings_s |= ahead.timings_s if ahead else {}
         prediction = self.classify(track, phases, clip.timestamps_s, action_units, average=average)
         timings_s |= prediction.timings_s
         return replace(prediction, timings_s=timings_s, first_frame=stretch.first_frame), track

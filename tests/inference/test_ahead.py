@@ -23,15 +23,16 @@ def dies(*_):
     os._exit(9)
 
 
-def test_a_face_that_was_tracked_ahead_gives_the_same_answer(example_file, monkeypatch):
+@pytest.mark.parametrize("known", [{}, {"onset": 20}])
+def test_a_face_that_was_tracked_ahead_gives_the_same_answer(example_file, monkeypatch, known):
     with monkeypatch.context() as patch:
         patch.delitem(sys.modules, "torch")
         tracked = begun(example_file("positive"))
     pipeline = MicroExpressionPipeline.from_pretrained("htnet")
     early = tracked(pipeline.geometry)
     assert early.clip.frames.shape[1:] == (1, 1, 3)
-    answer, track = pipeline.with_track(early, onset=20)
-    expected, expected_track = pipeline.with_track(example_file("positive"), onset=20)
+    answer, track = pipeline.with_track(early, **known)
+    expected, expected_track = pipeline.with_track(example_file("positive"), **known)
     assert (track.frames == expected_track.frames).all()
     assert answer.to_dict() | {"timings_s": {}} == expected.to_dict() | {"timings_s": {}}
     assert answer.timings_s.keys() == expected.timings_s.keys() and answer.timings_s["track"] > 0.05
