@@ -1,11 +1,13 @@
 """The benchmarks of speed run, at a tiny size, and watch what the pipeline calls."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import _clock, floors, number_formats, training_speed
+from benchmarks import _clock, floors, number_formats, peers, training_speed
 from mer_hf import MicroExpressionPipeline
 from mer_hf.video.clip import read_clip, write_clip
 
@@ -81,3 +83,22 @@ def test_both_loops_of_training_make_steps(tmp_path):
         found["step_s"] / found["plain_step_s"]
     )
     assert found["draw_s_per_sample"] > 0 and not any(tmp_path.iterdir())
+
+
+def test_networks_in_another_environment_answer_or_say_that_they_do_not_run(
+    example_file, tmp_path, monkeypatch
+):
+    clip = example_file("positive")
+    with (
+        peers.py_feat_networks(sys.executable, clip) as call,
+        pytest.raises(RuntimeError, match="do not run in"),
+    ):
+        call()
+    stand_in = tmp_path / "networks.py"
+    stand_in.write_text(
+        "import sys\nfor _ in sys.stdin: print('done', flush=True)\nprint(sys.argv, file=sys.stderr)"
+    )
+    monkeypatch.setattr(peers, "NETWORKS", stand_in)
+    with peers.py_feat_networks(sys.executable, clip) as call:
+        call()
+        call()
