@@ -6,7 +6,7 @@ still. A movement is found whole, however long it lasts, also where the clip cut
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from . import landmarks
 from .covered import Covered, covered_warnings, find_covered, without_blinks
 from .registration import evenly, over_time, remove_similarity, runs
-from .tracking import FaceTrack
+from .tracking import FaceTrack, in_threads
 
 REGIONS: dict[str, tuple[int, ...]] = {
     "right brow, inner": (107, 55),
@@ -241,14 +241,16 @@ def _small_grays(track: FaceTrack, at: np.ndarray, gray_of=_gray) -> tuple[list[
     """Return gray faces with the eyes 50 px apart, each the mean of the nearest frames, and their scale."""
     size = max(16, round(track.frames.shape[1] * (_INTEROCULAR_PX / _unit(track))))
     borders = np.concatenate([[0], (at[1:] + at[:-1] + 1) // 2, [len(track.frames)]])
-    grays = []
-    for start, stop in pairwise(borders):
-        small = [
-            cv2.resize(gray_of(frame), (size, size), interpolation=cv2.INTER_AREA)
-            for frame in track.frames[start:stop]
+
+    def shrink(part: np.ndarray) -> list[np.ndarray]:
+        options = {"dsize": (size, size), "interpolation": cv2.INTER_AREA}
+        spans = (track.frames[borders[k] : borders[k + 1]] for k in part)
+        small = ([cv2.resize(gray_of(frame), **options) for frame in span] for span in spans)
+        return [
+            each[0] if len(each) == 1 else np.mean(each, axis=0).round().astype(np.uint8) for each in small
         ]
-        grays.append(small[0] if len(small) == 1 else np.mean(small, axis=0).round().astype(np.uint8))
-    return grays, size / track.frames.shape[1]
+
+    return list(chain(*in_threads(shrink, np.arange(len(at))))), size / track.frames.shape[1]
 
 
 def _turn(track: FaceTrack, times_s: np.ndarray | None) -> np.ndarray:
