@@ -72,7 +72,7 @@ def test_a_file_whose_name_begins_with_a_dash_is_told_from_an_option(tmp_path, m
     assert "Write ./-clip.mp4 for the file" in refused(capfd, "predict", "-clip.mp4")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["predict"], ["predict", "missing"], ["spot", "missing"]])
 def test_parsing_imports_nothing_heavy(arguments):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "mer_hf", *arguments], capture_output=True, text=True
@@ -351,17 +351,17 @@ def test_spot_lists_what_is_taken_for_no_expression_on_request():
     assert "1:30.00: person 1: no face" in lines[4]
 
 
-def test_spot_prints_one_json_object(checkpoint, capfd, monkeypatch):
+def test_spot_prints_one_json_object(checkpoint, faceless, capfd, monkeypatch):
     from mer_hf.inference.long_video import Interval, LongVideo
 
     def spot_long(path, pipeline, window_s, overlap_s, progress, face, frame_units):
-        assert (path, window_s, overlap_s) == (Path("any.mp4"), 1.5, 0.75)
+        assert (path, window_s, overlap_s) == (faceless, 1.5, 0.75)
         progress(1.0, 4.0)
         interval = Interval(0.8, 0.9, 1.0, 2.0, 0.2)
         return LongVideo(4.0, (interval,), (), (), np.zeros(1), np.zeros(1), model=pipeline.name)
 
     monkeypatch.setattr("mer_hf.inference.long_video.spot_long", spot_long)
-    assert main(["spot", "any.mp4", "--model", str(checkpoint), "--json", "--window", "1.5"]) == 0
+    assert main(["spot", str(faceless), "--model", str(checkpoint), "--json", "--window", "1.5"]) == 0
     answer = json.loads(capfd.readouterr().out)
     assert answer["duration_s"] == 4.0 and answer["intervals"][0]["apex_s"] == 0.9
     assert answer["model"] == str(checkpoint)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mer_hf.utils import bounds
 from mer_hf.utils.files import replacing, write_picture
 
+from . import terminal
 from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
 from .terminal import FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, flag, number
 
@@ -45,6 +46,7 @@ OUTPUTS = {
 )
 def predict(args: argparse.Namespace) -> str:
     """Analyse a clip of a face, or all clips of a folder."""
+    terminal.check_input(args.clip)
     if args.out:
         return _predict_many(args)
     for name, (suffixes, _) in OUTPUTS.items():

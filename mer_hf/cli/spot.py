@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mer_hf.utils import bounds
 from mer_hf.utils.files import write_picture
 
+from . import terminal
 from .exports import ARGUMENTS, MANY, check_exports, check_many, run_many, write_exports
 from .terminal import ALL, FACE, IMAGE_SUFFIXES, JSON, MODEL, argument, bar, check_output, command, number
 
@@ -34,6 +35,7 @@ HEADER = f"{'onset':>10}{'apex':>10}{'offset':>10}{'lasts':>8}  {'label':<22}{'e
 )
 def spot(args: argparse.Namespace) -> str:
     """Search a long video, or all of a folder, for expressions (experimental)."""
+    terminal.check_input(args.video)
     if args.face and args.faces:
         raise ValueError("--face is for one face, --faces for all. Leave one of them out.")
     check_output(args.report, (".html", ".htm"))

@@ -120,6 +120,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def check_input(path: Path) -> None:
+    """Refuse a path where nothing lies at once, before the seconds that loading a network takes."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder. Check the path.")
+
+
 def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
     """Refuse a file that cannot be written before the work for it is done."""
     if path is None:
