@@ -6,11 +6,11 @@ Both take a second or more, and neither needs the other.
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,18 +43,25 @@ def tracked_ahead(
     """
     if "torch" in sys.modules:
         return lambda geometry: None
-    pool = ProcessPoolExecutor(1, get_context("spawn"))
-    future = pool.submit(_track, source, model, fps, face)
-    pool.shutdown(wait=False)  # it ends when it has answered
+    context = get_context("spawn")
+    mine, its = context.Pipe(duplex=False)
+    # Not a pool: its process would outlive this one where this one is killed.
+    context.Process(target=_send, args=(its, source, model, fps, face), daemon=True).start()
+    its.close()
 
     def wait(geometry: "FaceGeometry") -> TrackedClip | None:
         try:
-            tracked = future.result()
-        except BrokenProcessPool:  # such as for want of memory
+            tracked = mine.recv()
+        except EOFError:  # it was killed, such as for want of memory
             return None
         return tracked if tracked and tracked.geometry == geometry else None
 
     return wait
+
+
+def _send(connection: Connection, *args) -> None:
+    with suppress(BrokenPipeError):
+        connection.send(_track(*args))
 
 
 def _track(source: Path, model: str, fps: float | None, face: int | None) -> TrackedClip | None:

@@ -49,5 +49,5 @@ def test_a_face_is_tracked_here_where_a_process_gains_nothing_or_cannot_know(exa
 
 
 def test_a_process_that_is_killed_leaves_the_work_to_this_one(example_file, monkeypatch, cold):
-    monkeypatch.setattr(ahead, "_track", dies)
+    monkeypatch.setattr(ahead, "_send", dies)
     assert begun(example_file("positive"))(OF_HTNET) is None
