@@ -54,14 +54,14 @@ _LISTED = (
     Architecture(
         "HTNet",
         looks_at="optical flow of eye and lip areas",
-        relevance_by="bright regions carry the answer: without their motion the class loses most "
-        "(attention cannot show it: HTNet has one token per block, so its attention weights are exactly 1)",
+        relevance_by="bright regions carry the answer: their motion adds most to the class (attention cannot "
+        "show it: HTNet has one token per block, so its attention weights are exactly 1)",
     ),
     Architecture(
         "MMNet",
         looks_at="the difference between onset and apex, and the face at rest",
-        relevance_by="bright regions supported the answer: the classifier's share for each position, spread "
-        "along MMNet's four continuous-attention maps",
+        relevance_by="bright regions carry the answer: what changed there between onset and apex adds most to "
+        "the class",
     ),
     Architecture(
         "HSTA",
