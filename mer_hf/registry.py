@@ -60,8 +60,8 @@ _LISTED = (
     Architecture(
         "MMNet",
         looks_at="the difference between onset and apex, and the face at rest",
-        relevance_by="bright regions carry the answer: what changed there between onset and apex adds most to "
-        "the class",
+        relevance_by="bright regions carry the answer: what changed there between onset and apex adds most "
+        "to the class",
     ),
     Architecture(
         "HSTA",

@@ -93,10 +93,18 @@ TABLE: tuple[ActionUnit, ...] = (
 )
 
 
-def estimate_action_units(frames: np.ndarray, onset: int, apex: int, landmarks_xy: np.ndarray) -> Intensities:
-    """Estimate every AU of the vocabulary from the motion between onset and apex.
+_OF_LIDS = np.array([unit.around == _LIDS for unit in TABLE])
+"""Units that only the rise tells: after it people blink."""
 
-    A few frames around each are averaged against noise, and DIS flow is measured between them.
+
+def estimate_action_units(
+    frames: np.ndarray, onset: int, apex: int, landmarks_xy: np.ndarray, offset: int | None = None
+) -> Intensities:
+    """Estimate every AU of the vocabulary from the motion between onset and apex, and from apex to offset.
+
+    A few frames around each are averaged against noise, and DIS flow is measured between them. The way back
+    says once more what moved, so both are asked; each counts as much as it is likely that anything moved.
+    Lids are told by the rise alone.
 
     Args:
         frames (`np.ndarray` of shape `(T, S, S, 3)`): uint8, RGB, aligned: the head holds still in them.
@@ -104,6 +112,7 @@ def estimate_action_units(frames: np.ndarray, onset: int, apex: int, landmarks_x
         apex (`int`): Frame of the strongest motion.
         landmarks_xy (`np.ndarray` of shape `(T, N, 2)` or `(N, 2)`): Face mesh (N 468 or 478) in pixels of
             the frames; averaged over the clip, because it jitters.
+        offset (`int`, *optional*): Frame at which the motion has gone; without it only its rise counts.
 
     Returns:
         `dict[str, tuple[float, float, float] | None]`: AU -> (left, right, intensity), each in [0, 1], left
@@ -111,7 +120,7 @@ def estimate_action_units(frames: np.ndarray, onset: int, apex: int, landmarks_x
         present. None where motion in a picture does not show the AU, or the crop leaves it out.
 
     Raises:
-        ValueError: If shapes or types do not fit, or onset and apex are not two frames in order.
+        ValueError: If shapes or types do not fit, or onset, apex and offset are not frames in order.
     """
     frames, landmarks_xy = np.asarray(frames), _mean_landmarks(landmarks_xy)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
@@ -119,13 +128,19 @@ def estimate_action_units(frames: np.ndarray, onset: int, apex: int, landmarks_x
             f"expected uint8 frames of shape (T, S, S, 3), got {frames.dtype} {frames.shape}. "
             "Pass the frames of a FaceTrack."
         )
-    if not 0 <= onset <= apex < len(frames):
+    end = apex if offset is None else offset
+    if not 0 <= onset <= apex <= end < len(frames):
         raise ValueError(
-            f"expected 0 <= onset <= apex < {len(frames)} frames, got {onset} and {apex}. Spot them first."
+            f"expected 0 <= onset <= apex <= offset < {len(frames)} frames, got {onset}, {apex} and "
+            f"{offset}. Spot them first."
         )
     moved_xy, inside = measured_motion(frames, onset, apex, landmarks_xy)
+    ways = [moved_xy]
+    if end > apex:  # seen backwards, the motion rises again
+        last = len(frames) - 1
+        ways.append(measured_motion(frames[::-1], last - end, last - apex, landmarks_xy)[0])
     result: Intensities = {}
-    for unit, (left, right) in zip(TABLE, likelihoods(moved_xy).T.tolist(), strict=True):
+    for unit, (left, right) in zip(TABLE, likelihoods(*ways).T.tolist(), strict=True):
         if unit.midline:
             left = right = (left + right) / 2
         shown = not unit.hidden and inside[list(unit.around)].mean() > 0.5
@@ -194,20 +209,24 @@ def _weights() -> dict[str, np.ndarray]:
     return {name: each if name == "mirror" else each.astype(np.float32) for name, each in arrays.items()}
 
 
-def likelihoods(moved_xy: np.ndarray) -> np.ndarray:
-    """Return how likely each AU is, `(2, 21)`: left and right, for motion of the mesh `(468, 2)`.
+def likelihoods(*ways_xy: np.ndarray) -> np.ndarray:
+    """Return how likely each AU is, `(2, 21)`: left and right, for motions of the mesh `(468, 2)` alike.
 
     The mirrored face is asked too, and both answers are averaged: the sides are treated alike. The network's
-    last answer is how likely anything moves at all.
+    last answer is how likely anything moves at all, and weighs the motions. Lids are told by the first one.
     """
     weights = _weights()
-    values = features_of(np.stack([moved_xy, moved_xy[weights["mirror"]] * np.float32((-1, 1))]))
+    moved_xy = np.stack(ways_xy)
+    values = features_of(np.stack([moved_xy, moved_xy[:, weights["mirror"]] * np.float32((-1, 1))]))
     layers = sum(name.startswith("weight") for name in weights)
     for i in range(layers):
         values = values @ weights[f"weight_{i}"] + weights[f"bias_{i}"]
         values = np.maximum(values, 0) if i < layers - 1 else values
-    own, mirrored = values[:, :-1].reshape(2, 2, len(VOCABULARY))
-    return expit((own + mirrored[::-1]) / 2) * expit(values[:, -1].mean())
+    own, mirrored = values[..., :-1].reshape(2, len(ways_xy), 2, len(VOCABULARY))
+    moving = np.maximum(expit(values[..., -1].mean(axis=0)), 1e-6)  # (ways,)
+    shown = expit((own + mirrored[:, ::-1]) / 2)
+    joined = np.average(shown, axis=0, weights=moving) * moving.max()
+    return np.where(_OF_LIDS, shown[0] * moving[0], joined)
 
 
 # --- what a person annotated, and faces at rest -------------------------------------------------------------

@@ -593,7 +593,8 @@ def _action_units(track: FaceTrack, phases: Phases, action_units: AnnotatedUnits
     source = ESTIMATED if action_units else "hidden"
     if phases.outcome in UNSCORED:
         return resting_action_units(blink=phases.outcome == "blink"), source
-    return estimate_action_units(track.frames, phases.onset, phases.apex, track.landmarks_xy), source
+    found = phases.onset, phases.apex, track.landmarks_xy, phases.offset
+    return estimate_action_units(track.frames, *found), source
 
 
 def face_relevance(

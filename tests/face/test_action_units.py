@@ -130,6 +130,22 @@ def test_frames_around_onset_and_apex_are_averaged_against_noise():
     assert among["AU4"][2] > alone["AU4"][2] + 0.05
 
 
+def test_what_is_seen_only_on_the_way_back_is_found_too():
+    frames, landmarks_xy = drawn({"AU4": (1, 1)}, photograph=True, strengths=(0.0, 0.0, 1.0, 0.0))
+    rise = estimate_action_units(frames, 1, 2, landmarks_xy)
+    unseen = estimate_action_units(frames, 0, 1, landmarks_xy)
+    assert unseen["AU4"][2] < 0.1 < 0.8 < rise["AU4"][2]
+    backwards = estimate_action_units(frames, 2, 2, landmarks_xy, 3)
+    assert backwards["AU4"][2] == pytest.approx(rise["AU4"][2], abs=0.1)
+
+
+def test_a_face_that_does_not_come_back_is_estimated_by_its_rise():
+    frames, landmarks_xy = drawn({"AU12": (1, 1)}, photograph=True, strengths=(0.0, 1.0, 1.0))
+    rise = estimate_action_units(frames, 0, 1, landmarks_xy)
+    held = estimate_action_units(frames, 0, 1, landmarks_xy, 2)
+    assert held["AU12"][2] == pytest.approx(rise["AU12"][2], abs=0.05) and held["AU12"][2] > 0.8
+
+
 @pytest.mark.parametrize(
     ("kind", "expected", "allowed"),
     [("positive", {"AU12"}, {"AU6"}), ("still", set(), set()), ("blink", {"AU45"}, {"AU4"})],
@@ -152,8 +168,9 @@ def test_clips_through_face_mesh_and_registration(kind, expected, allowed):
             r"frames of shape \(T, S, S, 3\), got uint8 \(2, 64, 64\)",
         ),
         ({"frames": np.zeros((2, 64, 64, 3))}, "expected uint8 frames .* got float64"),
-        ({"onset": -1}, "expected 0 <= onset <= apex < 2 frames, got -1 and 1"),
-        ({"apex": 2}, "expected 0 <= onset <= apex < 2 frames, got 0 and 2"),
+        ({"onset": -1}, "expected 0 <= onset <= apex <= offset < 2 frames, got -1, 1 and None"),
+        ({"apex": 2}, "got 0, 2 and None"),
+        ({"offset": 2}, "got 0, 1 and 2"),
         ({"landmarks_xy": np.zeros((400, 2))}, r"got \(400, 2\)"),
         ({"landmarks_xy": np.zeros((478, 3))}, r"got \(478, 3\)"),
     ],
