@@ -223,10 +223,10 @@ def likelihoods(*ways_xy: np.ndarray) -> np.ndarray:
         values = values @ weights[f"weight_{i}"] + weights[f"bias_{i}"]
         values = np.maximum(values, 0) if i < layers - 1 else values
     own, mirrored = values[..., :-1].reshape(2, len(ways_xy), 2, len(VOCABULARY))
-    moving = np.maximum(expit(values[..., -1].mean(axis=0)), 1e-6)  # (ways,)
+    moving = expit(values[..., -1].mean(axis=0))  # (ways,)
     shown = expit((own + mirrored[:, ::-1]) / 2)
-    joined = np.average(shown, axis=0, weights=moving) * moving.max()
-    return np.where(_OF_LIDS, shown[0] * moving[0], joined)
+    joined = np.average(shown, axis=0, weights=np.maximum(moving, 1e-6)) * moving.max()
+    return np.where(_OF_LIDS | (len(shown) == 1), shown[0] * moving[0], joined)
 
 
 # --- what a person annotated, and faces at rest -------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -238,3 +239,18 @@ def test_relevance_becomes_a_heat_map_on_the_face(key):
     assert heat.dtype == np.float32 and heat.shape[-2:] == (size, size) and heat.ndim in (2, 3)
     assert heat.min() >= 0 and heat.max() == 1
     assert all(p.grad is None for p in model.parameters()) and not model.training
+
+
+@pytest.mark.parametrize("key", ["htnet", "mmnet", "facesleuth"])
+def test_evidence_of_all_pixels_is_what_the_motion_adds_to_the_class(monkeypatch, key):
+    model, inputs = tiny_model(key).double().eval(), tiny_inputs(key)
+    monkeypatch.setattr(sys.modules[type(model).__module__], "RELEVANCE_STEPS", 300)
+    inputs = {name: value.double() for name, value in inputs.items() if name != "labels"}
+    inputs["pixel_values"] /= inputs["pixel_values"].std()
+    moved, units = inputs["pixel_values"], [value for name, value in inputs.items() if name == "action_units"]
+    still = torch.zeros_like(moved) if moved.ndim == 4 else moved[:, :1].expand_as(moved)
+    scores = [logits_of(model, inputs | {"pixel_values": each}) for each in (moved, still)]
+    for target in range(3):
+        own, at_rest = (each[:, target] - each.mean(dim=1) for each in scores)
+        found = model._evidence(moved, target, *units).sum(dim=(1, 2)).double()
+        torch.testing.assert_close(found, own - at_rest, rtol=0.1, atol=0.1 * scores[0].std().item())

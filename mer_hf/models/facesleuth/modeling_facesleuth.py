@@ -20,6 +20,8 @@ Gates = tuple[torch.Tensor, ...]
 
 SWIN_FIELDS = ("embed_dim", "depths", "num_heads", "window_size", "patch_size", "mlp_ratio", "qkv_bias")
 COMMON_FIELDS = ("image_size", "num_channels", "drop_path_rate", "layer_norm_eps")
+RELEVANCE_STEPS = 4
+"""Points on the way to the input at which `relevance` takes gradients."""
 
 
 @dataclass
@@ -402,16 +404,13 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
         pixel_values: torch.Tensor,
         action_units: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Show where the motion that speaks for a class lies, by the gates and by gradients.
+        """Show where the motion that speaks for a class lies, by integrated gradients from onset to apex.
 
-        The vertical gates (and those of a learned direction) tell which rows count, but nothing about the
-        position in a row, and no gate depends on the class. So the gates enter through the gated features of
-        each stage, in which a row that attention closes is empty. Position and class come from gradients of
-        what speaks for the target more than for the mean of all classes. What each position of the last stage
-        gives to the target, gradient times value, is spread over finer and finer grids in proportion to the
-        features of the stages before. There each channel is weighted by its mean gradient, and channels that
-        speak against the target are left out. The position branch sees each face at rest and is left out, and
-        so are the action units, which have no place.
+        The apex is approached from the onset, where nothing has moved, and the gradients on the way times
+        what has changed say what each pixel adds to the class more than to the mean of all classes
+        (Sundararajan et al., "Axiomatic Attribution for Deep Networks", arXiv 1703.01365). Means over a
+        sixth of the side are shown where they speak for the class: single pixels are noise.
+        The action units stay as they are: they have no place.
 
         Args:
             target (`int`, *optional*): Class index; by default each sample's highest class.
@@ -430,27 +429,27 @@ class FaceSleuthForVideoClassification(FaceSleuthPreTrainedModel):
             raise ValueError("relevance needs the model in evaluation mode. Call model.eval() first.")
         # A tensor made in inference mode has no gradient, so it is cloned.
         with torch.inference_mode(False), torch.enable_grad():
-            frames = pixel_values.to(self.device, copy=True)
             units = None if action_units is None else action_units.to(self.device, copy=True)
-            outputs = self.facesleuth(frames, units, output_hidden_states=True, return_dict=True)
-            logits = self.classifier(outputs.pooler_output)
-            scores = logits.amax(dim=1) if target is None else logits[:, target]
-            maps = outputs.hidden_states[1:]
-            gradients = torch.autograd.grad((scores - logits.mean(dim=1)).sum(), maps)
-        *fine, last = [(g.float(), m.detach().float()) for g, m in zip(gradients, maps, strict=True)]
-        # Close to the input the gradient of a single position is noise, but its mean over the map is not.
-        fine = [(gradient.mean(dim=(2, 3), keepdim=True) * values).clamp(min=0) for gradient, values in fine]
-        evidence = (last[0] * last[1]).sum(dim=1, keepdim=True).clamp(min=0)
-        return self._refine(evidence, [values.sum(dim=1, keepdim=True) for values in fine])[:, 0]
+            clips = pixel_values.to(self.device, self.dtype, copy=True)
+            evidence = self._evidence(clips, target, units)
+        evidence = nn.functional.avg_pool2d(evidence[:, None], 2)
+        window = 2 * (evidence.shape[-1] // 12) + 1
+        for _ in range(2):  # a window that falls off towards its rim
+            evidence = nn.functional.avg_pool2d(evidence, window, stride=1, padding=window // 2)
+        return evidence[:, 0].clamp(min=0)
 
-    def _refine(self, evidence: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Spread `(B, 1, h, w)` over finer grids in proportion to each of `maps`, the last one first."""
-        for fine in reversed(maps):
-            here = nn.functional.avg_pool2d(fine, 3, stride=1, padding=1)
-            around = nn.functional.avg_pool2d(here, 9, stride=1, padding=4)
-            share = here / around.clamp(min=torch.finfo(around.dtype).tiny)
-            evidence = nn.functional.interpolate(evidence, fine.shape[-2:], mode="bilinear") * share
-        return evidence
+    def _evidence(self, clips: torch.Tensor, target: int | None, units: torch.Tensor | None) -> torch.Tensor:
+        """Return what each pixel of the clips `(B, 2, C, S, S)` adds to the class, `(B, S, S)`."""
+        answers = self(clips, units).logits.argmax(dim=1)
+        answers = answers if target is None else torch.full_like(answers, target)
+        onset, change = clips[:, :1], clips[:, 1:] - clips[:, :1]
+        gradients = []
+        for step in range(RELEVANCE_STEPS):
+            between = (onset + (step + 0.5) / RELEVANCE_STEPS * change).requires_grad_()
+            logits = self(torch.cat([onset, between], dim=1), units).logits
+            scores = logits.gather(1, answers[:, None])[:, 0] - logits.mean(dim=1)
+            gradients += torch.autograd.grad(scores.sum(), between)
+        return (torch.stack(gradients).float().mean(dim=0) * change.float()).sum(dim=(1, 2))
 
 
 __all__ = ["FaceSleuthForVideoClassification", "FaceSleuthModel", "FaceSleuthPreTrainedModel"]

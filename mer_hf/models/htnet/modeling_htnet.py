@@ -315,18 +315,20 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
             raise ValueError("relevance needs the model in evaluation mode. Call model.eval() first.")
         # A tensor made in inference mode has no gradient, so it is cloned.
         with torch.inference_mode(False), torch.enable_grad():
-            flows = pixel_values.to(self.device, self.dtype, copy=True)
-            maps = torch.stack([self._evidence(flow, target) for flow in flows])
-        return self._in_windows(maps).clamp(min=0)
+            evidence = self._evidence(pixel_values.to(self.device, self.dtype, copy=True), target)
+        return self._in_windows(evidence).clamp(min=0)
 
-    def _evidence(self, flow: torch.Tensor, target: int | None) -> torch.Tensor:
-        """Return what each pixel of a map `(C, S, S)` adds to the class, `(S, S)`."""
-        answer = self(flow[None]).logits.argmax() if target is None else target
-        share = (torch.arange(RELEVANCE_STEPS, device=flow.device) + 0.5) / RELEVANCE_STEPS
-        between = (share.to(flow.dtype)[:, None, None, None] * flow).requires_grad_()
-        logits = self(between).logits
-        (gradients,) = torch.autograd.grad((logits[:, answer] - logits.mean(dim=1)).sum(), between)
-        return (gradients.float().mean(dim=0) * flow.float()).sum(dim=0)
+    def _evidence(self, flows: torch.Tensor, target: int | None) -> torch.Tensor:
+        """Return what each pixel of the maps `(B, C, S, S)` adds to the class, `(B, S, S)`."""
+        answers = self(flows).logits.argmax(dim=1)
+        answers = answers if target is None else torch.full_like(answers, target)
+        gradients = []
+        for step in range(RELEVANCE_STEPS):
+            between = ((step + 0.5) / RELEVANCE_STEPS * flows).requires_grad_()
+            logits = self(between).logits
+            scores = logits.gather(1, answers[:, None])[:, 0] - logits.mean(dim=1)
+            gradients += torch.autograd.grad(scores.sum(), between)
+        return (torch.stack(gradients).float().mean(dim=0) * flows.float()).sum(dim=1)
 
     def _in_windows(self, maps: torch.Tensor) -> torch.Tensor:
         """Average `(B, S, S)` over windows that fall off towards the rim and stay in a quarter of the map."""
