@@ -110,6 +110,13 @@ build/htnet-synthetic/model.safetensors: $(STAMP)
 	done
 	$(PY) -m benchmarks.transfer build/htnet-synthetic-seed* --keep build/htnet-synthetic
 
+# HSTA learns from heads that are still, then goes on with heads that move.
+build/hsta-synthetic-first/model.safetensors: $(STAMP)
+	@$(TRAIN) --recipe hsta-synthetic-first --output-dir build/hsta-synthetic-first
+
+build/hsta-synthetic/model.safetensors: build/hsta-synthetic-first/model.safetensors
+	@$(TRAIN) --recipe hsta-synthetic --output-dir build/hsta-synthetic
+
 build/%-synthetic/model.safetensors: $(STAMP)
 	@$(TRAIN) --recipe $*-synthetic --output-dir build/$*-synthetic
 

@@ -134,16 +134,13 @@ def estimate_action_units(
             f"expected 0 <= onset <= apex <= offset < {len(frames)} frames, got {onset}, {apex} and "
             f"{offset}. Spot them first."
         )
-    moved_xy, inside = measured_motion(frames, onset, apex, landmarks_xy)
-    ways = [moved_xy]
-    if end > apex:  # seen backwards, the motion rises again
-        last = len(frames) - 1
-        ways.append(measured_motion(frames[::-1], last - end, last - apex, landmarks_xy)[0])
+    starts = (onset, end) if end > apex else (onset,)
+    ways = [measured_motion(frames, start, apex, landmarks_xy) for start in starts]
     result: Intensities = {}
-    for unit, (left, right) in zip(TABLE, likelihoods(*ways).T.tolist(), strict=True):
+    for unit, (left, right) in zip(TABLE, likelihoods(*(way for way, _ in ways)).T.tolist(), strict=True):
         if unit.midline:
             left = right = (left + right) / 2
-        shown = not unit.hidden and inside[list(unit.around)].mean() > 0.5
+        shown = not unit.hidden and ways[0][1][list(unit.around)].mean() > 0.5
         result[unit.name] = (left, right, max(left, right)) if shown else None
     return result
 
@@ -164,7 +161,7 @@ def _mean_landmarks(landmarks_xy: np.ndarray) -> np.ndarray:
 
 def _flow_between(frames: np.ndarray, onset: int, apex: int, landmarks_xy: np.ndarray) -> np.ndarray:
     """Measure flow between the means of the frames around onset and apex, in pixels of the frames."""
-    reach = min((apex - onset) // 6, _MOST_FRAMES)
+    reach = min(abs(apex - onset) // 6, _MOST_FRAMES)
     pictures = [frames[max(0, at - reach) : at + reach + 1].mean(axis=0) for at in (onset, apex)]
     pictures = [picture.round().astype(np.uint8) for picture in pictures]
     height, width = frames.shape[1:3]
@@ -179,7 +176,7 @@ def _flow_between(frames: np.ndarray, onset: int, apex: int, landmarks_xy: np.nd
 def measured_motion(
     frames: np.ndarray, onset: int, apex: int, landmarks_xy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the motion of the face mesh from onset to apex; `landmarks_xy` `(N, 2)` in pixels.
+    """Measure the motion of the face mesh from onset (or an offset) to apex; `landmarks_xy` `(N, 2)`.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: motion `(468, 2)` in interocular distances, float32, 0 outside the

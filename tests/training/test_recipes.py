@@ -19,18 +19,18 @@ def test_every_architecture_has_its_papers_recipe_its_bundled_one_and_one_that_s
     expected = {
         f"{key}-{kind}" for key in ARCHITECTURES for kind in ("paper", "synthetic", "synthetic-start")
     }
-    assert set(NAMES) == expected
+    assert set(NAMES) == expected | {"hsta-synthetic-first"}  # the weights that hsta-synthetic goes on from
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_gives_a_network_and_an_optimizer(name):
-    drawn = name.endswith("-synthetic")
+    drawn = name.endswith(("-synthetic", "-first"))
     config = parse_args([*(FLAGS[:2] if drawn else FLAGS), "--recipe", name])
     assert config.recipe == name and config.selection == "last"  # no recipe selects on tested clips
     if not drawn:  # these are small already
         small = {**TINY[config.model].config, **config.config}
-        config = replace(config, config=small, processor=TINY[config.model].processor, init_from=None)
-    model = build_model(config, ("a", "b", "c"))
+        config = replace(config, config=small, processor=TINY[config.model].processor)
+    model = build_model(replace(config, init_from=None), ("a", "b", "c"))
     groups = make_optimizer(model, config).param_groups
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 

@@ -320,13 +320,13 @@ class HTNetForVideoClassification(HTNetPreTrainedModel):
 
     def _evidence(self, flows: torch.Tensor, target: int | None) -> torch.Tensor:
         """Return what each pixel of the maps `(B, C, S, S)` adds to the class, `(B, S, S)`."""
-        answers = self(flows).logits.argmax(dim=1)
+        answers = self(flows).logits.argmax(dim=1, keepdim=True)
         answers = answers if target is None else torch.full_like(answers, target)
         gradients = []
         for step in range(RELEVANCE_STEPS):
             between = ((step + 0.5) / RELEVANCE_STEPS * flows).requires_grad_()
             logits = self(between).logits
-            scores = logits.gather(1, answers[:, None])[:, 0] - logits.mean(dim=1)
+            scores = logits.gather(1, answers) - logits.mean(dim=1, keepdim=True)
             gradients += torch.autograd.grad(scores.sum(), between)
         return (torch.stack(gradients).float().mean(dim=0) * flows.float()).sum(dim=1)
 

@@ -374,14 +374,14 @@ class MMNetForVideoClassification(MMNetPreTrainedModel):
 
     def _evidence(self, clips: torch.Tensor, target: int | None) -> torch.Tensor:
         """Return what each pixel of the clips `(B, 2, C, S, S)` adds to the class, `(B, S, S)`."""
-        answers = self(clips).logits.argmax(dim=1)
+        answers = self(clips).logits.argmax(dim=1, keepdim=True)
         answers = answers if target is None else torch.full_like(answers, target)
         onset, change = clips[:, :1], clips[:, 1:] - clips[:, :1]
         gradients = []
         for step in range(RELEVANCE_STEPS):
             between = (onset + (step + 0.5) / RELEVANCE_STEPS * change).requires_grad_()
             logits = self(torch.cat([onset, between], dim=1)).logits
-            scores = logits.gather(1, answers[:, None])[:, 0] - logits.mean(dim=1)
+            scores = logits.gather(1, answers) - logits.mean(dim=1, keepdim=True)
             gradients += torch.autograd.grad(scores.sum(), between)
         return (torch.stack(gradients).float().mean(dim=0) * change.float()).sum(dim=(1, 2))
 
