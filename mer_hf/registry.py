@@ -72,8 +72,8 @@ _LISTED = (
     Architecture(
         "FaceSleuth",
         looks_at="the difference between onset and apex, both faces, and action units",
-        relevance_by="bright regions supported the answer: FaceSleuth's gates show which rows count, "
-        "gradients where in a row",
+        relevance_by="bright regions carry the answer: what changed there between onset and apex adds most "
+        "to the class",
     ),
 )
 ARCHITECTURES: dict[str, Architecture] = {each.key: each for each in _LISTED}

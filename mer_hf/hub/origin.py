@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
-from mer_hf.training.config import NOT_STORED, TrainingConfig, flag_of
+from mer_hf.training.config import NOT_STORED, RECIPES, TrainingConfig, flag_of
 from mer_hf.utils.untrusted import read_records
 
 
@@ -24,11 +24,14 @@ def training_facts(record: dict[str, Any], names: list[str]) -> dict[str, Any]:
     maps = str(record.get("data")).startswith("flows:")
     drawn = record.get("data") == "synthetic" or (maps and names == ["synthetic"])
     start = record.get("init_from")
+    recipe = RECIPES / f"{PurePath(str(record.get('recipe'))).name}.yaml"
+    # The recipes that go on from other weights name ours, which were trained on generated faces.
+    ours = not start or (recipe.is_file() and f"init_from: {start}\n" in recipe.read_text())
     return {
         "known": bool(record),
         "drawn": drawn,
         "begun_from": without_folder(start) if start else "",
-        "generated": drawn and not start,
+        "generated": drawn and ours,
         "data_form": "flows:FILE.npz" if maps else "DIR",
         "command": " \\\n  ".join(_command(record)) if record else "",
         "seeds": list(range(record.get("seed", 0), record.get("seed", 0) + record.get("num_seeds", 1))),

@@ -201,9 +201,14 @@ def test_test_selected_numbers_are_not_results_of_the_card(checkpoint):
     [
         ({"data": "synthetic"}, "apache-2.0", "**It was trained on no recorded expression**"),
         ({"data": "a", "init_from": "htnet-synthetic"}, "cc-by-nc-4.0", "starting from `htnet-synthetic`"),
-        # What weights were begun from may have seen recordings.
         (
-            {"data": "synthetic", "init_from": "me/x"},
+            {"data": "synthetic", "recipe": "hsta-synthetic", "init_from": "build/hsta-synthetic-first"},
+            "apache-2.0",
+            "**It was trained on no recorded expression**",
+        ),
+        # What other weights were begun from may have seen recordings.
+        (
+            {"data": "synthetic", "recipe": "hsta-synthetic", "init_from": "me/x"},
             "cc-by-nc-4.0",
             "on generated motion, starting from `me/x`",
         ),
